@@ -1,0 +1,1 @@
+"""The serving node: supervisor, broker, workers, the pipeline engine and its clients."""

@@ -1,0 +1,1 @@
+"""The ``mixline`` command: build, serve, ask, epoch, demo, bench."""
