@@ -1,0 +1,124 @@
+"""One immutable version of all data, opened by any number of processes that share one copy.
+
+Opening reads the manifest, one ``stat`` per file and LMDB's two meta pages; arrays are mapped when first asked for.
+So a worker is ready in milliseconds and pays only for the pages that its requests touch.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from mixline.storage.arrays import map_array
+from mixline.storage.catalogue import Catalogue
+from mixline.storage.digests import stamp_of, stamps_of
+from mixline.storage.errors import StoreDamaged
+from mixline.storage.histories import History, unpack_history
+from mixline.storage.lock import Lease
+from mixline.storage.manifest import Manifest, read_manifest
+from mixline.storage.neighbours import Csr, Popularity, open_neighbours, open_popularity
+from mixline.storage.owner import Owner
+from mixline.storage.records import RecordStore, row_key
+from mixline.storage.spaces import Space
+
+
+class Epoch:
+    """Read-only; leased, so that it is not pruned while open; refuses use after a fork. Close it, or use ``with``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lease = Lease(path)
+        try:
+            self.manifest: Manifest = read_manifest(path)
+            self._stamps = stamps_of(path, self.manifest)
+            self._owner = Owner(str(path))
+            self._records = RecordStore(path, self._owner)
+        except BaseException:
+            self._lease.close()
+            raise
+        self.number = self.manifest.number
+        self.live_seq = self.manifest.live_seq
+        self._items = Catalogue(path, "items", self.manifest.items, self._records)
+        self._users = Catalogue(path, "users", self.manifest.users, self._records)
+        self._spaces = {name: Space(path, name, facts) for name, facts in self.manifest.spaces.items()}
+
+    @property
+    def items(self) -> Catalogue:
+        self._owner.check()
+        return self._items
+
+    @property
+    def users(self) -> Catalogue:
+        self._owner.check()
+        return self._users
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        self._owner.check()
+        return self._spaces
+
+    @cached_property
+    def popularity(self) -> Popularity:
+        """The most popular items; empty when the epoch was built without events."""
+        self._owner.check()
+        if self.manifest.events is None:
+            return Popularity(np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.float32))
+        return open_popularity(self.path)
+
+    @cached_property
+    def neighbours(self) -> Csr | None:
+        """Item-to-item lists by co-occurrence, None when the epoch has none."""
+        self._owner.check()
+        events = self.manifest.events
+        return open_neighbours(self.path) if events is not None and events.neighbours else None
+
+    def history(self, user_row: int) -> History:
+        """The newest events of a user (at most the specification's ``history_max``), newest first."""
+        return unpack_history(self._records.get("history", row_key(user_row)))
+
+    def seen(self, user_row: int) -> np.ndarray:
+        """Sorted unique rows (uint32, mapped) of all items the user ever acted on."""
+        self._owner.check()
+        if self._seen is None or not 0 <= user_row < self._users.count:
+            return np.zeros(0, dtype=np.uint32)
+        indptr, rows = self._seen
+        return rows[indptr[user_row] : indptr[user_row + 1]]
+
+    @cached_property
+    def _seen(self) -> tuple[np.ndarray, np.ndarray] | None:
+        if self.manifest.events is None:
+            return None
+        folder = self.path / "graph"
+        return map_array(folder / "seen_indptr.npy"), map_array(folder / "seen_rows.npy")
+
+    def check_unchanged(self) -> None:
+        """Raise :class:`StoreDamaged` if any file's size, inode or time differs from when the epoch was opened."""
+        for name, stamp in self._stamps.items():
+            try:
+                same = stamp_of(self.path / name) == stamp
+            except FileNotFoundError:
+                same = False
+            if not same:
+                raise StoreDamaged(f"{self.path / name}: changed while being served; restart on another epoch")
+
+    def lease(self) -> Lease:
+        """A further hold on this epoch that outlives :meth:`close`."""
+        self._owner.check()
+        return Lease(self.path)
+
+    def close(self) -> None:
+        """Close LMDB and let go of the lease. Arrays already handed out stay valid while they are referenced."""
+        if self._owner.open:
+            self._owner.check()
+            self._records.close()
+            self._lease.close()
+            self._owner.open = False
+
+    def __enter__(self) -> Epoch:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,35 @@
+"""What one user did, newest first and bounded: packed arrays in one LMDB value.
+
+Layout of a value of n events: n times (int64), n rows (uint32), n action codes (uint8), little-endian, 13 n bytes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+EVENT_BYTES = 13
+
+
+class History(NamedTuple):
+    """``times`` are seconds since 1970 (0 when the events have none); ``actions`` index the manifest's labels."""
+
+    rows: np.ndarray
+    times: np.ndarray
+    actions: np.ndarray
+
+
+def pack_history(rows: np.ndarray, times: np.ndarray, actions: np.ndarray) -> bytes:
+    """Arrays must already be <u4, <i8 and u1."""
+    return times.tobytes() + rows.tobytes() + actions.tobytes()
+
+
+def unpack_history(raw: bytes | None) -> History:
+    count = len(raw) // EVENT_BYTES if raw else 0
+    raw = raw or b""
+    return History(
+        rows=np.frombuffer(raw, dtype="<u4", count=count, offset=8 * count),
+        times=np.frombuffer(raw, dtype="<i8", count=count),
+        actions=np.frombuffer(raw, dtype="u1", count=count, offset=12 * count),
+    )

@@ -1,0 +1,103 @@
+"""What an epoch says of itself: format, schema, counts, and the size and digest of every file.
+
+It is the last file written and the first one read; a reader trusts nothing that it does not name. It holds no time
+stamp and no host name, so that the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from mixline.storage.errors import FormatUnknown, StoreDamaged, StoreMissing
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SEAL = "manifest.sha256"
+
+IdKind = Literal["u64", "str"]
+ColumnKind = Literal["f32", "i64", "bool", "category", "tags", "text", "bytes"]
+Metric = Literal["dot", "cosine", "l2"]
+
+
+class FileFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    bytes: int
+    sha256: str
+    dtype: str | None = None
+    shape: tuple[int, ...] | None = None
+
+
+class CatalogueFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``columns``: name -> kind, in the order of the values in a record."""
+
+    count: int
+    id_kind: IdKind
+    columns: dict[str, ColumnKind]
+
+
+class SpaceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    dim: int
+    metric: Metric
+    index: str
+    items: bool
+    users: bool
+
+
+class EventFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``newest`` is in seconds since 1970, None when the events have no times; ``actions``: label by action code."""
+
+    count: int
+    skipped: int
+    newest: int | None
+    actions: tuple[str, ...]
+    half_life_days: float | None
+    history_max: int
+    neighbours: bool
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: int
+    number: int
+    live_seq: int
+    items: CatalogueFacts
+    users: CatalogueFacts
+    events: EventFacts | None
+    spaces: dict[str, SpaceFacts]
+    files: dict[str, FileFacts]
+    spec: dict
+
+
+class _FormatOnly(msgspec.Struct):
+    format: int
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest of the epoch in ``folder``; the format version is judged before anything else."""
+    path = folder / MANIFEST
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise StoreMissing(f"{folder}: no epoch is here (no {MANIFEST})") from error
+    return decode_manifest(raw, path)
+
+
+def decode_manifest(raw: bytes, path: Path) -> Manifest:
+    try:
+        found = msgspec.json.decode(raw, type=_FormatOnly).format
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreDamaged(f"{path}: not a manifest ({error}); run mixline epoch verify, or build again") from error
+    if found != FORMAT:
+        raise FormatUnknown(
+            f"{path}: store format {found}, and this release reads format {FORMAT}; "
+            "run mixline build with this release, or read the store with the release that wrote it"
+        )
+    try:
+        return msgspec.json.decode(raw, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise StoreDamaged(f"{path}: damaged ({error}); run mixline epoch verify, or build again") from error

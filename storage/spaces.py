@@ -1,0 +1,39 @@
+"""Embedding spaces: float32 matrices by row with their L2 norms, mapped."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mixline.storage.arrays import map_array
+from mixline.storage.manifest import SpaceFacts
+
+
+class Space:
+    """Matrices are (count, dim) float32 C-contiguous, norms (count,) float32; None where the space has no such side."""
+
+    def __init__(self, epoch: Path, name: str, facts: SpaceFacts) -> None:
+        self.name = name
+        self.metric = facts.metric
+        self.dim = facts.dim
+        self.index = facts.index
+        self._facts = facts
+        self._folder = epoch / "spaces" / name
+
+    @cached_property
+    def items(self) -> np.ndarray | None:
+        return map_array(self._folder / "items.npy") if self._facts.items else None
+
+    @cached_property
+    def users(self) -> np.ndarray | None:
+        return map_array(self._folder / "users.npy") if self._facts.users else None
+
+    @cached_property
+    def item_norms(self) -> np.ndarray | None:
+        return map_array(self._folder / "item_norms.npy") if self._facts.items else None
+
+    @cached_property
+    def user_norms(self) -> np.ndarray | None:
+        return map_array(self._folder / "user_norms.npy") if self._facts.users else None
