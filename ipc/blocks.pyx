@@ -1,0 +1,145 @@
+"""An allocator of fixed blocks in size classes, kept in the private memory of the one process that owns the segment.
+
+A request of 200 bytes takes a block of 512 and one of a mebibyte still fits. Free blocks form a stack per class, so the
+pages used last, which are warm, are used next, and pages never needed are never touched.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+
+from mixline.ipc.errors import Corrupt, IpcError
+
+CLASS_LIMIT = CLASSES_MAX
+PAGE_BYTES = 4096
+
+
+cdef class Blocks:
+    """Blocks by ``plan``, a sequence of (block_bytes, count) with growing block_bytes, laid out from offset 0."""
+
+    def __cinit__(self, plan):
+        cdef uint64_t at = 0
+        cdef uint32_t block = 0
+        cdef SizeClass* size
+        self.stack = NULL
+        self.generations = NULL
+        self.in_use = NULL
+        plan = [(int(block_bytes), int(count)) for block_bytes, count in plan]
+        if not 1 <= len(plan) <= CLASSES_MAX:
+            raise IpcError(f"blocks: {len(plan)} size classes, must be 1..{CLASSES_MAX}")
+        if any(b % 64 or b <= 0 or c <= 0 for b, c in plan) or sorted({b for b, _ in plan}) != [b for b, _ in plan]:
+            raise IpcError(f"blocks: {plan}: block sizes must grow and be multiples of 64, counts positive")
+        for block_bytes, count in plan:
+            size = &self.classes[self.class_count]
+            size.block_bytes, size.start, size.first, size.count = block_bytes, at, block, count
+            at = (at + size.block_bytes * size.count + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
+            block += size.count
+            self.class_count += 1
+        self.block_count = block
+        self.total_bytes = at
+        self.stack = <uint32_t*>malloc(block * sizeof(uint32_t))
+        self.generations = <uint32_t*>calloc(block, sizeof(uint32_t))
+        self.in_use = <uint8_t*>calloc(block, 1)
+        if self.stack == NULL or self.generations == NULL or self.in_use == NULL:
+            raise MemoryError()
+        self.reset()
+
+    def __dealloc__(self):
+        free(self.stack)
+        free(self.generations)
+        free(self.in_use)
+
+    def reset(self) -> None:
+        """Every block is free again. Only when nobody reads any of them."""
+        cdef uint32_t i, block
+        cdef int c
+        for c in range(self.class_count):
+            self.classes[c].free = self.classes[c].count
+            for i in range(self.classes[c].count):  # the lowest block on top
+                block = self.classes[c].first + self.classes[c].count - 1 - i
+                self.stack[self.classes[c].first + i] = block
+        for block in range(self.block_count):
+            self.in_use[block] = 0
+        self.taken = 0
+
+    cdef int class_of(self, uint32_t block) noexcept nogil:
+        cdef int c = self.class_count - 1
+        while block < self.classes[c].first:
+            c -= 1
+        return c
+
+    cdef int64_t take_block(self, uint64_t length) noexcept nogil:
+        cdef int c, chosen = -1
+        cdef uint32_t block
+        for c in range(self.class_count):
+            if self.classes[c].block_bytes >= length:
+                # A class that is used up may borrow from the next, not from all: small ones must not eat the large.
+                if self.classes[c].free:
+                    chosen = c
+                elif c + 1 < self.class_count and self.classes[c + 1].free:
+                    chosen = c + 1
+                break
+        if chosen < 0:
+            return -1
+        self.classes[chosen].free -= 1
+        block = self.stack[self.classes[chosen].first + self.classes[chosen].free]
+        self.generations[block] += 1
+        if self.generations[block] == 0:
+            self.generations[block] = 1
+        self.in_use[block] = 1
+        self.taken += 1
+        return block
+
+    cdef int give_block(self, uint32_t block) noexcept nogil:
+        cdef SizeClass* size
+        if block >= self.block_count or not self.in_use[block]:
+            return -1
+        size = &self.classes[self.class_of(block)]
+        self.in_use[block] = 0
+        self.stack[size.first + size.free] = block
+        size.free += 1
+        self.taken -= 1
+        return 0
+
+    def take(self, uint64_t length) -> int:
+        """A free block of at least ``length`` bytes, or -1 when none of its class or the next is free."""
+        return self.take_block(length)
+
+    def give(self, uint32_t block) -> None:
+        """Return a block; Corrupt when it was not taken (a double release would lend it twice)."""
+        if self.give_block(block) < 0:
+            raise Corrupt(f"block {block} of {self.block_count} is not taken, so it cannot be given back")
+
+    def generation(self, uint32_t block) -> int:
+        """Which use of the block this is; never 0, so 0 can mean "none"."""
+        if block >= self.block_count:
+            raise IndexError(f"block {block} of {self.block_count}")
+        return self.generations[block]
+
+    def offset(self, uint32_t block) -> int:
+        """Where the block begins in its segment."""
+        if block >= self.block_count:
+            raise IndexError(f"block {block} of {self.block_count}")
+        cdef SizeClass* size = &self.classes[self.class_of(block)]
+        return size.start + (block - size.first) * size.block_bytes
+
+    def capacity(self, uint32_t block) -> int:
+        """Bytes in the block."""
+        if block >= self.block_count:
+            raise IndexError(f"block {block} of {self.block_count}")
+        return self.classes[self.class_of(block)].block_bytes
+
+    def block_at(self, uint64_t offset) -> int:
+        """The block that begins at ``offset``, or -1: how a reader checks an offset that another process wrote."""
+        cdef int c
+        cdef SizeClass* size
+        for c in range(self.class_count):
+            size = &self.classes[c]
+            if size.start <= offset < size.start + size.block_bytes * size.count:
+                if (offset - size.start) % size.block_bytes:
+                    return -1
+                return size.first + (offset - size.start) // size.block_bytes
+        return -1
+
+    def is_taken(self, uint32_t block) -> bool:
+        """Whether the block is in use."""
+        return block < self.block_count and self.in_use[block]

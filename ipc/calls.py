@@ -1,0 +1,36 @@
+"""What a child process tells the kernel about itself: die with the parent, carry a name.
+
+The death signal is lost across exec of set-uid programs and says nothing when the parent died before it was set;
+hence the check of the parent's pid right after.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from mixline.ipc import _os
+from mixline.ipc.errors import IpcError
+
+NAME_BYTES_MAX = 15  # TASK_COMM_LEN without its NUL
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel send SIGKILL to this process when its parent dies, however it dies.
+
+    Raises IpcError when the parent is already gone: the caller must exit at once.
+    """
+    failure = _os.lib.mx_set_death_signal(signal.SIGKILL)
+    if failure:
+        raise IpcError(f"prctl(PR_SET_PDEATHSIG): {os.strerror(failure)}")
+    if os.getppid() != parent_pid:
+        raise IpcError(
+            f"parent {parent_pid} is gone (now child of {os.getppid()}); a process of a node never outlives it"
+        )
+
+
+def set_name(name: str) -> None:
+    """Name this process for ``ps`` and ``top``; at most 15 bytes are kept."""
+    failure = _os.lib.mx_set_name(name.encode("ascii")[:NAME_BYTES_MAX])
+    if failure:
+        raise IpcError(f"prctl(PR_SET_NAME): {os.strerror(failure)}")

@@ -1,0 +1,55 @@
+"""Counters in shared memory: named words with one writer each, readable by anyone at any time without a lock."""
+
+from __future__ import annotations
+
+from mixline.ipc.words import Words
+
+BROKER_COUNTERS = (
+    "requests",
+    "replies",
+    "bad_frames",
+    "not_ready",
+    "overloaded",
+    "shutting_down",
+    "too_large",
+    "expired_queued",
+    "timed_out_running",
+    "dispatched",
+    "redispatched",
+    "worker_lost",
+    "poison",
+    "late_replies",
+    "old_life_replies",
+    "unroutable",
+    "peer_full",
+    "wakes",
+)
+WORKER_COUNTERS = ("asks", "echoes", "errors", "cancelled", "too_large", "arena_waits", "busy_ns", "stale", "wakes")
+COUNTERS_MAX = 64  # room in the layouts below; names are appended, never moved
+
+
+class Counters:
+    """The counters of one writer: ``counters.add("requests")``, or by :meth:`index` on a hot path."""
+
+    def __init__(self, words: Words, names: tuple[str, ...]) -> None:
+        if len(names) > words.count:
+            raise ValueError(f"{len(names)} counters do not fit {words.count} words")
+        self.words = words
+        self.names = names
+        self._index = {name: at for at, name in enumerate(names)}
+
+    def index(self, name: str) -> int:
+        """The word of a counter."""
+        return self._index[name]
+
+    def add(self, name: str, amount: int = 1) -> None:
+        """Count up; only the writer may."""
+        self.words.add(self._index[name], amount)
+
+    def get(self, name: str) -> int:
+        """The present value."""
+        return self.words.load(self._index[name])
+
+    def as_dict(self) -> dict[str, int]:
+        """All of them by name."""
+        return {name: self.words.load(at) for name, at in self._index.items()}

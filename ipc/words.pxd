@@ -1,0 +1,37 @@
+"""Shared 64-bit words in a mapped segment; each word has exactly one writer."""
+
+from cpython.buffer cimport Py_buffer
+from libc.stdint cimport uint64_t
+
+
+cdef extern from "atomics.h" nogil:
+    uint64_t mx_load_relaxed(const uint64_t* word) noexcept
+    uint64_t mx_load_acquire(const uint64_t* word) noexcept
+    void mx_store_relaxed(uint64_t* word, uint64_t value) noexcept
+    void mx_store_release(uint64_t* word, uint64_t value) noexcept
+    void mx_fence() noexcept
+    void mx_pause() noexcept
+
+
+cdef class Words:
+    cdef Py_buffer view
+    cdef bint held
+    cdef uint64_t* base
+    cdef readonly Py_ssize_t count
+    cdef Py_ssize_t stride
+    cdef readonly bint writable
+
+    cdef uint64_t* at(self, Py_ssize_t index) except NULL
+    cpdef uint64_t load(self, Py_ssize_t index) except? 0
+    cpdef int store(self, Py_ssize_t index, uint64_t value) except -1
+    cpdef int add(self, Py_ssize_t index, uint64_t amount) except -1
+
+
+cdef class Bell:
+    cdef Words words
+    cdef Py_ssize_t index
+    cdef readonly int fd
+
+    cpdef bint toll(self) except -1
+    cpdef int lie_down(self) except -1
+    cpdef int rise(self) except -1

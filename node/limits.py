@@ -1,0 +1,81 @@
+"""Every limit of the node in one place, with the relations between them asserted when the module is imported.
+
+A limit that two processes must agree on (sizes, capacities) is a constant here and not an option, because both derive
+the layout of shared memory from it. Durations say who counts them.
+"""
+
+from __future__ import annotations
+
+from mixline.ipc.seats import SeatLayout, arena_total
+from mixline.ipc.wire import HEADER_BYTES
+
+KIB, MIB = 1024, 1024 * 1024
+
+# Requests. A slot holds the header and the body.
+request_bytes_max = 1 * MIB
+slot_plan = ((512, 4096), (4 * KIB, 2048), (64 * KIB, 256), (MIB + 4 * KIB, 32))
+slot_bytes = arena_total(slot_plan)
+frame_bytes_max = 2 * request_bytes_max  # libzmq closes the door above this; between the two the reply says TOO_LARGE
+
+# Replies. Blocks of one worker's arena; pages that are never written cost nothing.
+reply_bytes_max = 4 * MIB
+arena_plan = ((2 * KIB, 512), (16 * KIB, 128), (128 * KIB, 32), (MIB, 8), (4 * MIB, 2))
+arena_bytes = arena_total(arena_plan)
+
+# Descriptors in flight between the broker and one worker.
+held_max = 1  # asks given to a worker at once: nothing parks behind a busy one
+held_echo_max = 8  # echoes are over before a second wake-up would be
+ring_slots = 64
+release_slots = 1024
+seat_layout = SeatLayout(ring_slots, release_slots)
+workers_max = 512
+
+# The queue in the broker.
+queue_max = 4096
+queue_bytes_max = 64 * MIB
+receive_batch = 64  # messages taken from the socket before replies are looked at again
+frames_max = 5  # identity, delimiter, header, body, and one too many
+peer_messages_max = 1000  # replies that libzmq holds for a peer that does not read; more are dropped and counted
+
+# Time, microseconds on the wire and nanoseconds inside.
+budget_default_us = 1_000_000  # a request with budget 0, until its surface's own deadline applies
+budget_max_us = 60_000_000
+retry_after_us_min = 1_000
+retry_after_us_max = 1_000_000
+
+# Liveness. The broker counts its own ticks, so a machine that was suspended does not look like a hung worker.
+tick_ms = 100
+beat_idle_ms = 250  # a worker with nothing to do still beats this often
+hang_ms = 3_000  # without a beat: hung, killed, its request moved
+broker_hang_ms = 10_000
+ready_timeout_ms = 120_000  # a worker that has not said ready by then is killed and counted as a failed start
+
+# Deaths.
+attempts_max = 2
+
+# Start and stop.
+backoff_first_ms = 100
+backoff_max_ms = 10_000
+drain_ms = 10_000
+leave_ms = 5_000  # SIGTERM to SIGKILL
+handshake_ms = 5_000  # a connection that does not finish its greeting is closed
+
+# Clients.
+client_grace_ms = 250  # beyond the deadline, before a client gives up waiting for the node's own TIMEOUT
+client_window = 64  # requests of one ask_many in flight at once
+
+assert request_bytes_max + HEADER_BYTES <= slot_plan[-1][0]
+assert request_bytes_max < frame_bytes_max
+assert reply_bytes_max <= arena_plan[-1][0]
+assert request_bytes_max <= reply_bytes_max, "an echo of the largest request must fit a reply"
+assert sum(count for _, count in arena_plan) <= release_slots, "every block can be on its way back at once"
+assert held_max <= held_echo_max <= ring_slots
+assert queue_max <= sum(count for _, count in slot_plan)
+assert sum(count for _, count in slot_plan) < 1 << 24, "a slot number has 24 bits in the executing word"
+assert attempts_max < 256
+assert budget_default_us <= budget_max_us
+assert retry_after_us_min <= retry_after_us_max < 1 << 32
+assert tick_ms * 10 <= hang_ms and beat_idle_ms * 4 <= hang_ms
+assert hang_ms < broker_hang_ms
+assert backoff_first_ms <= backoff_max_ms
+assert workers_max < 1 << 16, "a reply header has 16 bits for the seat"
