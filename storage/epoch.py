@@ -35,14 +35,14 @@ class Epoch:
             self.manifest: Manifest = read_manifest(path)
             self._stamps = stamps_of(path, self.manifest)
             self._owner = Owner(str(path))
-            self._records = RecordStore(path, self._owner)
+            self.records = RecordStore(path, self._owner)
         except BaseException:
             self._lease.close()
             raise
         self.number = self.manifest.number
         self.live_seq = self.manifest.live_seq
-        self._items = Catalogue(path, "items", self.manifest.items, self._records)
-        self._users = Catalogue(path, "users", self.manifest.users, self._records)
+        self._items = Catalogue(path, "items", self.manifest.items, self.records)
+        self._users = Catalogue(path, "users", self.manifest.users, self.records)
         self._spaces = {name: Space(path, name, facts) for name, facts in self.manifest.spaces.items()}
 
     @property
@@ -77,7 +77,7 @@ class Epoch:
 
     def history(self, user_row: int) -> History:
         """The newest events of a user (at most the specification's ``history_max``), newest first."""
-        return unpack_history(self._records.get("history", row_key(user_row)))
+        return unpack_history(self.records.get("history", row_key(user_row)))
 
     def seen(self, user_row: int) -> np.ndarray:
         """Sorted unique rows (uint32, mapped) of all items the user ever acted on."""
@@ -113,7 +113,7 @@ class Epoch:
         """Close LMDB and let go of the lease. Arrays already handed out stay valid while they are referenced."""
         if self._owner.open:
             self._owner.check()
-            self._records.close()
+            self.records.close()
             self._lease.close()
             self._owner.open = False
 

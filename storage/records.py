@@ -47,7 +47,8 @@ class RecordStore:
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value of ``key``, or None."""
         self._owner.check()
-        return self._transaction().get(key, db=self._tables[table])
+        found = self._transaction().get(key, db=self._tables[table])
+        return None if found is None else bytes(found)
 
     def record(self, table: str, row: int) -> Record:
         """The values of one row in the order of the schema's columns."""

@@ -114,9 +114,7 @@ class Store:
         active = self.current()
         older = [number for number in epoch_numbers(self.path) if number < active]
         if not older:
-            raise StoreMissing(
-                f"{self.path}: no epoch is older than the active one ({active}); nothing to roll back to"
-            )
+            raise StoreMissing(f"{self.path}: no epoch older than the active one ({active}) to roll back to")
         self.activate(older[-1], advance)
         return older[-1]
 

@@ -19,7 +19,7 @@ class StringTable:
     def __init__(self, offsets: np.ndarray, data: np.ndarray) -> None:
         self.offsets = offsets
         self.data = data
-        self._bytes = memoryview(data)
+        self._bytes = memoryview(data)  # type: ignore[arg-type]
 
     @classmethod
     def open(cls, folder: Path, stem: str = "") -> StringTable:

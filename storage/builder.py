@@ -1,0 +1,166 @@
+"""From a specification to a published epoch: the order of the steps, and cleaning up when one fails.
+
+Everything is written into a hidden folder under the store's lock and gets its name by one rename at the end; what a
+killed builder left is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from mixline.storage.als import learn
+from mixline.storage.arrays import map_array
+from mixline.storage.catalogue_builder import CatalogueBuilder
+from mixline.storage.complaints import Complaints
+from mixline.storage.cooccurrence import Accumulate, build_neighbours, build_popularity
+from mixline.storage.events import EventReader, Settler, Spill
+from mixline.storage.identifiers import RowFinder
+from mixline.storage.lock import StoreLock
+from mixline.storage.manifest import FORMAT, CatalogueFacts, EventFacts, Manifest, SpaceFacts
+from mixline.storage.matrices import copy_matrix, open_matrix
+from mixline.storage.progress import Progress
+from mixline.storage.publish import BUILDING, EPOCHS, epoch_numbers, measure, publish, sweep, write_current
+from mixline.storage.records import RecordWriter
+from mixline.storage.spec import BuildSpec, SpaceSpec, spec_facts
+
+EVENT_BYTES_LEAST = 8  # no row of any input format is shorter, so this bounds the number of events from above
+
+
+class Builder:
+    """One build into ``store``; ``accumulate`` is the compiled sparse product."""
+
+    def __init__(
+        self, spec: BuildSpec, store: Path, accumulate: Accumulate, memory_bytes: int, progress: Progress
+    ) -> None:
+        self.spec, self.store, self.accumulate = spec, store, accumulate
+        self.memory_bytes, self.progress = memory_bytes, progress
+        self.complaints = Complaints()
+
+    def build(self, *, activate: bool = True) -> Manifest:
+        """Build, publish and activate; returns the new epoch's manifest. On any error the store is as before."""
+        (self.store / EPOCHS).mkdir(parents=True, exist_ok=True)
+        with StoreLock(self.store, "mixline build"):
+            sweep(self.store)
+            number = max(epoch_numbers(self.store), default=0) + 1
+            self.folder = self.store / EPOCHS / f"{BUILDING}{number:06d}"
+            self.scratch = self.store / EPOCHS / f"{BUILDING}{number:06d}-scratch"
+            try:
+                self.folder.mkdir()
+                self.scratch.mkdir()
+                manifest = self._fill(number)
+                publish(self.store, self.folder, manifest)
+            finally:
+                shutil.rmtree(self.scratch, ignore_errors=True)
+                shutil.rmtree(self.folder, ignore_errors=True)
+            if activate:
+                # The digests were computed from these files a moment ago; activation need not read them again.
+                write_current(self.store, number)
+            return manifest
+
+    def _fill(self, number: int) -> Manifest:
+        self.records = RecordWriter(self.folder)
+        try:
+            items, users = self._catalogues()
+            events = self._events(items, users)
+        finally:
+            self.records.close()
+        spaces = {name: self._space(name, one, items, users) for name, one in self.spec.spaces.items()}
+        self.complaints.settle()
+        self.progress.phase("writing digests")
+        return Manifest(
+            format=FORMAT,
+            number=number,
+            live_seq=0,
+            items=items,
+            users=users,
+            events=events,
+            spaces=spaces,
+            files=measure(self.folder),
+            spec=spec_facts(self.spec),
+        )
+
+    def _catalogues(self) -> tuple[CatalogueFacts, CatalogueFacts]:
+        spec = self.spec
+        builder = CatalogueBuilder(self.folder, "items", self.records, self.complaints)
+        items = builder.from_file(spec.at(spec.items.path), spec.items, self.progress)
+        builder = CatalogueBuilder(self.folder, "users", self.records, self.complaints)
+        if spec.users is not None:
+            users = builder.from_file(spec.at(spec.users.path), spec.users, self.progress)
+        elif spec.events is not None:
+            users = builder.from_events(spec.at(spec.events.path), spec.events, self.progress)
+        else:
+            users = builder.empty()
+        self._check_matrices(items, users)
+        self.complaints.settle()
+        return items, users
+
+    def _check_matrices(self, items: CatalogueFacts, users: CatalogueFacts) -> None:
+        """Shapes are judged before the long work, together with the catalogues' faults."""
+        if self.complaints:
+            return
+        for name, space in self.spec.spaces.items():
+            dim = space.dim
+            for side, path, count in (("items", space.items, items.count), ("users", space.users, users.count)):
+                if path is not None:
+                    at, key = self.spec.at(path), f"spaces.{name}.{side}"
+                    found = open_matrix(at, key, count, dim, self.complaints)
+                    dim = found.shape[1] if found is not None and dim is None else dim
+
+    def _events(self, items: CatalogueFacts, users: CatalogueFacts) -> EventFacts | None:
+        spec = self.spec.events
+        if spec is None:
+            return None
+        path, ids = self.spec.at(spec.path), self.folder / "ids"
+        finders = RowFinder(ids / "users", users.id_kind), RowFinder(ids / "items", items.id_kind)
+        reader = EventReader(path, spec, *finders, self.complaints)
+        expected = path.stat().st_size // EVENT_BYTES_LEAST
+        spill = Spill(self.scratch / "events", 0, users.count, expected)
+        self.progress.phase("reading events")
+        try:
+            for events in reader.batches():
+                if not self.complaints:
+                    spill.write(events)
+                self.progress.advance(len(events))
+        finally:
+            spill.close()
+        self.complaints.settle()
+        settler = Settler(self.folder, self.scratch, spec, items.count, reader.newest, self.records)
+        self.progress.phase("settling events", reader.count)
+        for part, one in enumerate(spill.paths):
+            settler.settle(one, *spill.bounds(part), self.progress)
+        settler.close()
+        keys = map_array(ids / "items" / "keys.npy")
+        build_popularity(self.folder, settler.popularity, keys, spec.popular_max)
+        if spec.neighbours_max:
+            build_neighbours(self.folder, self.scratch, keys, spec.neighbours_max, self.accumulate, self.progress)
+        return EventFacts(
+            count=reader.count,
+            skipped=reader.skipped,
+            newest=reader.newest,
+            actions=tuple(reader.actions),
+            half_life_days=spec.half_life_days if spec.time is not None else None,
+            history_max=spec.history_max,
+            neighbours=spec.neighbours_max > 0,
+        )
+
+    def _space(self, name: str, space: SpaceSpec, items: CatalogueFacts, users: CatalogueFacts) -> SpaceFacts:
+        folder = self.folder / "spaces" / name
+        if space.learn is not None:
+            self.progress.phase(f"learning {name}")
+            sides = learn(name, space, self.folder / "graph", self.scratch, users.count, items.count, self.memory_bytes)
+            given = [("items", Path(), sides[0]), ("users", Path(), sides[1])]
+        else:
+            given = []
+            for side, path, count in (("items", space.items, items.count), ("users", space.users, users.count)):
+                if path is not None:
+                    at = self.spec.at(path)
+                    found = open_matrix(at, f"spaces.{name}.{side}", count, space.dim, self.complaints)
+                    self.complaints.settle()
+                    given.append((side, at, found))
+        dim = given[0][2].shape[1]
+        self.progress.phase(f"copying {name}", sum(len(one[2]) for one in given))
+        for side, at, source in given:
+            copy_matrix(source, folder, side, at, f"spaces.{name}.{side}", self.complaints, self.progress)
+        sides_present = {side for side, _, _ in given}
+        return SpaceFacts(dim, space.metric, "exact", "items" in sides_present, "users" in sides_present)  # type: ignore[arg-type]

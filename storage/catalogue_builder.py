@@ -1,0 +1,133 @@
+"""Items or users from a file, or users from the events: rows in file order, ids indexed, columns and records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from mixline.storage.arrays import ArrayWriter
+from mixline.storage.complaints import Complaints
+from mixline.storage.fields import Field
+from mixline.storage.identifiers import IdReader, index_ids, kind_of_column, order_keys, textual_kind
+from mixline.storage.inputs import Batch, Input
+from mixline.storage.manifest import CatalogueFacts
+from mixline.storage.progress import Progress
+from mixline.storage.records import RecordWriter, row_key
+from mixline.storage.spec import EventsSpec, TableSpec
+from mixline.storage.strings import StringTableWriter
+
+ROWS_MAX = 0xFFFFFFFE
+
+
+class CatalogueBuilder:
+    """Writes one catalogue into the folder of a coming epoch."""
+
+    def __init__(self, folder: Path, name: str, records: RecordWriter, complaints: Complaints) -> None:
+        self.folder, self.name = folder, name
+        self.ids = folder / "ids" / name
+        self.records, self.complaints = records, complaints
+        self.count = 0
+        self.kind = "u64"
+        self._keys = ArrayWriter(self.ids / "keys.npy", "<u8")
+        self._strings: StringTableWriter | None = None
+
+    def from_file(self, path: Path, spec: TableSpec, progress: Progress) -> CatalogueFacts:
+        """Read the file; the caller settles the complaints."""
+        wanted = {f"{self.name}.id": spec.id} | {f"{self.name}.columns.{name}": name for name in spec.columns}
+        table = Input(path, self.name, wanted, self.complaints)
+        columns = self.folder / "columns" / self.name
+        fields = [
+            Field(columns, name, kind, path, f"{self.name}.columns.{name}", self.complaints)
+            for name, kind in spec.columns.items()
+        ]
+        progress.phase(f"reading {self.name}")
+        for batch in table.batches():
+            ids = batch.columns[spec.id]
+            if batch.first_row == 1:
+                self._decide_kind(ids, table, spec.id_kind)
+            self._append(batch, path, spec.id, fields)
+            progress.advance(batch.count)
+        for field in fields:
+            field.close()
+        self._close(path, f"{self.name}.id")
+        return CatalogueFacts(self.count, self.kind, dict(spec.columns))  # type: ignore[arg-type]
+
+    def from_events(self, path: Path, spec: EventsSpec, progress: Progress) -> CatalogueFacts:
+        """The distinct users of the events, in ascending order of id (strings by their bytes)."""
+        table = Input(path, "events", {"events.user": spec.user}, self.complaints)
+        known: np.ndarray | set[bytes] | None = None
+        reader: IdReader | None = None
+        progress.phase("finding users in the events")
+        for batch in table.batches():
+            column = batch.columns[spec.user]
+            if reader is None:
+                self._decide_kind(column, table, None, "events.user")
+                reader = IdReader(self.kind, path, "events.user", self.complaints)
+                known = np.zeros(0, dtype=np.uint64) if self.kind == "u64" else set()
+            keys, raw = reader.read(column, batch.first_row)
+            if isinstance(known, set):
+                known.update(raw or ())
+            elif known is not None:
+                known = np.union1d(known, keys)
+            progress.advance(batch.count)
+        if isinstance(known, set):
+            ordered = sorted(known - {b""})
+            self._write_strings(order_keys(ordered), ordered)
+        elif known is not None:
+            self._keys.append(known)
+            self.count = len(known)
+        self._close(path, "events.user")
+        return CatalogueFacts(self.count, self.kind, {})  # type: ignore[arg-type]
+
+    def empty(self) -> CatalogueFacts:
+        """A catalogue without rows: a store without users."""
+        self._close(self.folder, self.name)
+        return CatalogueFacts(0, "u64", {})
+
+    def _decide_kind(self, ids: pa.Array, table: Input, told: str | None, key: str | None = None) -> None:
+        kind = told or (textual_kind(ids) if table.textual else kind_of_column(ids))
+        if kind == "other":
+            what = f"ids are {ids.type}; they must be whole numbers or strings"
+            self.complaints.add(table.path, key or f"{self.name}.id", what)
+            kind = "u64"
+        self.kind = kind
+        if kind == "str":
+            self._strings = StringTableWriter(self.ids)
+
+    def _append(self, batch: Batch, path: Path, column: str, fields: list[Field]) -> None:
+        reader = IdReader(self.kind, path, f"{self.name}.id", self.complaints)
+        keys, raw = reader.read(batch.columns[column], batch.first_row)
+        first = self.count
+        if raw is not None:
+            self._write_strings(keys, raw)
+        else:
+            self._keys.append(keys)
+            self.count += len(keys)
+        if self.count > ROWS_MAX:
+            self.complaints.add(reader.path, f"{self.name}.path", f"more than {ROWS_MAX} rows")
+            self.complaints.settle()
+        values = [field.append(batch.columns[field.name], batch.first_row) for field in fields]
+        encode = msgspec.msgpack.Encoder().encode
+        rows = zip(*values, strict=True) if values else ()
+        self.records.put(
+            self.name, ((row_key(row), encode(record)) for row, record in enumerate(rows, first)), append=True
+        )
+
+    def _write_strings(self, keys: np.ndarray, raw: list[bytes]) -> None:
+        assert self._strings is not None
+        self._keys.append(keys)
+        self._strings.append(np.array([len(one) for one in raw]), np.frombuffer(b"".join(raw), dtype=np.uint8))
+        table = "item_ids" if self.name == "items" else "user_ids"
+        pairs = ((one, row.to_bytes(4, "little")) for row, one in enumerate(raw, self.count) if one)
+        self.records.put(table, pairs, append=False)
+        self.count += len(raw)
+
+    def _close(self, path: Path, key: str) -> None:
+        self._keys.close()
+        if self._strings is not None:
+            self._strings.close()
+        if not self.complaints:
+            index_ids(self.ids, path, key, self.kind, self.complaints)

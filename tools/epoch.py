@@ -1,0 +1,98 @@
+"""``mixline epoch``: look at the epochs of a store and say which one is served."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from mixline.storage.errors import StoreDamaged
+from mixline.storage.store import Store
+
+STORE = click.argument("store", type=click.Path(path_type=Path, file_okay=False))
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+NUMBER = click.option("--epoch", "number", type=click.IntRange(min=1), help="Which epoch; the active one by default.")
+
+
+def tell(facts: object, as_json: bool, plain: str) -> None:
+    click.echo(msgspec.json.encode(facts).decode() if as_json else plain)
+
+
+@click.group()
+def epoch() -> None:
+    """List, verify, activate, roll back, prune and dump the epochs of a store."""
+
+
+@epoch.command("list")
+@STORE
+@JSON
+def list_epochs(store: Path, as_json: bool) -> None:
+    """All published epochs, oldest first; * marks the active one."""
+    found = Store(store).epochs()
+    lines = []
+    for one in found:
+        when = datetime.datetime.fromtimestamp(one.published, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        facts = f"{one.items:,} items  {one.users:,} users  {one.events:,} events  {one.bytes:,} bytes"
+        lines.append(f"{'*' if one.active else ' '} {one.number:6d}  {when}  {one.fault or facts}")
+    tell([one._asdict() for one in found], as_json, "\n".join(lines) or "no epochs")
+
+
+@epoch.command()
+@STORE
+@NUMBER
+@JSON
+def verify(store: Path, number: int | None, as_json: bool) -> None:
+    """Compare every file of an epoch with its digest; ends with 65 and names the files that differ."""
+    where = Store(store)
+    number = where.current() if number is None else number
+    faults = where.verify(number)
+    tell({"epoch": number, "faults": faults}, as_json, f"epoch {number}: whole" if not faults else "\n".join(faults))
+    if faults:
+        sys.exit(StoreDamaged.exit_code)
+
+
+@epoch.command()
+@STORE
+@click.argument("number", type=click.IntRange(min=1))
+@JSON
+def activate(store: Path, number: int, as_json: bool) -> None:
+    """Verify epoch NUMBER, then make it the active one."""
+    Store(store).activate(number)
+    tell({"active": number}, as_json, f"epoch {number} is active")
+
+
+@epoch.command()
+@STORE
+@JSON
+def rollback(store: Path, as_json: bool) -> None:
+    """Activate the newest epoch older than the active one."""
+    number = Store(store).rollback()
+    tell({"active": number}, as_json, f"epoch {number} is active")
+
+
+@epoch.command()
+@STORE
+@click.option("--keep", required=True, type=click.IntRange(min=1), help="How many of the newest epochs stay.")
+@JSON
+def prune(store: Path, keep: int, as_json: bool) -> None:
+    """Remove old epochs; the active one and those that a process has open stay."""
+    done = Store(store).prune(keep)
+    removed = ", ".join(map(str, done.removed)) or "none"
+    in_use = f"; in use and kept: {', '.join(map(str, done.in_use))}" if done.in_use else ""
+    tell(done._asdict(), as_json, f"removed: {removed}{in_use}")
+
+
+@epoch.command()
+@STORE
+@NUMBER
+@click.option("--json", "as_json", is_flag=True, help="The dump is JSON lines in any case.")
+def dump(store: Path, number: int | None, as_json: bool) -> None:
+    """Everything an epoch says, as deterministic JSON lines."""
+    from mixline.storage.dump import dump as lines
+
+    with Store(store).open(number) as opened:
+        for line in lines(opened):
+            sys.stdout.buffer.write(line)
