@@ -104,6 +104,21 @@ cdef class Blocks:
         """A free block of at least ``length`` bytes, or -1 when none of its class or the next is free."""
         return self.take_block(length)
 
+    def reserve(self, uint32_t block) -> None:
+        """Take this very block: somebody of an earlier life may still read it. Linear in its class; for a start only."""
+        cdef SizeClass* size
+        cdef uint32_t i
+        if block >= self.block_count or self.in_use[block]:
+            raise Corrupt(f"block {block} of {self.block_count} cannot be reserved")
+        size = &self.classes[self.class_of(block)]
+        for i in range(size.free):
+            if self.stack[size.first + i] == block:
+                size.free -= 1
+                self.stack[size.first + i] = self.stack[size.first + size.free]
+                self.in_use[block] = 1
+                self.taken += 1
+                return
+
     def give(self, uint32_t block) -> None:
         """Return a block; Corrupt when it was not taken (a double release would lend it twice)."""
         if self.give_block(block) < 0:

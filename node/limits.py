@@ -45,6 +45,7 @@ retry_after_us_max = 1_000_000
 
 # Liveness. The broker counts its own ticks, so a machine that was suspended does not look like a hung worker.
 tick_ms = 100
+glance_ms = 5  # under load the broker looks at the supervisor's messages this often
 beat_idle_ms = 250  # a worker with nothing to do still beats this often
 hang_ms = 3_000  # without a beat: hung, killed, its request moved
 broker_hang_ms = 10_000

@@ -1,5 +1,6 @@
 """Segments, words, blocks and seats: one process suffices to hold their promises; the rings have a file of their own."""
 
+import itertools
 import mmap
 import os
 
@@ -136,7 +137,7 @@ class BlocksMachine(RuleBasedStateMachine):
     def no_overlap(self):
         assert self.blocks.taken == len(self.held)
         spans = sorted(self.held.values())
-        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
         assert all(end <= self.blocks.total_bytes for _, end in spans)
 
 

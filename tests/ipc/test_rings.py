@@ -19,7 +19,21 @@ from mixline.ipc.rings import Consumer, Descriptor, Producer, ring_bytes
 from mixline.ipc.segments import create, map_segment
 from mixline.ipc.words import Words
 
-FIELDS = ["slot", "generation", "life", "attempt", "status", "kind", "offset", "length", "server_us", "epoch", "live_seq", "config_generation", "deadline_ns"]
+FIELDS = [
+    "slot",
+    "generation",
+    "life",
+    "attempt",
+    "status",
+    "kind",
+    "offset",
+    "length",
+    "server_us",
+    "epoch",
+    "live_seq",
+    "config_generation",
+    "deadline_ns",
+]
 
 
 @given(st.lists(st.integers(-3, 5), max_size=60), st.sampled_from([2, 4, 16]))

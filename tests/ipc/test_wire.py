@@ -67,7 +67,21 @@ def test_layout_is_the_documented_one():
 
 
 def test_status_codes_are_fixed():
-    assert [str(Status.of(code)) for code in range(13)] == ["OK", "DEGRADED", "BAD_REQUEST", "NOT_FOUND", "TOO_LARGE", "OVERLOADED", "TIMEOUT", "WORKER_LOST", "POISON", "NOT_READY", "SHUTTING_DOWN", "UNAUTHORIZED", "INTERNAL"]
+    assert [str(Status.of(code)) for code in range(13)] == [
+        "OK",
+        "DEGRADED",
+        "BAD_REQUEST",
+        "NOT_FOUND",
+        "TOO_LARGE",
+        "OVERLOADED",
+        "TIMEOUT",
+        "WORKER_LOST",
+        "POISON",
+        "NOT_READY",
+        "SHUTTING_DOWN",
+        "UNAUTHORIZED",
+        "INTERNAL",
+    ]
     assert all(Status.of(status.code) is status for status in Status)
     with pytest.raises(WireError, match="status 13"):
         Status.of(13)

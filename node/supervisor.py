@@ -1,0 +1,414 @@
+"""The supervisor: the process that systemd sees, parent of the broker and of every worker.
+
+It makes the memory, starts the others by exec, watches them by pidfd and decides who lives; it never touches a message.
+A dead worker's place is taken by the warm standby at once, inside the broker, while this process fills the empty seat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+import msgspec
+import uvloop
+
+from mixline.ipc.board import Board
+from mixline.ipc.calls import set_name
+from mixline.node import limits
+from mixline.node.broker import BrokerOrders
+from mixline.node.broker_crew import SeatOrders
+from mixline.node.supervisor_child import Child
+from mixline.node.supervisor_exchange import Exchange
+from mixline.node.systemd import Notifier
+from mixline.node.worker import ENGINE, WorkerOrders
+
+log = logging.getLogger("mixline.supervisor")
+EX_UNAVAILABLE = 69
+
+
+class ServeOptions(msgspec.Struct, frozen=True):
+    """What ``mixline serve`` was asked for."""
+
+    store: str
+    bind: list[str]
+    workers: int
+    config: str | None = None
+    engine: str = ENGINE
+    json: bool = False
+    parent: int = 0  # die with this process; tests and `mixline demo` set it
+
+
+class Chair:
+    """One seat as the supervisor sees it: the process in it, and how its starts have gone."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.child: Child | None = None
+        self.clean = False  # the broker has emptied the seat: a worker may be started
+        self.ready = False
+        self.retired = False
+        self.hung = False
+        self.failures = 0  # starts in a row that never served
+        self.order = 0
+
+    @property
+    def backoff_s(self) -> float:
+        """Only a worker that dies before it serves is made to wait; one that served is replaced at once."""
+        if not self.failures:
+            return 0.0
+        return min(limits.backoff_first_ms * 2 ** (self.failures - 1), limits.backoff_max_ms) / 1000
+
+
+class Supervisor:
+    """Starts, watches, restarts, reloads, drains."""
+
+    def __init__(self, options: ServeOptions, loop: asyncio.AbstractEventLoop) -> None:
+        self.options = options
+        self.loop = loop
+        self.notifier = Notifier()
+        self.exchange = Exchange(options.workers + 1)  # one more than asked for: the warm standby
+        self.board = Board(self.exchange.board_fd, self.exchange.broker_bell_fd, writable=False)
+        self.chairs = [Chair(number) for number in range(options.workers + 1)]
+        self.broker: Child | None = None
+        self.control: socket.socket | None = None
+        self.endpoints = list(options.bind)
+        self.life = 0
+        self.broker_up = False
+        self.broker_failures = 0
+        self.generation = 1
+        self.announced = False
+        self.stopping = False
+        self.drained = False
+        self.exit_code = 0
+        self.changed = asyncio.Event()  # something happened that a coroutine may be waiting for
+        self.reload_wanted = asyncio.Event()
+        self._order = 0
+        self._beat_seen, self._beats_missed = 0, 0
+
+    # -- children ------------------------------------------------------------------------------------------------
+
+    def start_broker(self) -> None:
+        """Start a broker under a new life number; workers that run already attach to it by themselves."""
+        if self.stopping:
+            return
+        self.life += 1
+        self.broker_up = False
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.setblocking(False)
+        memory = self.exchange
+        orders = BrokerOrders(
+            parent=os.getpid(),
+            life=self.life,
+            control_fd=theirs.fileno(),
+            board_fd=memory.board_fd,
+            slots_fd=memory.slots_fd,
+            bell_fd=memory.broker_bell_fd,
+            workers=self.options.workers,
+            bind=self.endpoints,
+            seats=[
+                SeatOrders(
+                    chair.number, chair.child.pid if chair.child else 0, at.seat_fd, at.arena_read_fd, at.bell_fd
+                )
+                for chair, at in zip(self.chairs, memory.seats, strict=True)
+            ],
+        )
+        fds = [theirs.fileno(), *memory.broker_fds()]
+        self.broker = Child(self.loop, "mixline.node.broker", orders, fds, self.broker_gone)
+        theirs.close()
+        self._beats_missed = 0
+        self.loop.add_reader(self.control.fileno(), self.listen, self.control)
+
+    def broker_gone(self, child: Child) -> None:
+        """Replace a dead broker, at once unless it never came up."""
+        if self.control is not None:
+            self.loop.remove_reader(self.control.fileno())
+            self.control.close()
+            self.control = None
+        self.broker = None
+        self.changed.set()
+        if self.stopping:
+            self.drained = True
+            return
+        log.warning("broker %d is gone (%s)", child.pid, child.fate)
+        if not self.broker_up and self.life == 1:
+            self.give_up(child.exit_code or EX_UNAVAILABLE)
+            return
+        self.broker_failures = 0 if self.broker_up else self.broker_failures + 1
+        delay_s = min(0.05 * 2**self.broker_failures, 5.0) if self.broker_failures else 0.0
+        self.loop.call_later(delay_s, self.start_broker)
+
+    def start_worker(self, chair: Chair) -> None:
+        """Fill an empty seat."""
+        if self.stopping or chair.child is not None or not chair.clean:
+            return
+        chair.clean = chair.ready = chair.retired = chair.hung = False
+        at, memory = self.exchange.seats[chair.number], self.exchange
+        orders = WorkerOrders(
+            parent=os.getpid(),
+            seat=chair.number,
+            seat_fd=at.seat_fd,
+            arena_fd=at.arena_fd,
+            bell_fd=at.bell_fd,
+            board_fd=memory.board_read_fd,
+            slots_fd=memory.slots_read_fd,
+            broker_bell_fd=memory.broker_bell_fd,
+            store=self.options.store,
+            config=self.options.config,
+            engine=self.options.engine,
+            generation=self.generation,
+        )
+        fds = memory.worker_fds(chair.number)
+        child = Child(self.loop, "mixline.node.worker", orders, fds, lambda gone: self.worker_gone(chair, gone))
+        chair.child = child
+        self.tell("came", seat=chair.number, pid=child.pid)
+        self.loop.call_later(limits.ready_timeout_ms / 1000, self.check_started, chair, child)
+
+    def check_started(self, chair: Chair, child: Child) -> None:
+        """A worker that has not said ready by now never will."""
+        if chair.child is child and not chair.ready:
+            log.error("worker %d in seat %d is not ready after %d ms", child.pid, chair.number, limits.ready_timeout_ms)
+            child.send(signal.SIGKILL)
+
+    def worker_gone(self, chair: Chair, child: Child) -> None:
+        """Tell the broker, which settles the requests and empties the seat; then the seat is filled again."""
+        log.log(
+            logging.INFO if chair.retired or self.stopping else logging.WARNING,
+            "worker %d in seat %d is gone (%s)%s",
+            child.pid,
+            chair.number,
+            child.fate,
+            ", killed because its heart stood still" if chair.hung else "",
+        )
+        chair.child = None
+        chair.failures = 0 if chair.ready else chair.failures + 1
+        self.tell("gone", seat=chair.number, signal=child.death_signal, hung=chair.hung)
+        self.changed.set()
+        if not self.announced and child.exit_code and not any(each.ready for each in self.chairs):
+            self.give_up(child.exit_code)
+
+    def give_up(self, exit_code: int) -> None:
+        """The node cannot start: end with the code of the process that knows why."""
+        self.exit_code = exit_code
+        self.begin_stop()
+
+    # -- the broker's messages -----------------------------------------------------------------------------------
+
+    def tell(self, op: str, **fields: object) -> None:
+        """Send the broker a message. A dead one misses nothing: its successor is told the whole state at its start."""
+        if self.control is not None:
+            try:
+                self.control.send(msgspec.msgpack.encode({"op": op, **fields}))
+            except OSError as error:
+                log.warning("broker not told %s: %s", op, error)
+
+    def listen(self, control: socket.socket) -> None:
+        """Read what the broker says."""
+        try:
+            packet = control.recv(65536)
+        except (BlockingIOError, ConnectionResetError):
+            return
+        if not packet:
+            self.loop.remove_reader(control.fileno())
+            return
+        message = msgspec.msgpack.decode(packet)
+        self.changed.set()
+        match message:
+            case {"op": "up", "endpoints": endpoints}:
+                self.endpoints = endpoints
+                self.broker_up = True
+                self.announce()
+            case {"op": "drained"}:
+                self.drained = True
+            case {"op": op, "seat": seat}:
+                self.listen_about(op, self.chairs[seat], message)
+            case unknown:
+                raise ValueError(f"control message {unknown}: unknown, so the broker is of another version")
+
+    def listen_about(self, op: str, chair: Chair, message: dict) -> None:
+        """One message about one seat."""
+        if op == "clean":
+            if chair.child is None:
+                chair.clean = True
+                self.loop.call_later(chair.backoff_s, self.start_worker, chair)
+        elif op == "ready":
+            if chair.child is not None and chair.child.pid == message["pid"]:
+                chair.ready, chair.failures = True, 0
+                self._order += 1
+                chair.order = self._order
+                self.announce()
+        elif op == "retired":
+            chair.retired = True
+        elif op == "hung" and chair.child is not None and chair.child.pid == message["pid"]:
+            chair.hung = True
+            chair.child.send(signal.SIGKILL)
+
+    def announce(self) -> None:
+        """Say once that the node serves: the broker is bound and the workers asked for are ready."""
+        if self.announced or not self.broker_up or self.stopping:
+            return
+        ready = [chair for chair in self.chairs if chair.ready]
+        if len(ready) < self.options.workers:
+            return
+        self.announced = True
+        self.notifier.ready(self.status_line())
+        if self.options.json:
+            line = {
+                "ready": True,
+                "pid": os.getpid(),
+                "endpoints": self.endpoints,
+                "broker": self.broker.pid if self.broker else 0,
+                "workers": [chair.child.pid for chair in ready if chair.child],
+            }
+            print(msgspec.json.encode(line).decode(), flush=True)
+        else:
+            print(f"mixline: {self.status_line()}", flush=True)
+
+    def status_line(self) -> str:
+        """For people and for systemctl status."""
+        return f"serving {self.options.store} on {', '.join(self.endpoints)} with {self.options.workers} workers"
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Once a second: a broker that stands still is killed; systemd hears of one that lives."""
+        beat = self.board.last_beat_ns
+        self._beats_missed = 0 if beat != self._beat_seen else self._beats_missed + 1
+        self._beat_seen = beat
+        if self.broker is not None and self._beats_missed * 1000 >= limits.broker_hang_ms:
+            log.error("broker %d stands still: killing it", self.broker.pid)
+            self.broker.send(signal.SIGKILL)
+            self._beats_missed = 0
+        self.loop.call_later(1.0, self.watch)
+
+    def keep_alive(self, period_s: float) -> None:
+        """Feed systemd's watchdog while the broker's heart beats."""
+        if self._beats_missed < 2 or self.stopping:
+            self.notifier.alive()
+        self.loop.call_later(period_s, self.keep_alive, period_s)
+
+    async def wait_for(self, met: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until ``met()``, looking again whenever something happened."""
+        end = self.loop.time() + timeout_s
+        while not met():
+            self.changed.clear()
+            remaining = end - self.loop.time()
+            if remaining <= 0:
+                return False
+            try:
+                await asyncio.wait_for(self.changed.wait(), remaining)
+            except TimeoutError:
+                return met()
+        return True
+
+    # -- reload and stop -----------------------------------------------------------------------------------------
+
+    async def reload_when_asked(self) -> None:
+        """SIGHUP: replace the workers one by one, so that a new epoch and changed surfaces serve without a failure."""
+        while True:
+            await self.reload_wanted.wait()
+            self.reload_wanted.clear()
+            self.notifier.reloading()
+            if await self.rehearse():
+                self.generation += 1
+                for chair in sorted(self.chairs, key=lambda each: -each.order):  # the standby, the latest, first
+                    if self.stopping or not await self.replace(chair):
+                        break
+            log.info("reload over, configuration generation %d", self.generation)
+            self.notifier.ready(self.status_line())
+
+    async def rehearse(self) -> bool:
+        """Open store and surfaces in a throw-away process; a mistake costs a log line and not the node."""
+        orders = {"store": self.options.store, "config": self.options.config, "engine": self.options.engine}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "mixline.node.supervisor_rehearsal", msgspec.json.encode(orders).decode()
+        )
+        code = await process.wait()
+        if code:
+            log.error("reload refused: the store or the configuration is bad (exit code %d); serving as before", code)
+        return code == 0
+
+    async def replace(self, chair: Chair) -> bool:
+        """Let one worker finish, end it, and wait for its successor."""
+        old = chair.child
+        if old is None:
+            return True
+        self.tell("retire", seat=chair.number)
+        await self.wait_for(lambda: chair.retired or old.gone, limits.drain_ms / 1000)
+        chair.retired = True
+        old.send(signal.SIGTERM)
+        if not await self.wait_for(lambda: old.gone, limits.leave_ms / 1000):
+            old.send(signal.SIGKILL)
+            await self.wait_for(lambda: old.gone, limits.leave_ms / 1000)
+        came = await self.wait_for(lambda: chair.ready and chair.child is not old, limits.ready_timeout_ms / 1000)
+        if not came:
+            log.error("reload stopped: the new worker in seat %d does not get ready", chair.number)
+        return came
+
+    def begin_stop(self) -> None:
+        """SIGTERM or Ctrl-C."""
+        if not self.stopping:
+            self.stopping = True
+            self.notifier.stopping()
+            self.changed.set()
+
+    async def run(self) -> int:
+        """Until told to stop; returns the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self.begin_stop)
+        self.loop.add_signal_handler(signal.SIGHUP, self.reload_wanted.set)
+        self.start_broker()
+        self.watch()
+        if self.notifier.watchdog_s:
+            self.keep_alive(self.notifier.watchdog_s)
+        reloading = asyncio.create_task(self.reload_when_asked())
+        while not self.stopping:
+            await self.wait_for(lambda: self.stopping or reloading.done(), 3600)
+            if reloading.done() and not self.stopping:
+                reloading.result()  # it only ends by failing, and the failure is ours
+        reloading.cancel()
+        await self.stop()
+        return self.exit_code
+
+    async def stop(self) -> None:
+        """Drain the broker, then end everybody; nothing survives this."""
+        if self.broker is not None:
+            self.tell("drain")
+            if not await self.wait_for(lambda: self.broker is None, limits.drain_ms / 1000):
+                log.error("not drained after %d ms: requests are lost", limits.drain_ms)
+        children = [child for child in [self.broker, *(chair.child for chair in self.chairs)] if child]
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for child in children:
+                child.send(number)
+            if await self.wait_for(lambda: all(child.gone for child in children), limits.leave_ms / 1000):
+                return
+
+
+def serve(options: ServeOptions) -> int:
+    """Run a node until it is told to stop; returns the exit code."""
+    set_name("mixline")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+
+        async def start() -> int:
+            return await Supervisor(options, asyncio.get_running_loop()).run()
+
+        return runner.run(start())
+
+
+def main() -> None:
+    """Entry of ``python -m mixline.node.supervisor OPTIONS``; ``mixline serve`` execs into it."""
+    logging.basicConfig(level=logging.INFO, format="%(name)s[%(process)d] %(levelname)s %(message)s")
+    options = msgspec.json.decode(sys.argv[1], type=ServeOptions)
+    if options.parent:
+        from mixline.ipc.calls import die_with_parent
+
+        die_with_parent(options.parent)
+    sys.exit(serve(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""A child process of the supervisor: started by exec with the descriptors it may have, watched by its pidfd."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+
+class Child:
+    """One process. ``on_gone(child)`` is called once from the loop, after it was reaped."""
+
+    def __init__(
+        self, loop: Any, module: str, orders: msgspec.Struct, fds: Sequence[int], on_gone: Callable[[Child], None]
+    ) -> None:
+        arguments = [sys.executable, "-m", module, msgspec.json.encode(orders).decode()]
+        self.process = subprocess.Popen(arguments, pass_fds=tuple(fds), stdin=subprocess.DEVNULL)
+        self.pid = self.process.pid
+        # The child is not reaped yet, so the pid cannot have been given to anybody else.
+        self.pidfd = os.pidfd_open(self.pid)
+        self.loop = loop
+        self.on_gone = on_gone
+        self.exit_code = 0
+        self.death_signal = 0
+        self.gone = False
+        loop.add_reader(self.pidfd, self._reap)
+
+    def _reap(self) -> None:
+        status = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        assert status is not None
+        if status.si_code == os.CLD_EXITED:
+            self.exit_code = status.si_status
+        else:
+            self.death_signal = status.si_status
+        self.process.returncode = -self.death_signal or self.exit_code
+        self.loop.remove_reader(self.pidfd)
+        os.close(self.pidfd)
+        self.gone = True
+        self.on_gone(self)
+
+    def send(self, number: int) -> None:
+        """Send a signal to this very process, never to a later one of the same pid."""
+        if not self.gone:
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    @property
+    def fate(self) -> str:
+        """How it ended, for the log."""
+        return f"signal {self.death_signal}" if self.death_signal else f"exit code {self.exit_code}"

@@ -1,0 +1,29 @@
+"""The throw-away process of a reload: opens store and surfaces as a worker would, says what is wrong, and ends."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import msgspec
+
+from mixline.node.worker import WorkerOrders, make_engine
+
+
+def main() -> None:
+    """Exit code 0 when a worker with these orders would start."""
+    logging.basicConfig(level=logging.INFO, format="%(name)s[%(process)d] %(levelname)s %(message)s")
+    orders = msgspec.json.decode(sys.argv[1])
+    nowhere = dict.fromkeys(("parent", "seat", "seat_fd", "arena_fd", "bell_fd", "board_fd", "slots_fd"), -1)
+    try:
+        make_engine(WorkerOrders(**nowhere, broker_bell_fd=-1, **orders))
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        logging.getLogger("mixline.rehearsal").error("%s", error)
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

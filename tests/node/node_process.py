@@ -1,0 +1,122 @@
+"""A real node for tests: starts a supervisor with a strange engine and proves at the end that every process is gone."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from mixline.ipc.wire import Kind, ReplyHeader, RequestHeader
+from mixline.node.supervisor import ServeOptions
+
+HERE = Path(__file__).parent
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(met, timeout_s=20.0):
+    end = time.monotonic() + timeout_s
+    while not met():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.01)
+
+
+class Node:
+    def __init__(self, folder, workers=2, bind="ipc", engine="strange_engines:StrangeEngine"):
+        endpoint = f"ipc://{folder}/node.sock" if bind == "ipc" else "tcp://127.0.0.1:0"
+        options = ServeOptions(str(folder), [endpoint], workers, engine=engine, json=True, parent=os.getpid())
+        self.folder = Path(folder)
+        self.errors = open(self.folder / "stderr", "w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mixline.node.supervisor", msgspec.json.encode(options).decode()],
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env={**os.environ, "PYTHONPATH": str(HERE)},
+        )
+        self.pids = {self.process.pid}
+        assert select.select([self.process.stdout], [], [], 30)[0], "not ready"
+        line = self.process.stdout.readline()
+        assert line, self.log()
+        self.endpoint = json.loads(line)["endpoints"][0]
+        self.workers = workers
+        self.context = zmq.Context()
+        self.socket = self.connect()
+
+    def connect(self, kind=zmq.DEALER):
+        socket = self.context.socket(kind)
+        socket.linger = 0
+        socket.connect(self.endpoint)
+        return socket
+
+    def log(self):
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def send(self, body=b"", kind=Kind.ASK, budget_ms=5000, request_id=None, **fields):
+        request_id = request_id or os.urandom(16)
+        self.socket.send_multipart([RequestHeader(kind, request_id, budget_ms * 1000, **fields).pack(), body])
+        return request_id
+
+    def receive(self, timeout_ms=20_000):
+        assert self.socket.poll(timeout_ms), "no reply"
+        head, body = self.socket.recv_multipart()[-2:]  # without the delimiter that an empty first frame asks for
+        return ReplyHeader.unpack(head), body
+
+    def ask(self, body=b"", **fields):
+        request_id = self.send(body, **fields)
+        reply, body = self.receive()
+        assert reply.request_id == request_id
+        return reply, body
+
+    def info(self):
+        info = msgspec.msgpack.decode(self.ask(kind=Kind.INFO)[1])
+        self.pids |= {info["pid"], info["supervisor_pid"], *(each["pid"] for each in info["workers"])} - {0}
+        return info
+
+    def worker_pids(self):
+        return [each["pid"] for each in self.info()["workers"] if each["pid"]]
+
+    def wait_settled(self):
+        """All seats, the standby's too, are ready."""
+
+        def settled():
+            states = [each["state"] for each in self.info()["workers"]]
+            return sorted(states) == ["ready"] * self.workers + ["standby"]
+
+        wait_until(settled)
+
+    def stop(self, timeout_s=20):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+        self.socket.close()
+        self.context.term()
+        wait_until(lambda: not any(alive(pid) for pid in self.pids))
+
+
+@contextmanager
+def running(folder, **options):
+    node = Node(folder, **options)
+    try:
+        node.wait_settled()
+        yield node
+    finally:
+        node.close()

@@ -1,0 +1,42 @@
+"""Engines for tests of the processes: they do what the body says, including the worst."""
+
+import os
+import signal
+import time
+
+from mixline.ipc.wire import Status
+
+
+class StrangeEngine:
+    """Body ``sleep 0.2``, ``spin 0.2``, ``die SIGSEGV``, ``raise``, ``bulk 5000``; anything else is echoed with the pid."""
+
+    epoch_number = 1
+    live_seq = 0
+
+    def __init__(self, store):
+        self.store = store
+        marker = os.path.join(store, "epoch")
+        if os.path.exists(marker):
+            with open(marker) as file:
+                self.epoch_number = int(file.read())
+
+    def answer(self, header, body, deadline_ns, pulse):
+        words = bytes(body).decode(errors="replace").split()
+        match words:
+            case ["sleep", seconds]:
+                end = time.monotonic() + float(seconds)
+                while time.monotonic() < end:
+                    if pulse():
+                        return Status.TIMEOUT, b"cancelled"
+                    time.sleep(0.001)
+            case ["hang"]:
+                while True:
+                    time.sleep(1)
+            case ["die", name]:
+                os.kill(os.getpid(), getattr(signal, name))
+                time.sleep(5)
+            case ["raise"]:
+                raise RuntimeError("as ordered")
+            case ["bulk", length]:
+                return Status.OK, bytes(int(length))
+        return Status.OK, str(os.getpid()).encode() + b" " + bytes(body)

@@ -1,0 +1,167 @@
+"""The broker on real sockets: every message gets one reply, refusals are typed, order and expiry are as promised."""
+
+import os
+import time
+
+import msgspec
+import pytest
+import zmq
+from node_process import running
+
+from mixline.ipc.wire import Kind, ReplyHeader, RequestHeader, Status
+from mixline.node import limits
+from mixline.node.broker_deaths import verdict
+from mixline.node.broker_doors import DoorError, check_bind
+from mixline.node.broker_ledger import Ledger, Request
+
+
+@pytest.fixture(scope="module", params=["ipc", "tcp"])
+def node(request, tmp_path_factory):
+    with running(tmp_path_factory.mktemp("node"), bind=request.param) as node:
+        yield node
+
+
+@pytest.mark.parametrize("size", [0, 1, 384, 385, 4000, 70_000, limits.request_bytes_max])
+def test_echo_of_every_size(node, size):
+    body = os.urandom(size)
+    reply, answer = node.ask(body, kind=Kind.ECHO)
+    assert (reply.status, answer) == (Status.OK, body)
+
+
+def test_largest_reply_and_one_byte_more(node):
+    reply, body = node.ask(b"bulk %d" % limits.reply_bytes_max)
+    assert (reply.status, len(body)) == (Status.OK, limits.reply_bytes_max)
+    reply, body = node.ask(b"bulk %d" % (limits.reply_bytes_max + 1))
+    assert reply.status is Status.TOO_LARGE and "error" in msgspec.msgpack.decode(body)
+
+
+def test_too_large_a_request_is_told_so(node):
+    assert node.ask(bytes(limits.request_bytes_max + 1))[0].status is Status.TOO_LARGE
+
+
+def test_req_socket_with_its_delimiter(node):
+    socket = node.connect(zmq.REQ)
+    socket.send_multipart([RequestHeader(Kind.ECHO, bytes(16)).pack(), b"hello"])
+    assert socket.poll(5000)
+    head, body = socket.recv_multipart()
+    assert (ReplyHeader.unpack(head).status, body) == (Status.OK, b"hello")
+    socket.close()
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b""],
+        [b"x"],
+        [bytes(128), b""],
+        [b"MIXL\x02".ljust(128, b"\0"), b""],
+        [RequestHeader(99, bytes(16)).pack(), b""],
+        [RequestHeader(Kind.ASK, bytes(16)).pack(), b"", b"extra"],
+        [RequestHeader(Kind.ASK, bytes(16)).pack()[:127], b""],
+    ],
+)
+def test_bad_frames_get_bad_request(node, frames):
+    node.socket.send_multipart(frames)
+    reply, body = node.receive()
+    assert reply.status is Status.BAD_REQUEST and msgspec.msgpack.decode(body)["error"]
+
+
+def test_failing_engine_is_internal_and_the_worker_lives(node):
+    before = node.worker_pids()
+    reply, body = node.ask(b"raise")
+    assert reply.status is Status.INTERNAL and "as ordered" in msgspec.msgpack.decode(body)["error"]
+    assert node.worker_pids() == before
+
+
+def test_timeout_comes_at_the_deadline_while_workers_are_busy(node):
+    ids = {node.send(b"sleep 1", budget_ms=150) for _ in range(4)}
+    replies = [node.receive()[0] for _ in ids]
+    assert {reply.request_id for reply in replies} == ids
+    assert all(reply.status is Status.TIMEOUT and reply.server_us >= 150_000 for reply in replies)
+    assert node.ask(b"hi")[0].status is Status.OK
+
+
+def test_priority_then_deadline(node):
+    blockers = {node.send(b"sleep 0.3") for _ in range(node.workers)}
+    time.sleep(0.05)
+    wanted = {}
+    for name, priority, budget_ms in [("late", 9, 5000), ("early", 9, 4000), ("first", 0, 5000)]:
+        wanted[node.send(b"sleep 0.1", priority=priority, budget_ms=budget_ms)] = name
+    order = []
+    while len(order) < 3 or blockers:
+        reply = node.receive()[0]
+        assert reply.status is Status.OK
+        if reply.request_id in blockers:
+            blockers.remove(reply.request_id)
+        else:
+            order.append(wanted[reply.request_id])
+    assert set(order[:2]) == {"first", "early"} and order[2] == "late"
+
+
+def test_info_and_memory_all_returned(node):
+    info = node.info()
+    assert info["pid"] and len(info["workers"]) == node.workers + 1
+    assert info["slots_taken"] == info["queue"]["requests"] == 0
+
+
+def test_full_queue_is_overloaded_with_retry_after(node):
+    ids = {node.send(b"sleep 0.5", budget_ms=1500) for _ in range(limits.queue_max + 64)}
+    seen = [node.receive()[0] for _ in ids]
+    assert {reply.request_id for reply in seen} == ids
+    refused = [reply for reply in seen if reply.status is Status.OVERLOADED]
+    assert refused and all(reply.retry_after_us >= limits.retry_after_us_min for reply in refused)
+    assert node.ask(b"hi")[0].status is Status.OK
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://0.0.0.0:1", "tcp://*:1", "tcp://10.0.0.1:1", "udp://127.0.0.1:1", "ipc://", ""]
+)
+def test_open_doors_are_refused(endpoint):
+    with pytest.raises(DoorError) as caught:
+        check_bind(endpoint)
+    assert caught.value.exit_code == 78
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://[::1]:1", "tcp://localhost:1", "ipc:///tmp/x"])
+def test_local_doors_are_fine(endpoint):
+    check_bind(endpoint)
+
+
+@pytest.mark.parametrize(
+    ("deaths", "expected"),
+    [
+        ([(11, False), (11, False)], Status.POISON),
+        ([(6, False), (9, True)], Status.POISON),
+        ([(9, False), (9, False)], Status.WORKER_LOST),
+        ([(11, False), (9, False)], Status.WORKER_LOST),
+        ([(0, False), (7, False)], Status.WORKER_LOST),
+    ],
+)
+def test_verdict(deaths, expected):
+    request = Request([b""], Kind.ASK, bytes(16), 0, 0)
+    assert verdict(request, False, 11, False) is None and request.deaths == 0
+    assert verdict(request, True, *deaths[0]) is None
+    assert verdict(request, True, *deaths[1]) is expected
+
+
+def test_ledger_expires_each_once_and_forgets_all():
+    ledger = Ledger()
+    requests = []
+    for number in range(2000):
+        request = Request([b""], Kind.ASK, bytes(16), number % 3, 0)
+        request.deadline_ns = 1000 + number * 7919 % 2000
+        assert ledger.admit(request, 300)
+        requests.append(request)
+    expired = []
+    while (request := ledger.expired(2000)) is not None:
+        ledger.mark_answered(request)
+        expired.append(request.deadline_ns)
+    assert expired == sorted(r.deadline_ns for r in requests if r.deadline_ns <= 2000)
+    order = []
+    while (request := ledger.first()) is not None:
+        ledger.start(request, 0)
+        order.append((request.priority, request.deadline_ns))
+        ledger.mark_answered(request)
+        ledger.forget(request)
+    assert order == sorted(order)
+    assert (ledger.queued, ledger.queued_bytes, ledger.waiting, ledger.slots.taken) == (0, 0, 0, 0)
