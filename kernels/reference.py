@@ -1,0 +1,101 @@
+"""The kernels said slowly: NumPy twins that define what each compiled kernel returns, bit for bit.
+
+Nothing here is fast and nothing on the request path calls it; the property tests compare every kernel, on every
+instruction set, with these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LANES = 32
+
+
+def lane_sum(terms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sum ``terms`` (n, dim) over dim in the written order: 32 strided lanes, then halving. Returns (n,) float32."""
+    count, dim = terms.shape
+    lanes = np.zeros((count, LANES), dtype=np.float32)
+    for start in range(0, dim, LANES):
+        block = terms[:, start : start + LANES]
+        lanes[:, : block.shape[1]] += block
+    width = LANES // 2
+    while width:
+        lanes = lanes[:, :width] + lanes[:, width : 2 * width]
+        width //= 2
+    return lanes[:, 0]
+
+
+def row_scores(
+    matrix: NDArray[np.float32],
+    query: NDArray[np.float32],
+    metric: str = "dot",
+    norms: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Scores (n,) of all rows of ``matrix`` (n, dim) against ``query`` (dim,), float32 at every step."""
+    with np.errstate(all="ignore"):
+        if metric == "l2":
+            difference = matrix - query
+            return -lane_sum(difference * difference)
+        sums = lane_sum(matrix * query)
+        if metric == "dot":
+            return sums
+        assert norms is not None
+        scale = np.sqrt(lane_sum((query * query)[None, :]))[0] * norms
+        zero = scale == 0.0
+        return np.where(zero, np.float32(0.0), sums / np.where(zero, np.float32(1.0), scale)).astype(np.float32)
+
+
+def sunk(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores with NaN and both infinities at -inf, the bottom of the order."""
+    return np.where(np.isfinite(scores), scores, np.float32(-np.inf))
+
+
+def top_k(
+    scores: NDArray[np.float32], rows: NDArray[np.uint32], keys: NDArray[np.uint64], k: int
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """The written order: score descending, order key ascending, row ascending; non-finite scores sink."""
+    settled = sunk(scores)
+    best = np.lexsort((rows, keys, -settled))[:k]
+    return rows[best], settled[best]
+
+
+def scan(
+    matrix: NDArray[np.float32],
+    query: NDArray[np.float32],
+    k: int,
+    keys: NDArray[np.uint64],
+    metric: str = "dot",
+    norms: NDArray[np.float32] | None = None,
+    allowed: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """The best ``k`` rows among those ``allowed`` (n,)."""
+    rows = np.arange(len(matrix), dtype=np.uint32)
+    if allowed is not None:
+        rows = rows[allowed]
+    return top_k(row_scores(matrix, query, metric, norms)[rows], rows, keys[rows], k)
+
+
+def gather(columns: Sequence[NDArray[Any]], rows: NDArray[np.uint32]) -> list[NDArray[Any]]:
+    """``column[rows]`` of each column."""
+    return [column[rows] for column in columns]
+
+
+def accumulate(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.uint32],
+    weights: NDArray[np.float32] | None,
+    seed_rows: NDArray[np.uint32],
+    seed_weights: NDArray[np.float32],
+) -> dict[int, np.float32]:
+    """Row -> summed weight, in the order first touched, added in float64."""
+    sums: dict[int, float] = {}
+    for seed, seed_weight in zip(seed_rows.tolist(), seed_weights.tolist(), strict=True):
+        for position in range(indptr[seed], indptr[seed + 1]):
+            row = int(indices[position])
+            weight = 1.0 if weights is None else float(weights[position])
+            sums[row] = sums.get(row, 0.0) + seed_weight * weight
+    return {row: np.float32(total) for row, total in sums.items()}

@@ -1,0 +1,198 @@
+"""Exact nearest rows of a float32 matrix: score a block of rows, push what beats the heap's worst, go on.
+
+The scan is bound by the bytes it reads, so scores live only in a small block on the stack and rows that the bitmap
+forbids are never touched. A caller that watches a deadline scans in slices into one heap.
+"""
+
+import os
+
+import numpy as np
+
+from libc.math cimport sqrtf
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from mixline.kernels.order cimport Entry, ranks_before, sunk
+from mixline.kernels.scan cimport (
+    MIXLINE_PRODUCT,
+    MIXLINE_SQUARED_DIFFERENCE,
+    mixline_choose,
+    score_rows_fn,
+)
+from mixline.kernels.topk cimport TopK
+
+from mixline.kernels.errors import KernelArgumentError
+
+cdef enum:
+    BLOCK_ROWS = 256
+
+cdef enum Metric:
+    DOT = 0
+    COSINE = 1
+    L2 = 2
+
+METRICS = {"dot": DOT, "cosine": COSINE, "l2": L2}
+SIMD_VARIABLE = "MIXLINE_SIMD"
+
+cdef score_rows_fn score_rows_chosen = NULL
+cdef object chosen_name = None
+
+
+def choose_instruction_set(wanted=None):
+    global score_rows_chosen, chosen_name
+    cdef const char* name = NULL
+    cdef bytes encoded = (wanted or "").encode()
+    cdef score_rows_fn found = mixline_choose(encoded, &name)
+    if found == NULL:
+        raise KernelArgumentError(
+            f"{SIMD_VARIABLE}={wanted!r}: this machine or build has no such path; use avx512, avx2 or portable"
+        )
+    score_rows_chosen = found
+    chosen_name = name.decode()
+    return chosen_name
+
+
+def instruction_set():
+    return chosen_name
+
+
+choose_instruction_set(os.environ.get(SIMD_VARIABLE))
+
+
+cdef void finish(float* scores, Py_ssize_t count, int metric, float query_norm, const float* norms,
+                 const uint32_t* rows, uint32_t first) noexcept nogil:
+    """Turn raw sums into scores: cosine divides by both norms (0 when either is 0), l2 is minus the squared distance."""
+    cdef Py_ssize_t i
+    cdef float scale
+    if metric == COSINE:
+        for i in range(count):
+            scale = query_norm * norms[rows[i] if rows != NULL else first + i]
+            scores[i] = scores[i] / scale if scale != 0.0 else 0.0
+    elif metric == L2:
+        for i in range(count):
+            scores[i] = -scores[i]
+
+
+cdef void push_block(TopK heap, const float* scores, Py_ssize_t count, const uint32_t* rows, uint32_t first,
+                     const uint64_t* keys) noexcept nogil:
+    """Push a block; keys are read only for rows that reach the heap's worst score."""
+    cdef Py_ssize_t i
+    cdef uint32_t row
+    cdef float score
+    for i in range(count):
+        score = sunk(scores[i])
+        if heap.size >= heap.k and score < heap.heap[0].score:
+            continue
+        row = rows[i] if rows != NULL else <uint32_t>(first + i)
+        heap.push(score, row, keys[row])
+
+
+cdef Py_ssize_t allowed_rows(const uint64_t* words, uint32_t first, Py_ssize_t count, uint32_t* rows) noexcept nogil:
+    """List the rows of ``first .. first+count`` whose bit is set."""
+    cdef Py_ssize_t found = 0
+    cdef uint32_t row = first, stop = <uint32_t>(first + count)
+    cdef uint64_t word
+    while row < stop:
+        word = words[row >> 6] >> (row & 63)
+        if word == 0:
+            row = (row | 63) + 1
+            continue
+        if word & 1:
+            rows[found] = row
+            found += 1
+        row += 1
+    return found
+
+
+cdef void scan_slice(TopK heap, const float* matrix, int64_t dim, const float* query, float query_norm,
+                     const float* norms, int metric, const uint64_t* keys, const uint64_t* words,
+                     uint32_t start, uint32_t stop) noexcept nogil:
+    cdef float scores[BLOCK_ROWS]
+    cdef uint32_t listed[BLOCK_ROWS]
+    cdef const uint32_t* rows
+    cdef Py_ssize_t count
+    cdef uint32_t first = start
+    cdef int form = MIXLINE_SQUARED_DIFFERENCE if metric == L2 else MIXLINE_PRODUCT
+    while first < stop:
+        count = min(<Py_ssize_t>BLOCK_ROWS, <Py_ssize_t>(stop - first))
+        rows = NULL
+        if words != NULL:
+            if allowed_rows(words, first, count, listed) < count:
+                count = allowed_rows(words, first, count, listed)
+                rows = listed
+        if count:
+            score_rows_chosen(matrix, dim, rows, first, count, query, form, scores)
+            finish(scores, count, metric, query_norm, norms, rows, first)
+            push_block(heap, scores, count, rows, first, keys)
+        first = first + BLOCK_ROWS if stop - first > BLOCK_ROWS else stop
+
+
+cdef float norm_of(const float* vector, int64_t dim) noexcept nogil:
+    """The L2 norm by the same written order of summation as the scores."""
+    cdef float squared
+    score_rows_chosen(vector, dim, NULL, 0, 1, vector, MIXLINE_PRODUCT, &squared)
+    return sqrtf(squared)
+
+
+cdef int metric_code(metric) except -1:
+    code = METRICS.get(metric)
+    if code is None:
+        raise KernelArgumentError(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
+    return code
+
+
+cdef int check_fit(const float[:, ::1] matrix, const float[::1] query, int metric, const float[::1] norms) except -1:
+    if matrix.shape[1] != query.shape[0]:
+        raise KernelArgumentError(f"the query has {query.shape[0]} dimensions and the matrix {matrix.shape[1]}")
+    if matrix.shape[0] >= 0xFFFFFFFF:
+        raise KernelArgumentError(f"the matrix has {matrix.shape[0]} rows; at most 2^32 - 2 fit a uint32 row")
+    if metric == COSINE:
+        if norms is None:
+            raise KernelArgumentError("the cosine metric needs norms=, the L2 norm of each row")
+        if norms.shape[0] != matrix.shape[0]:
+            raise KernelArgumentError(f"{norms.shape[0]} norms for {matrix.shape[0]} rows")
+    return 0
+
+
+def scan(const float[:, ::1] matrix, const float[::1] query, TopK heap not None, const uint64_t[::1] keys, *,
+         metric="dot", const float[::1] norms=None, const uint64_t[::1] allowed=None, start=0, stop=None):
+    cdef int code = metric_code(metric)
+    check_fit(matrix, query, code, norms)
+    cdef Py_ssize_t n = matrix.shape[0]
+    cdef Py_ssize_t begin = start, end = n if stop is None else stop
+    if not 0 <= begin <= end <= n:
+        raise KernelArgumentError(f"rows {begin}..{end} lie outside a matrix of {n} rows")
+    if keys.shape[0] != n:
+        raise KernelArgumentError(f"{keys.shape[0]} order keys for {n} rows")
+    if allowed is not None and allowed.shape[0] * 64 < n:
+        raise KernelArgumentError(f"a bitmap of {allowed.shape[0]} words covers {allowed.shape[0] * 64} of {n} rows")
+    if begin == end or heap.k == 0 or matrix.shape[1] == 0:
+        return
+    cdef const float* norms_at = &norms[0] if code == COSINE else NULL
+    cdef const uint64_t* words = &allowed[0] if allowed is not None else NULL
+    cdef float query_norm
+    with nogil:
+        query_norm = norm_of(&query[0], query.shape[0]) if code == COSINE else 1.0
+        scan_slice(heap, &matrix[0, 0], matrix.shape[1], &query[0], query_norm, norms_at, code, &keys[0], words,
+                   <uint32_t>begin, <uint32_t>end)
+
+
+def score_rows(const float[:, ::1] matrix, const float[::1] query, const uint32_t[::1] rows, *, metric="dot",
+               const float[::1] norms=None):
+    cdef int code = metric_code(metric)
+    check_fit(matrix, query, code, norms)
+    cdef Py_ssize_t i, n = matrix.shape[0], count = rows.shape[0]
+    out = np.zeros(count, dtype=np.float32)
+    if count == 0 or matrix.shape[1] == 0:
+        return out
+    for i in range(count):
+        if rows[i] >= n:
+            raise KernelArgumentError(f"row {rows[i]} at position {i} lies outside a matrix of {n} rows")
+    cdef float[::1] scores = out
+    cdef const float* norms_at = &norms[0] if code == COSINE else NULL
+    cdef int form = MIXLINE_SQUARED_DIFFERENCE if code == L2 else MIXLINE_PRODUCT
+    cdef float query_norm
+    with nogil:
+        query_norm = norm_of(&query[0], query.shape[0]) if code == COSINE else 1.0
+        score_rows_chosen(&matrix[0, 0], matrix.shape[1], &rows[0], 0, count, &query[0], form, &scores[0])
+        finish(&scores[0], count, code, query_norm, norms_at, &rows[0], 0)
+    return out

@@ -1,0 +1,145 @@
+/* Row scores in one written order of summation, compiled once per instruction set.
+ *
+ * A product sum runs over 32 lanes: lane j adds the products of elements j, j+32, j+64, ... in that order, each
+ * product rounded before it is added (no fused multiply-add), absent elements counting as zero. Then lane j adds
+ * lane j+16, then j+8, j+4, j+2, j+1. Vector width only decides how many registers hold the 32 lanes, so every
+ * instruction set returns the same bits, and so does reference.py.
+ */
+#ifndef MIXLINE_SIMD_H
+#define MIXLINE_SIMD_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIXLINE_LANES 32
+#define MIXLINE_PREFETCH_BYTES 4096
+
+typedef float mixline_v4 __attribute__((vector_size(16), aligned(4)));
+typedef float mixline_v8 __attribute__((vector_size(32), aligned(4)));
+typedef float mixline_v16 __attribute__((vector_size(64), aligned(4)));
+
+enum mixline_form { MIXLINE_PRODUCT = 0, MIXLINE_SQUARED_DIFFERENCE = 1 };
+
+typedef void (*mixline_score_rows_fn)(const float *matrix, int64_t dim, const uint32_t *rows, uint32_t first,
+                                      int64_t count, const float *query, int form, float *out);
+
+static inline __attribute__((always_inline)) float mixline_fold4(mixline_v4 v) {
+    mixline_v4 w = v + __builtin_shufflevector(v, v, 2, 3, 0, 1);
+    return w[0] + w[1];
+}
+
+static inline __attribute__((always_inline)) float mixline_fold8(mixline_v8 v) {
+    mixline_v4 low = __builtin_shufflevector(v, v, 0, 1, 2, 3);
+    mixline_v4 high = __builtin_shufflevector(v, v, 4, 5, 6, 7);
+    return mixline_fold4(low + high);
+}
+
+static inline __attribute__((always_inline)) float mixline_fold_lanes4(const mixline_v4 *a) {
+    mixline_v4 s0 = a[0] + a[4], s1 = a[1] + a[5], s2 = a[2] + a[6], s3 = a[3] + a[7];
+    return mixline_fold4((s0 + s2) + (s1 + s3));
+}
+
+static inline __attribute__((always_inline)) float mixline_fold_lanes8(const mixline_v8 *a) {
+    mixline_v8 s0 = a[0] + a[2], s1 = a[1] + a[3];
+    return mixline_fold8(s0 + s1);
+}
+
+static inline __attribute__((always_inline)) float mixline_fold_lanes16(const mixline_v16 *a) {
+    mixline_v16 s = a[0] + a[1];
+    mixline_v8 low = __builtin_shufflevector(s, s, 0, 1, 2, 3, 4, 5, 6, 7);
+    mixline_v8 high = __builtin_shufflevector(s, s, 8, 9, 10, 11, 12, 13, 14, 15);
+    return mixline_fold8(low + high);
+}
+
+/* One row against the query; `form` is a constant at every call, so each caller keeps one loop. */
+#define MIXLINE_DEFINE_ROW(WIDTH)                                                                                     \
+    static inline __attribute__((always_inline)) float mixline_row##WIDTH(const float *row, const float *query,      \
+                                                                          int64_t dim, int form) {                   \
+        mixline_v##WIDTH lanes[MIXLINE_LANES / WIDTH];                                                               \
+        memset(lanes, 0, sizeof lanes);                                                                              \
+        int64_t at = 0;                                                                                              \
+        for (; at + MIXLINE_LANES <= dim; at += MIXLINE_LANES) {                                                     \
+            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES);                                   \
+            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES + 64);                              \
+            _Pragma("GCC unroll 8") for (int j = 0; j < MIXLINE_LANES / WIDTH; j++) {                                \
+                mixline_v##WIDTH x = *(const mixline_v##WIDTH *)(row + at + j * WIDTH);                              \
+                mixline_v##WIDTH q = *(const mixline_v##WIDTH *)(query + at + j * WIDTH);                            \
+                if (form == MIXLINE_SQUARED_DIFFERENCE) {                                                            \
+                    x -= q;                                                                                          \
+                    q = x;                                                                                           \
+                }                                                                                                    \
+                lanes[j] += x * q;                                                                                   \
+            }                                                                                                        \
+        }                                                                                                            \
+        if (at < dim) {                                                                                              \
+            float tail_row[MIXLINE_LANES] = {0}, tail_query[MIXLINE_LANES] = {0};                                    \
+            memcpy(tail_row, row + at, (size_t)(dim - at) * sizeof(float));                                          \
+            memcpy(tail_query, query + at, (size_t)(dim - at) * sizeof(float));                                      \
+            _Pragma("GCC unroll 8") for (int j = 0; j < MIXLINE_LANES / WIDTH; j++) {                                \
+                mixline_v##WIDTH x = *(const mixline_v##WIDTH *)(tail_row + j * WIDTH);                              \
+                mixline_v##WIDTH q = *(const mixline_v##WIDTH *)(tail_query + j * WIDTH);                            \
+                if (form == MIXLINE_SQUARED_DIFFERENCE) {                                                            \
+                    x -= q;                                                                                          \
+                    q = x;                                                                                           \
+                }                                                                                                    \
+                lanes[j] += x * q;                                                                                   \
+            }                                                                                                        \
+        }                                                                                                            \
+        return mixline_fold_lanes##WIDTH(lanes);                                                                     \
+    }
+
+MIXLINE_DEFINE_ROW(4)
+MIXLINE_DEFINE_ROW(8)
+MIXLINE_DEFINE_ROW(16)
+
+/* Rows first..first+count of the matrix, or the listed rows when `rows` is not NULL. */
+#define MIXLINE_DEFINE_SCORE_ROWS(NAME, WIDTH, TARGET)                                                                \
+    TARGET static void mixline_score_rows_##NAME(const float *matrix, int64_t dim, const uint32_t *rows,             \
+                                                 uint32_t first, int64_t count, const float *query, int form,        \
+                                                 float *out) {                                                       \
+        if (form == MIXLINE_SQUARED_DIFFERENCE) {                                                                    \
+            for (int64_t i = 0; i < count; i++) {                                                                    \
+                int64_t row = rows ? rows[i] : first + i;                                                            \
+                out[i] = mixline_row##WIDTH(matrix + row * dim, query, dim, MIXLINE_SQUARED_DIFFERENCE);             \
+            }                                                                                                        \
+        } else if (rows) {                                                                                           \
+            for (int64_t i = 0; i < count; i++) {                                                                    \
+                if (i + 4 < count) __builtin_prefetch(matrix + (int64_t)rows[i + 4] * dim);                          \
+                out[i] = mixline_row##WIDTH(matrix + (int64_t)rows[i] * dim, query, dim, MIXLINE_PRODUCT);           \
+            }                                                                                                        \
+        } else {                                                                                                     \
+            for (int64_t i = 0; i < count; i++)                                                                      \
+                out[i] = mixline_row##WIDTH(matrix + (first + i) * dim, query, dim, MIXLINE_PRODUCT);                \
+        }                                                                                                            \
+    }
+
+#if defined(__x86_64__)
+MIXLINE_DEFINE_SCORE_ROWS(avx512, 16, __attribute__((target("avx512f,avx512vl,avx512dq,prefer-vector-width=512"))))
+MIXLINE_DEFINE_SCORE_ROWS(avx2, 8, __attribute__((target("avx2"))))
+#endif
+MIXLINE_DEFINE_SCORE_ROWS(portable, 4, )
+
+/* The widest path this machine has, or the one named (NULL when it is unknown or the machine lacks it). */
+static mixline_score_rows_fn mixline_choose(const char *wanted, const char **chosen) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    int any = wanted == NULL || wanted[0] == '\0';
+    if ((any || !strcmp(wanted, "avx512")) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq")) {
+        *chosen = "avx512";
+        return mixline_score_rows_avx512;
+    }
+    if ((any || !strcmp(wanted, "avx2")) && __builtin_cpu_supports("avx2")) {
+        *chosen = "avx2";
+        return mixline_score_rows_avx2;
+    }
+    if (!any && strcmp(wanted, "portable")) return NULL;
+#else
+    if (wanted != NULL && wanted[0] != '\0' && strcmp(wanted, "portable")) return NULL;
+#endif
+    *chosen = "portable";
+    return mixline_score_rows_portable;
+}
+
+#endif
