@@ -20,6 +20,8 @@ EX_CONFIG = 78
 VERBS = {
     "build": "mixline.tools.build:build",
     "epoch": "mixline.tools.epoch:epoch",
+    "serve": "mixline.tools.serve:serve",
+    "systemd": "mixline.tools.systemd:systemd",
 }
 
 

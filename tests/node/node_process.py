@@ -69,9 +69,12 @@ class Node:
         self.socket.send_multipart([RequestHeader(kind, request_id, budget_ms * 1000, **fields).pack(), body])
         return request_id
 
-    def receive(self, timeout_ms=20_000):
+    def receive_frames(self, timeout_ms=20_000):
         assert self.socket.poll(timeout_ms), "no reply"
-        head, body = self.socket.recv_multipart()[-2:]  # without the delimiter that an empty first frame asks for
+        return self.socket.recv_multipart()[-2:]  # without the delimiter that an empty first frame asks for
+
+    def receive(self, timeout_ms=20_000):
+        head, body = self.receive_frames(timeout_ms)
         return ReplyHeader.unpack(head), body
 
     def ask(self, body=b"", **fields):

@@ -1,0 +1,124 @@
+"""The blocking client: safe to use from any number of threads, since no two ever hold the same socket.
+
+When the broker restarts the connection breaks; the client opens a fresh socket, so that nothing is queued twice, and
+asks again what was out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import zmq
+
+from mixline.ipc.wire import Kind, ReplyHeader
+from mixline.node.client_calls import Call, Calls, ask_call, page_of
+from mixline.node.client_errors import ClientError
+
+
+class _Line:
+    """A socket and the monitor that hears it break. Used by one thread at a time; the pool's lock hands it over."""
+
+    def __init__(self, context: zmq.Context, endpoint: str) -> None:
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 10)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.socket.connect(endpoint)
+
+    def close(self) -> None:
+        """Hang up; what was not sent is dropped."""
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        self.socket.close(linger=0)
+
+
+class Client:
+    """Asks a node at ``endpoint``. Use as a context manager, or call :meth:`close`."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._context = zmq.Context()
+        self._lock = threading.Lock()
+        self._idle: list[_Line] = []
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all sockets. No call may be under way."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()
+        self._context.term()
+
+    def ask(self, surface: str, **request: Any) -> Any:
+        """One page; raises the :class:`ClientError` of the status when there is none."""
+        return page_of(self._one(ask_call(surface, request)))
+
+    def ask_many(self, requests: Iterable[dict[str, Any]]) -> list[Any]:
+        """Many pages, pipelined: each request is a dict with ``surface``; each result a page or its ClientError."""
+        calls = []
+        for request in requests:
+            fields = dict(request)
+            calls.append(ask_call(fields.pop("surface"), fields))
+        self._run(calls)
+        return [result_of(call) for call in calls]
+
+    def echo(self, body: bytes, deadline_ms: float | None = None) -> bytes:
+        """The same bytes, through a worker and back."""
+        return self._one(Call(Kind.ECHO, body, deadline_ms=deadline_ms))[1]
+
+    def info(self, deadline_ms: float | None = None) -> dict[str, Any]:
+        """What the broker says of itself and its workers."""
+        return msgspec.msgpack.decode(self._one(Call(Kind.INFO, deadline_ms=deadline_ms))[1])
+
+    def _one(self, call: Call) -> tuple[ReplyHeader, bytes]:
+        self._run([call])
+        if isinstance(call.outcome, ClientError):
+            raise call.outcome
+        assert call.outcome is not None
+        return call.outcome
+
+    def _run(self, wanted: list[Call]) -> None:
+        calls = Calls()
+        for call in wanted:
+            calls.add(call)
+        with self._lock:
+            line = self._idle.pop() if self._idle else None
+        line = line or _Line(self._context, self.endpoint)
+        try:
+            while calls.out or calls.waiting:
+                line = self._turn(line, calls)
+        except BaseException:
+            line.close()
+            raise
+        with self._lock:
+            self._idle.append(line)
+
+    def _turn(self, line: _Line, calls: Calls) -> _Line:
+        """Send what is due and wait for one event; returns the line to go on with."""
+        for call in calls.due():
+            line.socket.send_multipart(call.frames())
+        watched = [(line.socket, zmq.POLLIN), (line.monitor, zmq.POLLIN)]
+        ready = dict(zmq.zmq_poll(watched, int(calls.wait_s() * 1000) + 1))
+        if line.socket in ready:
+            calls.receive(line.socket.recv_multipart())
+        elif line.monitor in ready:
+            line.close()
+            line = _Line(self._context, self.endpoint)
+            calls.resend_all()
+        calls.give_up()
+        return line
+
+
+def result_of(call: Call) -> Any:
+    """The page of an ended ask, or its ClientError."""
+    assert call.outcome is not None
+    return call.outcome if isinstance(call.outcome, ClientError) else page_of(call.outcome)

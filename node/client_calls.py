@@ -1,0 +1,136 @@
+"""The part of a client that touches no socket: which calls are out, when to send again, when to give up.
+
+Both clients drive it. Every call ends by its deadline plus a small grace, whatever the node does, and a late or doubled
+reply finds no call and is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from mixline.ipc.errors import WireError
+from mixline.ipc.wire import PRIORITY_DEFAULT, Kind, ReplyHeader, RequestHeader, Status
+from mixline.node import limits
+from mixline.node.client_errors import RETRIED, ClientError, error_for
+
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.005, 0.2
+
+
+class Call:
+    """One request of a client; ``outcome`` is set once."""
+
+    def __init__(
+        self,
+        kind: int,
+        body: bytes = b"",
+        surface: str = "",
+        deadline_ms: float | None = None,
+        priority: int = PRIORITY_DEFAULT,
+        tenant: str = "",
+        request_id: bytes | None = None,
+    ) -> None:
+        if len(body) > limits.request_bytes_max:
+            text = f"the request has {len(body)} bytes, at most {limits.request_bytes_max} are sent"
+            raise error_for(Status.TOO_LARGE, text)
+        self.kind, self.body, self.surface = kind, body, surface
+        self.priority, self.tenant = priority, tenant
+        self.request_id = request_id or os.urandom(16)
+        self.own_budget = deadline_ms is not None
+        budget_s = deadline_ms / 1000 if deadline_ms is not None else limits.budget_default_us / 1e6
+        self.deadline_s = time.monotonic() + budget_s
+        self.tries = 0
+        self.send_at_s = 0.0
+        self.outcome: tuple[ReplyHeader, bytes] | ClientError | None = None
+
+    def frames(self) -> list[bytes]:
+        """The message, with what is left of the budget."""
+        left_us = max(1, int((self.deadline_s - time.monotonic()) * 1e6))
+        budget_us = left_us if self.own_budget or self.tries > 1 else 0
+        header = RequestHeader(self.kind, self.request_id, budget_us, self.surface, self.tenant, self.priority)
+        return [header.pack(), self.body]
+
+
+class Calls:
+    """The calls of one socket: waiting to be sent, and out."""
+
+    def __init__(self) -> None:
+        self.out: dict[bytes, Call] = {}
+        self.waiting: list[Call] = []
+
+    def add(self, call: Call) -> None:
+        """Take a call on."""
+        self.waiting.append(call)
+
+    def due(self) -> list[Call]:
+        """Calls to send now; each counts as out from here on."""
+        now_s, room = time.monotonic(), limits.client_window - len(self.out)
+        due = [call for call in self.waiting if call.send_at_s <= now_s][: max(0, room)]
+        for call in due:
+            self.waiting.remove(call)
+            call.tries += 1
+            self.out[call.request_id] = call
+        return due
+
+    def resend_all(self) -> None:
+        """The connection broke: whatever was out is asked again (all that we ask is idempotent)."""
+        self.waiting[:0] = self.out.values()
+        self.out.clear()
+
+    def receive(self, frames: Sequence[bytes]) -> Call | None:
+        """Match a reply; returns the call when it has ended."""
+        try:
+            header = ReplyHeader.unpack(frames[0])
+        except (WireError, IndexError):
+            return None
+        call = self.out.pop(header.request_id, None)
+        if call is None:
+            return None
+        if header.status.answered:
+            call.outcome = (header, frames[1])
+            return call
+        delay_s = min(BACKOFF_FIRST_S * 2 ** (call.tries - 1), BACKOFF_MAX_S) * random.uniform(0.5, 1.5)
+        if header.status in RETRIED and time.monotonic() + delay_s < call.deadline_s:
+            call.send_at_s = time.monotonic() + delay_s
+            self.waiting.append(call)
+            return None
+        text = msgspec.msgpack.decode(frames[1], type=dict).get("error", "")
+        call.outcome = error_for(header.status, text, header.retry_after_us)
+        return call
+
+    def give_up(self) -> list[Call]:
+        """End the calls for which nothing came in time."""
+        late_s = time.monotonic() - limits.client_grace_ms / 1000
+        late = [call for call in [*self.out.values(), *self.waiting] if call.deadline_s <= late_s]
+        for call in late:
+            call.outcome = error_for(Status.TIMEOUT, "no reply by the deadline; is the node running?")
+            if self.out.pop(call.request_id, None) is None:
+                self.waiting.remove(call)
+        return late
+
+    def wait_s(self) -> float:
+        """How long to wait for the socket at most."""
+        calls = [*self.out.values(), *self.waiting]
+        ends = [call.deadline_s + limits.client_grace_ms / 1000 for call in calls]
+        ends += [call.send_at_s for call in self.waiting if len(self.out) < limits.client_window]
+        return max(0.0, min(ends, default=time.monotonic()) - time.monotonic())
+
+
+def ask_call(surface: str, request: dict) -> Call:
+    """A call for a page; the body is :mod:`mixline.node.request`'s."""
+    from mixline.node.request import Ask, encode_ask  # a client that only echoes needs neither
+
+    names = ("deadline_ms", "priority", "tenant", "request_id")
+    routing = {name: request.pop(name) for name in names if request.get(name) is not None}
+    return Call(Kind.ASK, encode_ask(Ask(**request)), surface, **routing)
+
+
+def page_of(outcome: tuple[ReplyHeader, bytes]):
+    """Read an answered ask."""
+    from mixline.node.page import decode_page
+
+    return decode_page(*outcome)
