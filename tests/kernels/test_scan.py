@@ -82,7 +82,6 @@ def test_scan_equals_its_twin(problem):
     assert_same(run(matrix, query, keys, k, metric, allowed=words_of(mask)), wanted)
 
 
-
 @given(problem=problems(), data=st.data())
 @settings(deadline=None, max_examples=40)
 def test_chunk_size_agnosticism(problem, data):

@@ -1,0 +1,146 @@
+"""The answer to an ask, as columns: the same object from a socket and from an in-process node.
+
+On the wire ids are one ``bin`` of little-endian uint64, or offsets and UTF-8 bytes; scores one ``bin`` of float32.
+Decoding makes views of them, no object per item.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from mixline.ipc.wire import ReplyHeader, Status
+from mixline.node.errors import InternalError, error_of
+
+
+class Coverage(msgspec.Struct, omit_defaults=True):
+    """What one component did. ``state``: ok, degraded, failed or disabled; ``why`` when it is not ok.
+
+    ``taken`` and ``left``: candidates out and in for a source or selector, kept and removed for a filter.
+    """
+
+    name: str
+    stage: str
+    kind: str
+    state: str = "ok"
+    why: str = ""
+    taken: int = 0
+    left: int = 0
+    us: int = 0
+
+
+class StringIds(msgspec.Struct):
+    """String ids: ``offsets`` (n + 1) little-endian uint32 into ``bytes``."""
+
+    offsets: bytes
+    bytes: bytes
+
+
+class Answer(msgspec.Struct, omit_defaults=True):
+    """The body of an OK or DEGRADED reply."""
+
+    ids: bytes | StringIds
+    scores: bytes
+    sources: bytes
+    source_names: list[str]
+    coverage: list[Coverage]
+    timing: dict[str, int]
+    groups: bytes = b""
+    fields: dict[str, list[Any]] = {}
+    explain: list[dict[str, Any]] | None = None
+
+
+class Failure(msgspec.Struct):
+    """The body of every other reply."""
+
+    error: str
+
+
+_answers = msgspec.msgpack.Decoder(Answer)
+_failures = msgspec.msgpack.Decoder(Failure)
+encode_answer = msgspec.msgpack.Encoder().encode
+
+
+class Page:
+    """One page of results, best first.
+
+    ``ids`` uint64 array or list of str; ``scores`` float32; ``fields`` column by name; ``status`` OK or DEGRADED;
+    ``coverage`` one entry per component; ``epoch``, ``live_seq`` and ``config_generation`` name what was computed on;
+    ``timing`` in microseconds. With ``users=`` the groups follow one another: ``groups`` holds n + 1 offsets.
+    """
+
+    def __init__(self, header: ReplyHeader, answer: Answer) -> None:
+        self.status = header.status
+        self.request_id = header.request_id
+        self.epoch = header.epoch
+        self.live_seq = header.live_seq
+        self.config_generation = header.config_generation
+        self.timing: dict[str, int] = {**answer.timing, "server_us": header.server_us}
+        self.ids: np.ndarray | list[str] = decode_ids(answer.ids)
+        self.scores = np.frombuffer(answer.scores, dtype="<f4")
+        self.source_bits = np.frombuffer(answer.sources, dtype="<u8")
+        self.source_names = answer.source_names
+        self.coverage = answer.coverage
+        self.fields = answer.fields
+        self.explain = answer.explain
+        self.groups = np.frombuffer(answer.groups, dtype="<u4") if answer.groups else np.array([0, len(self.scores)])
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        return f"<Page {self.status} of {len(self)} from epoch {self.epoch}>"
+
+    @property
+    def sources(self) -> list[list[str]]:
+        """Per item the names of the sources that brought it."""
+        return [[n for at, n in enumerate(self.source_names) if bits >> at & 1] for bits in self.source_bits.tolist()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "status": str(self.status),
+            "request_id": self.request_id.hex(),
+            "epoch": self.epoch,
+            "live_seq": self.live_seq,
+            "config_generation": self.config_generation,
+            "ids": self.ids if isinstance(self.ids, list) else self.ids.tolist(),
+            "scores": self.scores.tolist(),
+            "sources": self.sources,
+            "groups": self.groups.tolist(),
+            "fields": self.fields,
+            "coverage": msgspec.to_builtins(self.coverage),
+            "timing": self.timing,
+            "explain": self.explain,
+        }
+
+
+def encode_ids(ids: np.ndarray | list[str]) -> bytes | StringIds:
+    """Ids as they travel."""
+    if isinstance(ids, np.ndarray):
+        return ids.astype("<u8", copy=False).tobytes()
+    raw = [one.encode() for one in ids]
+    offsets = np.zeros(len(raw) + 1, dtype="<u4")
+    np.cumsum([len(one) for one in raw], out=offsets[1:])
+    return StringIds(offsets.tobytes(), b"".join(raw))
+
+
+def decode_ids(ids: bytes | StringIds) -> np.ndarray | list[str]:
+    """The inverse of :func:`encode_ids`."""
+    if isinstance(ids, bytes):
+        return np.frombuffer(ids, dtype="<u8")
+    ends = np.frombuffer(ids.offsets, dtype="<u4").tolist()
+    return [ids.bytes[start:end].decode() for start, end in zip(ends, ends[1:], strict=False)]
+
+
+def decode_page(header: ReplyHeader, body: bytes | memoryview) -> Page:
+    """The page in a reply; raises the exception that its status stands for."""
+    try:
+        if header.status.answered:
+            return Page(header, _answers.decode(body))
+        message = _failures.decode(body).error
+    except msgspec.MsgspecError as error:
+        raise InternalError(f"the body of a {header.status} reply does not follow docs/protocol.md: {error}") from None
+    raise error_of(Status(header.status), message, header.retry_after_us)
