@@ -18,7 +18,7 @@ from mixline.node.client_calls import Call, Calls, ask_call, page_of
 from mixline.node.client_errors import ClientError
 
 
-class _Line:
+class Line:
     """A socket and the monitor that hears it break. Used by one thread at a time; the pool's lock hands it over."""
 
     def __init__(self, context: zmq.Context, endpoint: str) -> None:
@@ -43,7 +43,7 @@ class Client:
         self.endpoint = endpoint
         self._context = zmq.Context()
         self._lock = threading.Lock()
-        self._idle: list[_Line] = []
+        self._idle: list[Line] = []
 
     def __enter__(self) -> Client:
         return self
@@ -92,7 +92,7 @@ class Client:
             calls.add(call)
         with self._lock:
             line = self._idle.pop() if self._idle else None
-        line = line or _Line(self._context, self.endpoint)
+        line = line or Line(self._context, self.endpoint)
         try:
             while calls.out or calls.waiting:
                 line = self._turn(line, calls)
@@ -102,7 +102,7 @@ class Client:
         with self._lock:
             self._idle.append(line)
 
-    def _turn(self, line: _Line, calls: Calls) -> _Line:
+    def _turn(self, line: Line, calls: Calls) -> Line:
         """Send what is due and wait for one event; returns the line to go on with."""
         for call in calls.due():
             line.socket.send_multipart(call.frames())
@@ -112,7 +112,7 @@ class Client:
             calls.receive(line.socket.recv_multipart())
         elif line.monitor in ready:
             line.close()
-            line = _Line(self._context, self.endpoint)
+            line = Line(self._context, self.endpoint)
             calls.resend_all()
         calls.give_up()
         return line
