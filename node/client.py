@@ -15,7 +15,7 @@ import zmq
 
 from mixline.ipc.wire import Kind, ReplyHeader
 from mixline.node.client_calls import Call, Calls, ask_call, page_of
-from mixline.node.client_errors import ClientError
+from mixline.node.errors import NodeError
 
 
 class Line:
@@ -59,11 +59,11 @@ class Client:
         self._context.term()
 
     def ask(self, surface: str, **request: Any) -> Any:
-        """One page; raises the :class:`ClientError` of the status when there is none."""
+        """One page; raises the :class:`NodeError` of the status when there is none."""
         return page_of(self._one(ask_call(surface, request)))
 
     def ask_many(self, requests: Iterable[dict[str, Any]]) -> list[Any]:
-        """Many pages, pipelined: each request is a dict with ``surface``; each result a page or its ClientError."""
+        """Many pages, pipelined: each request is a dict with ``surface``; each result a page or its NodeError."""
         calls = []
         for request in requests:
             fields = dict(request)
@@ -81,7 +81,7 @@ class Client:
 
     def _one(self, call: Call) -> tuple[ReplyHeader, bytes]:
         self._run([call])
-        if isinstance(call.outcome, ClientError):
+        if isinstance(call.outcome, NodeError):
             raise call.outcome
         assert call.outcome is not None
         return call.outcome
@@ -119,6 +119,6 @@ class Client:
 
 
 def result_of(call: Call) -> Any:
-    """The page of an ended ask, or its ClientError."""
+    """The page of an ended ask, or its NodeError."""
     assert call.outcome is not None
-    return call.outcome if isinstance(call.outcome, ClientError) else page_of(call.outcome)
+    return call.outcome if isinstance(call.outcome, NodeError) else page_of(call.outcome)

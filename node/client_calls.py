@@ -16,8 +16,9 @@ import msgspec
 from mixline.ipc.errors import WireError
 from mixline.ipc.wire import PRIORITY_DEFAULT, Kind, ReplyHeader, RequestHeader, Status
 from mixline.node import limits
-from mixline.node.client_errors import RETRIED, ClientError, error_for
+from mixline.node.errors import NodeError, error_of
 
+RETRIED = frozenset((Status.NOT_READY, Status.WORKER_LOST, Status.SHUTTING_DOWN))
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.005, 0.2
 
 
@@ -36,7 +37,7 @@ class Call:
     ) -> None:
         if len(body) > limits.request_bytes_max:
             text = f"the request has {len(body)} bytes, at most {limits.request_bytes_max} are sent"
-            raise error_for(Status.TOO_LARGE, text)
+            raise error_of(Status.TOO_LARGE, text)
         self.kind, self.body, self.surface = kind, body, surface
         self.priority, self.tenant = priority, tenant
         self.request_id = request_id or os.urandom(16)
@@ -45,7 +46,7 @@ class Call:
         self.deadline_s = time.monotonic() + budget_s
         self.tries = 0
         self.send_at_s = 0.0
-        self.outcome: tuple[ReplyHeader, bytes] | ClientError | None = None
+        self.outcome: tuple[ReplyHeader, bytes] | NodeError | None = None
 
     def frames(self) -> list[bytes]:
         """The message, with what is left of the budget."""
@@ -99,7 +100,7 @@ class Calls:
             self.waiting.append(call)
             return None
         text = msgspec.msgpack.decode(frames[1], type=dict).get("error", "")
-        call.outcome = error_for(header.status, text, header.retry_after_us)
+        call.outcome = error_of(header.status, text, header.retry_after_us)
         return call
 
     def give_up(self) -> list[Call]:
@@ -107,7 +108,7 @@ class Calls:
         late_s = time.monotonic() - limits.client_grace_ms / 1000
         late = [call for call in [*self.out.values(), *self.waiting] if call.deadline_s <= late_s]
         for call in late:
-            call.outcome = error_for(Status.TIMEOUT, "no reply by the deadline; is the node running?")
+            call.outcome = error_of(Status.TIMEOUT, "no reply by the deadline; is the node running?")
             if self.out.pop(call.request_id, None) is None:
                 self.waiting.remove(call)
         return late
@@ -121,12 +122,12 @@ class Calls:
 
 
 def ask_call(surface: str, request: dict) -> Call:
-    """A call for a page; the body is :mod:`mixline.node.request`'s."""
-    from mixline.node.request import Ask, encode_ask  # a client that only echoes needs neither
+    """A call for a page; :mod:`mixline.node.request` checks and encodes it before anything is sent."""
+    from mixline.node.request import prepare  # brings NumPy, which a client that only echoes does not need
 
-    names = ("deadline_ms", "priority", "tenant", "request_id")
-    routing = {name: request.pop(name) for name in names if request.get(name) is not None}
-    return Call(Kind.ASK, encode_ask(Ask(**request)), surface, **routing)
+    header, body = prepare(surface, **request)
+    deadline_ms = header.budget_us / 1000 if header.budget_us else None
+    return Call(Kind.ASK, body, surface, deadline_ms, header.priority, header.tenant, header.request_id)
 
 
 def page_of(outcome: tuple[ReplyHeader, bytes]):

@@ -10,7 +10,7 @@ from mixline.ipc.wire import Kind, Status
 from mixline.node import limits
 from mixline.node.client import Client
 from mixline.node.client_calls import Call
-from mixline.node.client_errors import BY_STATUS, ClientError
+from mixline.node.errors import NodeError, RequestTimeout, TooLarge
 from node_process import running
 
 
@@ -55,21 +55,21 @@ def test_pipelined_calls_all_end(client):
 
 
 def test_oversized_is_refused_before_sending(client):
-    with pytest.raises(BY_STATUS[Status.TOO_LARGE]):
+    with pytest.raises(TooLarge):
         client.echo(bytes(limits.request_bytes_max + 1))
 
 
 def test_typed_errors(client):
     call = Call(Kind.ASK, b"raise", "s", 5000)
     client._run([call])
-    assert isinstance(call.outcome, ClientError) and call.outcome.status is Status.INTERNAL
+    assert isinstance(call.outcome, NodeError) and call.outcome.status is Status.INTERNAL
     call = Call(Kind.ASK, b"sleep 1", "s", 100)
     client._run([call])
     assert call.outcome.status is Status.TIMEOUT
 
 
 def test_nobody_there_ends_by_the_deadline(tmp_path):
-    with Client(f"ipc://{tmp_path}/nobody") as client, pytest.raises(BY_STATUS[Status.TIMEOUT]):
+    with Client(f"ipc://{tmp_path}/nobody") as client, pytest.raises(RequestTimeout):
         client.echo(b"", deadline_ms=50)
 
 
@@ -80,5 +80,5 @@ def test_broker_restart_is_survived(node, client):
     killer.start()
     client._run(calls)
     killer.join()
-    assert all(not isinstance(call.outcome, ClientError) for call in calls)
+    assert all(not isinstance(call.outcome, NodeError) for call in calls)
     assert client.info()["pid"] != broker

@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mixline.ipc.wire import Kind, Status
-from mixline.node.aclient import AsyncClient
+from mixline.ipc.wire import Kind
+from mixline.node.async_client import AsyncClient
 from mixline.node.client_calls import Call
-from mixline.node.client_errors import BY_STATUS, ClientError
+from mixline.node.errors import NodeError, RequestTimeout
 from node_process import running
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "client.mjs"
@@ -43,7 +43,7 @@ def test_broker_restart_is_survived(node):
             await asyncio.sleep(0.2)
             os.kill(broker, signal.SIGKILL)
             await asking
-            assert not any(isinstance(call.outcome, ClientError) for call in calls)
+            assert not any(isinstance(call.outcome, NodeError) for call in calls)
 
     asyncio.run(main())
 
@@ -51,7 +51,7 @@ def test_broker_restart_is_survived(node):
 def test_nobody_there_ends_by_the_deadline(tmp_path):
     async def main():
         async with AsyncClient(f"ipc://{tmp_path}/nobody") as client:
-            with pytest.raises(BY_STATUS[Status.TIMEOUT]):
+            with pytest.raises(RequestTimeout):
                 await client.echo(b"", deadline_ms=50)
 
     asyncio.run(main())

@@ -13,7 +13,7 @@ import zmq
 from mixline.ipc.wire import Kind, ReplyHeader
 from mixline.node.client import Line, result_of
 from mixline.node.client_calls import Call, Calls, ask_call, page_of
-from mixline.node.client_errors import ClientError
+from mixline.node.errors import NodeError
 
 
 class AsyncClient:
@@ -41,11 +41,11 @@ class AsyncClient:
         self._context.term()
 
     async def ask(self, surface: str, **request: Any) -> Any:
-        """One page; raises the ClientError of the status when there is none."""
+        """One page; raises the NodeError of the status when there is none."""
         return page_of(await self._one(ask_call(surface, request)))
 
     async def ask_many(self, requests: Iterable[dict[str, Any]]) -> list[Any]:
-        """Many pages, pipelined; each result a page or its ClientError."""
+        """Many pages, pipelined; each result a page or its NodeError."""
         calls = []
         for request in requests:
             fields = dict(request)
@@ -63,7 +63,7 @@ class AsyncClient:
 
     async def _one(self, call: Call) -> tuple[ReplyHeader, bytes]:
         await self._finish(call)
-        if isinstance(call.outcome, ClientError):
+        if isinstance(call.outcome, NodeError):
             raise call.outcome
         assert call.outcome is not None
         return call.outcome
