@@ -105,7 +105,7 @@ cdef class Blocks:
         return self.take_block(length)
 
     def reserve(self, uint32_t block) -> None:
-        """Take this very block: somebody of an earlier life may still read it. Linear in its class; for a start only."""
+        """Take this very block: somebody of an earlier life may still read it. Linear in its class; at start only."""
         cdef SizeClass* size
         cdef uint32_t i
         if block >= self.block_count or self.in_use[block]:

@@ -1,6 +1,6 @@
 """Failures of the exchange and of the wire, one class per cause.
 
-The broker answers a WireError with BAD_REQUEST and kills the worker behind a Corrupt seat; nothing here is ever ignored.
+The broker answers a WireError with BAD_REQUEST and kills the worker behind a Corrupt seat; nothing here is ignored.
 """
 
 from __future__ import annotations

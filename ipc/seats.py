@@ -90,5 +90,5 @@ class BrokerSide(Seat):
 
 
 def arena_total(plan: Sequence[tuple[int, int]]) -> int:
-    """Bytes of a segment that holds the blocks of ``plan``, each class on a page boundary, as ``Blocks`` lays it out."""
+    """Bytes of a segment that holds the blocks of ``plan``, each class on a page, as ``Blocks`` lays it out."""
     return sum(page_round(block_bytes * count) for block_bytes, count in plan)

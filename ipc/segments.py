@@ -16,7 +16,7 @@ SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 def create(name: str, size: int) -> int:
-    """A new sealed memory file of ``size`` zero bytes; the descriptor is close-on-exec. Pages cost nothing until used."""
+    """A new sealed memory file of ``size`` zero bytes; the descriptor is close-on-exec. Unused pages cost nothing."""
     if size <= 0 or size % mmap.PAGESIZE:
         raise SegmentError(f"segment {name}: {size} bytes, must be a positive multiple of {mmap.PAGESIZE}")
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

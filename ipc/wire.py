@@ -76,7 +76,7 @@ STATUS_COUNT = len(_STATUSES)
 
 
 class RequestHeader(NamedTuple):
-    """The first frame of a request. ``budget_us`` is relative, so that no clock needs to be shared; 0 means the default."""
+    """The first frame of a request. ``budget_us`` is relative, so no clock is shared; 0 means the default."""
 
     kind: int
     request_id: bytes

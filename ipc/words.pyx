@@ -73,7 +73,7 @@ def fence() -> None:
 cdef class Bell:
     """One sleeper and any number of ringers: a flag word written by the sleeper, and an eventfd.
 
-    The sleeper: ``lie_down()``, look for work again, poll :attr:`fd`, ``rise()``. A ringer: publish the work, ``toll()``.
+    The sleeper: ``lie_down()``, look again, poll :attr:`fd`, ``rise()``. A ringer: publish the work, ``toll()``.
     Both fence between their store and their load, so at least one of them sees the other.
     """
 

@@ -1,6 +1,6 @@
 """Who pays for a worker's death: the rule of DESIGN section 2, as one function without state.
 
-Only the request that was executing is charged. It runs once more, alone. If that kills a worker too, and both deaths are
+Only the request that was executing is charged. It runs once more, alone. If that kills a worker too, and both are
 of the kind that a request can cause, it is POISON; a SIGKILL comes from outside (the operator, the OOM killer), so then
 the worker is merely lost.
 """

@@ -1,6 +1,6 @@
 """What the broker knows of every request, and the only record it believes.
 
-A request stays in the ledger, and its slot stays untouched, until the worker that may read it has returned or died; that
+A request stays in the ledger, and its slot untouched, until the worker that may read it has returned or died; that
 it was answered with TIMEOUT in between changes nothing. The queue orders by priority, then earliest deadline, then
 arrival.
 """

@@ -36,7 +36,7 @@ ENGINE = "mixline.node.engine:Engine"
 
 
 class WorkerOrders(msgspec.Struct, frozen=True):
-    """What the supervisor tells a worker, as JSON on its command line. Descriptors are inherited under these numbers."""
+    """What the supervisor tells a worker, as JSON on the command line. Descriptors come under these numbers."""
 
     parent: int
     seat: int

@@ -1,4 +1,4 @@
-"""Segments, words, blocks and seats: one process suffices to hold their promises; the rings have a file of their own."""
+"""Segments, words, blocks and seats: one process suffices; the rings have a file of their own."""
 
 import itertools
 import mmap

@@ -6,12 +6,13 @@ import threading
 import time
 
 import pytest
+from node_process import running
+
 from mixline.ipc.wire import Kind, Status
 from mixline.node import limits
 from mixline.node.client import Client
 from mixline.node.client_calls import Call
 from mixline.node.errors import NodeError, RequestTimeout, TooLarge
-from node_process import running
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from node_process import running
+
 from mixline.ipc.wire import Kind
 from mixline.node.async_client import AsyncClient
 from mixline.node.client_calls import Call
 from mixline.node.errors import NodeError, RequestTimeout
-from node_process import running
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "client.mjs"
 

@@ -1,4 +1,4 @@
-"""Workers, broker and supervisor are killed in every way we know; no request is lost, doubled or left without an end."""
+"""Workers, broker and supervisor are killed in every known way; no request is lost, doubled or left without an end."""
 
 import os
 import random

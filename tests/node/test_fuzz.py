@@ -1,4 +1,4 @@
-"""Thousands of damaged messages: each gets a typed reply, the door may close, and no process of the node is replaced."""
+"""Damaged messages: each gets a typed reply, the door may close, and no process of the node is replaced."""
 
 import os
 import random
@@ -6,8 +6,9 @@ import socket
 
 import msgspec
 import pytest
-from mixline.ipc.wire import Kind, ReplyHeader, RequestHeader
 from node_process import running
+
+from mixline.ipc.wire import Kind, ReplyHeader, RequestHeader
 
 
 def damaged(rng):

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
+
 from mixline.node.systemd import Notifier
 from mixline.tools.systemd import install
 
