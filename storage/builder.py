@@ -16,6 +16,7 @@ from mixline.storage.complaints import Complaints
 from mixline.storage.cooccurrence import Accumulate, build_neighbours, build_popularity
 from mixline.storage.events import EventReader, Settler, Spill
 from mixline.storage.identifiers import RowFinder
+from mixline.storage.inputs import Input
 from mixline.storage.lock import StoreLock
 from mixline.storage.manifest import FORMAT, CatalogueFacts, EventFacts, Manifest, SpaceFacts
 from mixline.storage.matrices import copy_matrix, open_matrix
@@ -24,7 +25,7 @@ from mixline.storage.publish import BUILDING, EPOCHS, epoch_numbers, measure, pu
 from mixline.storage.records import RecordWriter
 from mixline.storage.spec import BuildSpec, SpaceSpec, spec_facts
 
-EVENT_BYTES_LEAST = 8  # no row of any input format is shorter, so this bounds the number of events from above
+EVENT_BYTES_GUESS = 8  # of input, to choose how many spill files; a range that turns out too large is spilled again
 
 
 class Builder:
@@ -81,6 +82,7 @@ class Builder:
         )
 
     def _catalogues(self) -> tuple[CatalogueFacts, CatalogueFacts]:
+        self._check_files()
         spec = self.spec
         builder = CatalogueBuilder(self.folder, "items", self.records, self.complaints)
         items = builder.from_file(spec.at(spec.items.path), spec.items, self.progress)
@@ -94,6 +96,20 @@ class Builder:
         self._check_matrices(items, users)
         self.complaints.settle()
         return items, users
+
+    def _check_files(self) -> None:
+        """All files that cannot be opened or lack a column, in one answer, before any is read."""
+        spec = self.spec
+        for name, table in (("items", spec.items), ("users", spec.users)):
+            if table is not None:
+                Input(spec.at(table.path), name, table.wanted(name), self.complaints).check()
+        if spec.events is not None:
+            Input(spec.at(spec.events.path), "events", spec.events.wanted(), self.complaints).check()
+        for name, space in spec.spaces.items():
+            for side, path in (("items", space.items), ("users", space.users)):
+                if path is not None:
+                    open_matrix(spec.at(path), f"spaces.{name}.{side}", None, space.dim, self.complaints)
+        self.complaints.settle()
 
     def _check_matrices(self, items: CatalogueFacts, users: CatalogueFacts) -> None:
         """Shapes are judged before the long work, together with the catalogues' faults."""
@@ -114,8 +130,7 @@ class Builder:
         path, ids = self.spec.at(spec.path), self.folder / "ids"
         finders = RowFinder(ids / "users", users.id_kind), RowFinder(ids / "items", items.id_kind)
         reader = EventReader(path, spec, *finders, self.complaints)
-        expected = path.stat().st_size // EVENT_BYTES_LEAST
-        spill = Spill(self.scratch / "events", 0, users.count, expected)
+        spill = Spill(self.scratch / "events", 0, users.count, path.stat().st_size // EVENT_BYTES_GUESS)
         self.progress.phase("reading events")
         try:
             for events in reader.batches():

@@ -11,7 +11,7 @@ import pyarrow as pa
 from mixline.storage.arrays import ArrayWriter
 from mixline.storage.complaints import Complaints
 from mixline.storage.fields import Field
-from mixline.storage.identifiers import IdReader, index_ids, kind_of_column, order_keys, textual_kind
+from mixline.storage.identifiers import DistinctIds, IdReader, index_ids, kind_of_column, textual_kind, valid_of
 from mixline.storage.inputs import Batch, Input
 from mixline.storage.manifest import CatalogueFacts
 from mixline.storage.progress import Progress
@@ -36,18 +36,18 @@ class CatalogueBuilder:
 
     def from_file(self, path: Path, spec: TableSpec, progress: Progress) -> CatalogueFacts:
         """Read the file; the caller settles the complaints."""
-        wanted = {f"{self.name}.id": spec.id} | {f"{self.name}.columns.{name}": name for name in spec.columns}
-        table = Input(path, self.name, wanted, self.complaints)
+        table = Input(path, self.name, spec.wanted(self.name), self.complaints)
         columns = self.folder / "columns" / self.name
         fields = [
             Field(columns, name, kind, path, f"{self.name}.columns.{name}", self.complaints)
             for name, kind in spec.columns.items()
         ]
         progress.phase(f"reading {self.name}")
+        decided = False
         for batch in table.batches():
-            ids = batch.columns[spec.id]
-            if batch.first_row == 1:
-                self._decide_kind(ids, table, spec.id_kind)
+            if not decided:
+                self._decide_kind(batch.columns[spec.id], table, spec.id_kind)
+                decided = True
             self._append(batch, path, spec.id, fields)
             progress.advance(batch.count)
         for field in fields:
@@ -58,27 +58,23 @@ class CatalogueBuilder:
     def from_events(self, path: Path, spec: EventsSpec, progress: Progress) -> CatalogueFacts:
         """The distinct users of the events, in ascending order of id (strings by their bytes)."""
         table = Input(path, "events", {"events.user": spec.user}, self.complaints)
-        known: np.ndarray | set[bytes] | None = None
+        known = DistinctIds()
         reader: IdReader | None = None
         progress.phase("finding users in the events")
         for batch in table.batches():
             column = batch.columns[spec.user]
             if reader is None:
                 self._decide_kind(column, table, None, "events.user")
-                reader = IdReader(self.kind, path, "events.user", self.complaints)
-                known = np.zeros(0, dtype=np.uint64) if self.kind == "u64" else set()
+                reader = IdReader(self.kind, path, "events.user", self.complaints, nulls_pass=spec.unknown == "skip")
             keys, raw = reader.read(column, batch.first_row)
-            if isinstance(known, set):
-                known.update(raw or ())
-            elif known is not None:
-                known = np.union1d(known, keys)
+            known.add(keys[valid_of(column)], raw)
             progress.advance(batch.count)
-        if isinstance(known, set):
-            ordered = sorted(known - {b""})
-            self._write_strings(order_keys(ordered), ordered)
-        elif known is not None:
-            self._keys.append(known)
-            self.count = len(known)
+        keys, raw = known.sorted()
+        if self.kind == "str":
+            self._write_strings(keys, raw or [])
+        else:
+            self._keys.append(keys)
+            self.count = len(keys)
         self._close(path, "events.user")
         return CatalogueFacts(self.count, self.kind, {})  # type: ignore[arg-type]
 

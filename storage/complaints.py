@@ -35,6 +35,11 @@ class Complaints:
     def __bool__(self) -> bool:
         return bool(self._kinds)
 
+    @property
+    def total(self) -> int:
+        """All faults of all kinds."""
+        return sum(number for number, _ in self._kinds.values())
+
     def lines(self) -> list[str]:
         found = []
         for (path, key, what), (number, shown) in self._kinds.items():

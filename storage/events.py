@@ -27,6 +27,7 @@ EVENT = np.dtype([("user", "<u4"), ("item", "<u4"), ("time", "<i8"), ("weight", 
 SETTLE_EVENTS = 1 << 20  # events held in memory at once: 24 MB, about 150 MB with the sort's temporaries
 RANGES_MAX = 128
 ACTIONS_MAX = 256
+WEIGHT_MAX = 1e9  # so that no sum of them overflows a float32
 DAY_S = 86_400
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
@@ -45,8 +46,7 @@ class EventReader:
 
     def batches(self) -> Iterator[np.ndarray]:
         spec = self.spec
-        names = {"user": spec.user, "item": spec.item, "time": spec.time, "action": spec.action, "weight": spec.weight}
-        wanted = {f"events.{key}": name for key, name in names.items() if name is not None}
+        wanted = spec.wanted()
         for batch in Input(self.path, "events", wanted, self.complaints).batches():
             events = np.zeros(batch.count, dtype=EVENT)
             known = np.ones(batch.count, dtype=bool)
@@ -67,7 +67,8 @@ class EventReader:
 
     def _rows(self, key: str, column: pa.Array, batch: Batch, known: np.ndarray) -> np.ndarray:
         finder = self._finders[key]
-        rows = finder.rows(IdReader(finder.kind, self.path, f"events.{key}", self.complaints), column, batch.first_row)
+        reader = IdReader(finder.kind, self.path, f"events.{key}", self.complaints, nulls_pass=True)
+        rows = finder.rows(reader, column, batch.first_row)
         lost = rows == NO_ROW
         if lost.any():
             if self.spec.unknown == "error":
@@ -79,8 +80,8 @@ class EventReader:
 
     def _weights(self, column: pa.Array, batch: Batch) -> np.ndarray:
         values = self._numbers(column, "weight", batch)
-        bad = ~(np.isfinite(values) & (values >= 0))
-        self._bad(bad, column, "weight", "a weight is missing, negative or not finite", batch)
+        bad = ~((values >= 0) & (values <= WEIGHT_MAX))
+        self._bad(bad, column, "weight", f"a weight is missing or is no number from 0 to {WEIGHT_MAX:g}", batch)
         return np.where(bad, 0.0, values).astype(np.float32)
 
     def _times(self, column: pa.Array, batch: Batch) -> np.ndarray:
@@ -92,8 +93,11 @@ class EventReader:
             self._bad(bad, column, "time", "a time is missing", batch)
             return pc.fill_null(values, 0).to_numpy(zero_copy_only=False) // 1_000_000
         unit = UNITS[self.spec.time_unit]
-        if pa.types.is_integer(kind) and not column.null_count:
-            return column.to_numpy(zero_copy_only=False).astype(np.int64) // unit
+        if not pa.types.is_floating(kind):
+            try:  # whole numbers stay exact: a float64 cannot tell two neighbouring nanoseconds apart
+                return pc.cast(column, pa.int64()).to_numpy(zero_copy_only=True) // unit
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                pass  # missing values, dates or no times at all: the slow way tells them apart
         values = self._numbers(column, "time", batch)
         bad = ~(np.abs(values) < 9e18)
         self._bad(bad, column, "time", "a time is missing or is no number of seconds nor an ISO date", batch)
@@ -107,8 +111,9 @@ class EventReader:
             return np.array([_number(value, key, self.spec.time_unit) for value in column.to_pylist()])
 
     def _actions(self, column: pa.Array, batch: Batch) -> np.ndarray:
-        if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode("encode")
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        column = column.dictionary_encode("encode")
         labels = ["" if one is None else str(one) for one in column.dictionary.to_pylist()]
         codes = [self.actions.setdefault(label, len(self.actions)) for label in labels]
         if len(self.actions) > ACTIONS_MAX:
@@ -216,15 +221,29 @@ class Settler:
     def _decayed(self, events: np.ndarray) -> None:
         weights = events["weight"].astype(np.float64)
         if self.newest is not None:
-            weights *= np.exp2((events["time"] - self.newest) / (self.spec.half_life_days * DAY_S))
+            age_s = self.newest - events["time"].astype(np.float64)
+            weights *= np.exp2(-age_s / (self.spec.half_life_days * DAY_S))
         np.add.at(self.popularity, events["item"], weights)
 
     def _settle_range(self, events: np.ndarray, low: int, high: int) -> None:
+        # Sums are added by user and then in file order, so that their last bit does not depend on how events spilled.
+        events = events[np.argsort(events["user"], kind="stable")]
         self._decayed(events)
+        self._settle_seen(events, low, high)
         later_first = events[::-1]
-        events = later_first[np.lexsort((~later_first["time"], later_first["user"]))]
+        newest_first = later_first[np.lexsort((~later_first["time"], later_first["user"]))]
+        self._settle_histories(newest_first, low, high)
+        self._settle_baskets(newest_first, low, high)
+
+    def _settle_seen(self, events: np.ndarray, low: int, high: int) -> None:
         user = events["user"].astype(np.int64) - low
-        starts = np.concatenate(([0], np.cumsum(np.bincount(user, minlength=high - low))))
+        pairs, where = np.unique((user << 32) | events["item"], return_inverse=True)
+        self._write(self._seen_ends, self._seen_rows, pairs >> 32, pairs & 0xFFFFFFFF, high - low)
+        self._seen_weights.append(np.bincount(where, weights=events["weight"], minlength=len(pairs)))
+
+    def _settle_histories(self, events: np.ndarray, low: int, high: int) -> None:
+        counts = np.bincount(events["user"].astype(np.int64) - low, minlength=high - low)
+        starts = np.concatenate(([0], np.cumsum(counts)))
         rows, times, actions = (np.ascontiguousarray(events[name]) for name in ("item", "time", "action"))
         history_max = self.spec.history_max
 
@@ -234,10 +253,10 @@ class Settler:
                 yield row_key(low + at), pack_history(rows[one], times[one], actions[one])
 
         self.records.put("history", histories(), append=True)
-        pairs, first, where = np.unique((user << 32) | rows, return_index=True, return_inverse=True)
-        weights = np.bincount(where, weights=events["weight"], minlength=len(pairs))
-        self._write(self._seen_ends, self._seen_rows, pairs >> 32, pairs & 0xFFFFFFFF, high - low)
-        self._seen_weights.append(weights)
+
+    def _settle_baskets(self, events: np.ndarray, low: int, high: int) -> None:
+        user, rows = events["user"].astype(np.int64) - low, events["item"]
+        _, first = np.unique((user << 32) | rows, return_index=True)
         kept = np.sort(first)  # the newest event of each (user, item), newest first within the user
         owner = user[kept]
         begin = np.searchsorted(owner, owner)

@@ -29,10 +29,14 @@ Parse = Callable[[object], object]
 
 
 def to_float(value: object) -> float:
+    if isinstance(value, (bool, bytes)) or (isinstance(value, str) and "_" in value):
+        raise ValueError
     return float(value)  # type: ignore[arg-type]
 
 
 def to_int(value: object) -> int:
+    if isinstance(value, (bool, bytes)) or (isinstance(value, str) and "_" in value):
+        raise ValueError
     if isinstance(value, float) and not value.is_integer():
         raise ValueError
     found = int(value)  # type: ignore[call-overload]
@@ -108,7 +112,7 @@ class Field:
     def append(self, column: pa.Array, first_row: int) -> list:
         values = self._parsed(column, first_row)
         if self.kind == "f32":
-            column32 = np.array([np.nan if one is None else one for one in values], dtype=np.float64).astype("<f4")
+            column32 = self._float32(np.array([np.nan if one is None else one for one in values]), first_row)
             self._write(column32)
             return [None if one != one else one for one in column32.tolist()]
         if self.kind in ("i64", "bool"):
@@ -133,6 +137,14 @@ class Field:
         if self._labels is not None:
             self._labels.extend(list(self._codes))
             self._labels.close()
+
+    def _float32(self, values: np.ndarray, first_row: int) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            found = values.astype("<f4")
+        for at in np.flatnonzero(np.isinf(found) & np.isfinite(values)).tolist():
+            what = f"column {self.name!r} is f32; the value is beyond its range"
+            self.complaints.add(self.path, self.key, what, row=first_row + at, value=float(values[at]))
+        return found
 
     def _write(self, values: np.ndarray) -> None:
         assert self._values is not None

@@ -19,12 +19,14 @@ from mixline.storage.complaints import Complaints
 from mixline.storage.strings import StringTable
 
 ID_BYTES_MAX = 255
+DIGITS_MAX = 20  # of 2^64 - 1
+FRESH_KEYS = 1 << 20  # ids gathered before they are merged with the known ones
 
 
 def kind_of_column(column: pa.Array) -> str:
     """ "u64" or "str" by the first batch of an id column; digits without leading zeros in a CSV are numbers."""
-    if pa.types.is_integer(column.type):
-        return "u64"
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return "u64"  # floats too: that is what a data frame makes of whole numbers beside a missing one
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -41,8 +43,9 @@ def textual_kind(column: pa.Array) -> str:
 class IdReader:
     """Turns an id column into order keys and, for strings, their UTF-8; complains about what is no id."""
 
-    def __init__(self, kind: str, path: Path, key: str, complaints: Complaints) -> None:
+    def __init__(self, kind: str, path: Path, key: str, complaints: Complaints, *, nulls_pass: bool = False) -> None:
         self.kind, self.path, self.key, self.complaints = kind, path, key, complaints
+        self.nulls_pass = nulls_pass
 
     def read(self, column: pa.Array, first_row: int) -> tuple[np.ndarray, list[bytes] | None]:
         """(keys uint64, UTF-8 of each for strings or None). Bad ids come back as key 0 or b"", after a complaint."""
@@ -62,29 +65,82 @@ class IdReader:
                 pass  # some cell is no number: the loop below names each
         keys = np.zeros(len(column), dtype=np.uint64)
         for at, value in enumerate(column.to_pylist()):
-            try:
-                if isinstance(value, (float, bool)):
-                    raise TypeError
-                keys[at] = int(value)
-            except (TypeError, ValueError, OverflowError):
+            found = whole_number(value)
+            if found is None:
                 self._complain(value, "is not a whole number from 0 to 2^64 - 1", first_row + at)
+            else:
+                keys[at] = found
         return keys, None
 
     def _read_str(self, column: pa.Array, first_row: int) -> tuple[np.ndarray, list[bytes]]:
         raw = []
         for at, value in enumerate(column.to_pylist()):
-            if isinstance(value, int) and not isinstance(value, bool):
-                value = str(value)
-            one = value.encode() if isinstance(value, str) else b""
-            if not one or len(one) > ID_BYTES_MAX:
+            one = string_id(value)
+            if not one:
                 self._complain(value, f"is not a string of 1 to {ID_BYTES_MAX} bytes", first_row + at)
-                one = b""
             raw.append(one)
         return order_keys(raw), raw
 
     def _complain(self, value: object, what: str, row: int) -> None:
+        if value is None and self.nulls_pass:
+            return
         what = "an id is missing" if value is None else f"an id {what}"
         self.complaints.add(self.path, self.key, what, row=row, value=value)
+
+
+def whole_number(value: object) -> int | None:
+    """The id that a value of an id column stands for, or None; floats count up to 2^53, where they are exact."""
+    if isinstance(value, str):
+        value = int(value) if value.isascii() and value.isdecimal() and len(value) <= DIGITS_MAX else None
+    elif isinstance(value, float):
+        value = int(value) if 0 <= value < 1 << 53 and value.is_integer() else None
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
+    return value if good else None  # type: ignore[return-value]
+
+
+def string_id(value: object) -> bytes:
+    """The UTF-8 of an id, b"" for what is none; whole numbers count as their digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    one = value.encode() if isinstance(value, str) else b""
+    return one if len(one) <= ID_BYTES_MAX else b""
+
+
+def valid_of(column: pa.Array) -> np.ndarray:
+    """Where a column is not null, as bools."""
+    return np.asarray(pc.is_valid(column))
+
+
+class DistinctIds:
+    """The different ids of a stream: memory grows with them, not with the stream."""
+
+    def __init__(self) -> None:
+        self._keys: np.ndarray = np.zeros(0, dtype=np.uint64)
+        self._fresh: list[np.ndarray] = []
+        self._fresh_count = 0
+        self._strings: set[bytes] | None = None
+
+    def add(self, keys: np.ndarray, raw: list[bytes] | None) -> None:
+        if raw is not None:
+            self._strings = self._strings or set()
+            self._strings.update(raw)
+            return
+        self._fresh.append(np.unique(keys))
+        self._fresh_count += len(self._fresh[-1])
+        if self._fresh_count > max(len(self._keys), FRESH_KEYS):
+            self._merge()
+
+    def sorted(self) -> tuple[np.ndarray, list[bytes] | None]:
+        """All of them in ascending order (strings by their bytes): (keys, UTF-8 or None)."""
+        if self._strings is not None:
+            ordered = sorted(self._strings - {b""})
+            return order_keys(ordered), ordered
+        self._merge()
+        return self._keys, None
+
+    def _merge(self) -> None:
+        self._keys = np.unique(np.concatenate((self._keys, *self._fresh)))
+        self._fresh, self._fresh_count = [], 0
 
 
 def order_keys(raw: list[bytes]) -> np.ndarray:
@@ -126,18 +182,19 @@ class RowFinder:
         self._strings = StringTable.open(folder) if kind == "str" else None
 
     def rows(self, reader: IdReader, column: pa.Array, first_row: int) -> np.ndarray:
-        """uint32 rows, ``NO_ROW`` where no such id exists."""
+        """uint32 rows, ``NO_ROW`` where no such id exists, and where the id is missing."""
         if self._strings is None:
-            return self._find(reader.read(column, first_row)[0])
+            return np.where(valid_of(column), self._find(reader.read(column, first_row)[0]), np.uint32(NO_ROW))
         if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode("encode")
-        keys, raw = reader.read(column.dictionary, first_row)
-        rows = self._find(keys)
+            column = column.dictionary_encode()
+        raw = [string_id(value) for value in column.dictionary.to_pylist()]
+        rows = self._find(order_keys(raw))
         for at, row in enumerate(rows.tolist()):
-            if row != NO_ROW and self._strings.raw(row) != (raw or [])[at]:
+            if row != NO_ROW and self._strings.raw(row) != raw[at]:
                 rows[at] = NO_ROW
+        rows = np.append(rows, np.uint32(NO_ROW))  # for code -1
         codes = pc.fill_null(column.indices, -1).to_numpy(zero_copy_only=False)
-        return np.where(codes < 0, np.uint32(NO_ROW), rows[codes])
+        return rows[codes]
 
     def _find(self, keys: np.ndarray) -> np.ndarray:
         at = self._keys.searchsorted(keys)

@@ -7,15 +7,19 @@ in row N is found by our own conversion, which can name the row. Memory is one b
 from __future__ import annotations
 
 import gzip
+import zlib
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from mixline.storage.complaints import Complaints
 from mixline.storage.errors import ExtraMissing
+from mixline.storage.spec import nearest
 
 try:
     import pyarrow as pa
@@ -27,9 +31,11 @@ except ImportError as error:
 BATCH_ROWS = 1 << 16
 CSV_BLOCK_BYTES = 4 << 20
 STREAM_BYTES = 1 << 20
+READ_ERRORS = (OSError, pa.ArrowException, EOFError, UnicodeDecodeError, zlib.error)
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Batch:
     """``first_row`` counts from 1; ``columns`` by name, all of one length."""
 
     first_row: int
@@ -53,79 +59,117 @@ class Input:
 
     def batches(self) -> Iterator[Batch]:
         """Stream the file; faults of the file itself become complaints and end the stream."""
-        rows = 0
+        last = 0
+        faults_before = self.complaints.total
         try:
-            for columns in self._read():
-                batch = Batch(rows + 1, columns)
-                rows += batch.count
+            for batch in self._read():
                 if batch.count:
+                    last = batch.first_row + batch.count - 1
                     yield batch
-        except (OSError, pa.ArrowException, EOFError, UnicodeDecodeError) as error:
-            what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            after = f" after row {rows}" if rows else ""
-            self.complaints.add(self.path, f"{self.section}.path", f"cannot be read{after}: {what}")
+        except READ_ERRORS as error:
+            self._unreadable(error, f" after row {last}" if last else "")
             return
-        if not rows and not self.complaints:
+        if not last and self.complaints.total == faults_before:
             self.complaints.add(self.path, f"{self.section}.path", "holds no rows")
 
-    def _read(self) -> Iterator[dict[str, pa.Array]]:
+    def check(self) -> None:
+        """Complain if the file cannot be opened or lacks a wanted column, without reading its rows.
+
+        JSON has no header, and a key may first appear in the last line; there only opening is tried.
+        """
+        try:
+            if self.path.name.endswith(".parquet"):
+                with pa.parquet.ParquetFile(self.path, buffer_size=STREAM_BYTES, pre_buffer=False) as file:
+                    self._names_present(file.schema_arrow.names)
+            elif self.textual:
+                with self._open_csv(lambda _: "skip") as reader:
+                    self._names_present(reader.schema.names)
+            else:
+                with self._open_json() as lines:
+                    lines.read(1)
+        except READ_ERRORS as error:
+            self._unreadable(error, "")
+
+    def _unreadable(self, error: Exception, after: str) -> None:
+        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self.complaints.add(self.path, f"{self.section}.path", f"cannot be read{after}: {what}")
+
+    def _read(self) -> Iterator[Batch]:
         if self.path.name.endswith(".parquet"):
             return self._read_parquet()
         return self._read_csv() if self.textual else self._read_json()
 
-    def _missing(self, present: list[str]) -> bool:
-        from mixline.storage.spec import nearest
+    def _names_present(self, present: list[str]) -> bool:
+        good = True
+        for key, name in self.wanted.items():
+            found = present.count(name)
+            if found != 1:
+                near = "" if found else nearest(name, present)
+                what = (
+                    f"the file has {found} columns named {name!r}"
+                    if found
+                    else f"the file has no column {name!r}{near}"
+                )
+                self.complaints.add(self.path, key, what)
+                good = False
+        return good
 
-        missing = {key: name for key, name in self.wanted.items() if name not in present}
-        for key, name in missing.items():
-            self.complaints.add(self.path, key, f"the file has no column {name!r}{nearest(name, present)}")
-        return bool(missing)
-
-    def _read_parquet(self) -> Iterator[dict[str, pa.Array]]:
+    def _read_parquet(self) -> Iterator[Batch]:
+        first = 1
         with pa.parquet.ParquetFile(self.path, buffer_size=STREAM_BYTES, pre_buffer=False) as file:
-            if self._missing(file.schema_arrow.names):
+            if not self._names_present(file.schema_arrow.names):
                 return
             for batch in file.iter_batches(BATCH_ROWS, columns=self.names, use_threads=False):
-                yield {name: batch.column(name) for name in self.names}
+                yield Batch(first, {name: batch.column(name) for name in self.names})
+                first += len(batch)
 
-    def _read_csv(self) -> Iterator[dict[str, pa.Array]]:
+    def _open_csv(self, on_bad_line: Any, convert: pa.csv.ConvertOptions | None = None) -> pa.csv.CSVStreamingReader:
         tab = self.path.name.endswith((".tsv", ".tsv.gz"))
         parse = pa.csv.ParseOptions(
-            delimiter="\t" if tab else ",",
-            newlines_in_values=True,
-            invalid_row_handler=self._bad_line,
+            delimiter="\t" if tab else ",", newlines_in_values=True, invalid_row_handler=on_bad_line
         )
         read = pa.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES)
-        with pa.csv.open_csv(self.path, read, parse) as reader:
-            if self._missing(reader.schema.names):
+        return pa.csv.open_csv(self.path, read, parse, convert)
+
+    def _read_csv(self) -> Iterator[Batch]:
+        with self._open_csv(lambda _: "skip") as reader:
+            if not self._names_present(reader.schema.names):
                 return
+        bad_rows: deque[int] = deque()
+
+        def bad_line(row: Any) -> str:
+            number = row.number - 1  # the parser counts the header as row 1
+            bad_rows.append(number)
+            what = f"a line has {row.actual_columns} cells instead of {row.expected_columns}"
+            self.complaints.add(self.path, f"{self.section}.path", what, row=number, value=row.text[:60])
+            return "skip"
+
         convert = pa.csv.ConvertOptions(
             include_columns=self.names,
             column_types={name: pa.string() for name in self.names},
             strings_can_be_null=True,
             null_values=[""],
         )
-        self.lines_bad = 0
-        with pa.csv.open_csv(self.path, read, parse, convert) as reader:
+        first = 1
+        with self._open_csv(bad_line, convert) as reader:
             for batch in reader:
-                yield {name: batch.column(name) for name in self.names}
+                # Refused lines are not in the batch, and still count as rows: cut it where they lay.
+                at = 0
+                while bad_rows and bad_rows[0] <= first + len(batch) - at:
+                    size = bad_rows.popleft() - first
+                    yield Batch(first, {name: batch.column(name).slice(at, size) for name in self.names})
+                    at, first = at + size, first + size + 1
+                yield Batch(first, {name: batch.column(name).slice(at) for name in self.names})
+                first += len(batch) - at
 
-    def _bad_line(self, row: Any) -> str:
-        # Called twice for a line of the first block (once while the header is read); the set of rows keeps one.
-        what = f"has {row.actual_columns} cells instead of {row.expected_columns}"
-        seen: set[int] = self.__dict__.setdefault("_bad_rows", set())
-        if row.number is None or row.number not in seen:
-            seen.add(row.number)
-            number = None if row.number is None else row.number - 1
-            self.complaints.add(self.path, f"{self.section}.path", f"a line {what}", row=number, value=row.text[:60])
-        return "skip"
+    def _open_json(self) -> Any:
+        return gzip.open(self.path, "rb") if self.path.name.endswith(".gz") else self.path.open("rb")
 
-    def _read_json(self) -> Iterator[dict[str, pa.Array]]:
-        opener = gzip.open if self.path.name.endswith(".gz") else open
+    def _read_json(self) -> Iterator[Batch]:
         decode = msgspec.json.Decoder(dict).decode
         present: set[str] = set()
         first = 1
-        with opener(self.path, "rb") as file:
+        with self._open_json() as file:
             while lines := list(islice(file, BATCH_ROWS)):
                 found = []
                 for at, line in enumerate(lines):
@@ -136,10 +180,11 @@ class Input:
                         key = f"{self.section}.path"
                         self.complaints.add(self.path, key, "not a JSON object", row=first + at, value=str(error))
                 present.update(*found)
-                yield {name: self._arrow(name, [one.get(name) for one in found], first) for name in self.names}
+                columns = {name: self._arrow(name, [one.get(name) for one in found], first) for name in self.names}
+                yield Batch(first, columns)
                 first += len(lines)
         if first > 1:
-            self._missing(sorted(present))
+            self._names_present(sorted(present))
 
     def _arrow(self, name: str, values: list, first_row: int) -> pa.Array:
         """Values of one JSON column as Arrow; what does not fit the first value's kind is a complaint and a null."""
@@ -158,7 +203,11 @@ class Input:
                 return pa.array([None if value is None else float(value) for value in values], pa.float64())
             return pa.array(values)
         except (pa.ArrowException, OverflowError):
-            return pa.array(values, pa.uint64()) if kinds == {"number"} else pa.array([str(one) for one in values])
+            try:
+                return pa.array(values, pa.uint64())
+            except (pa.ArrowException, OverflowError, TypeError):
+                # Too large, or lists and objects of mixed content: as text, whose reader will name each bad row.
+                return pa.array([None if one is None else str(one) for one in values], pa.string())
 
 
 def _family(value: object) -> str:

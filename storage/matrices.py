@@ -13,8 +13,8 @@ from mixline.storage.progress import Progress
 FLOATS = ("f2", "f4", "f8")
 
 
-def open_matrix(path: Path, key: str, count: int, dim: int | None, complaints: Complaints) -> np.ndarray | None:
-    """Map a matrix of ``count`` rows (and ``dim`` columns, if told); None after a complaint."""
+def open_matrix(path: Path, key: str, count: int | None, dim: int | None, complaints: Complaints) -> np.ndarray | None:
+    """Map a matrix of ``count`` rows and ``dim`` columns, where told; None if it is no matrix, after a complaint."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     except (OSError, ValueError, EOFError) as error:
@@ -24,7 +24,7 @@ def open_matrix(path: Path, key: str, count: int, dim: int | None, complaints: C
         what = f"holds {found.dtype} of shape {found.shape}; it must be a matrix of float16, float32 or float64"
         complaints.add(path, key, what)
         return None
-    if len(found) != count:
+    if count is not None and len(found) != count:
         complaints.add(path, key, f"has {len(found)} rows, and there are {count}: one row for each, in file order")
     if dim is not None and found.shape[1] != dim:
         complaints.add(path, key, f"has {found.shape[1]} columns instead of {dim}")

@@ -30,6 +30,10 @@ class TableSpec(msgspec.Struct, frozen=True):
     columns: dict[str, str] = {}
     id_kind: str | None = None
 
+    def wanted(self, section: str) -> dict[str, str]:
+        """Key path of the specification -> column of the file."""
+        return {f"{section}.id": self.id} | {f"{section}.columns.{name}": name for name in self.columns}
+
 
 class EventsSpec(msgspec.Struct, frozen=True):
     """[events]; the bounds and defaults are those of docs/build.md."""
@@ -47,6 +51,11 @@ class EventsSpec(msgspec.Struct, frozen=True):
     popular_max: int = 10_000
     neighbours_max: int = 100
     neighbours_history: int = 200
+
+    def wanted(self) -> dict[str, str]:
+        """Key path of the specification -> column of the file."""
+        names = {"user": self.user, "item": self.item, "time": self.time, "action": self.action, "weight": self.weight}
+        return {f"events.{key}": name for key, name in names.items() if name is not None}
 
 
 class SpaceSpec(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ class Lines:
     """A line when a phase begins, and at most one every five seconds while it lasts."""
 
     def __init__(self) -> None:
-        self._name, self._done, self._total = "", 0, None
+        self._name, self._done = "", 0
+        self._total: int | None = None
         self._told_s = 0.0
 
     def phase(self, name: str, total: int | None = None) -> None:
