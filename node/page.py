@@ -6,6 +6,7 @@ Decoding makes views of them, no object per item.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ class StringIds(msgspec.Struct):
     """String ids: ``offsets`` (n + 1) little-endian uint32 into ``bytes``."""
 
     offsets: bytes
-    bytes: bytes
+    utf8: bytes = msgspec.field(name="bytes")
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
@@ -132,7 +133,7 @@ def decode_ids(ids: bytes | StringIds) -> np.ndarray | list[str]:
     if isinstance(ids, bytes):
         return np.frombuffer(ids, dtype="<u8")
     ends = np.frombuffer(ids.offsets, dtype="<u4").tolist()
-    return [ids.bytes[start:end].decode() for start, end in zip(ends, ends[1:], strict=False)]
+    return [ids.utf8[start:end].decode() for start, end in itertools.pairwise(ends)]
 
 
 def decode_page(header: ReplyHeader, body: bytes | memoryview) -> Page:
