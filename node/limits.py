@@ -37,6 +37,12 @@ receive_batch = 64  # messages taken from the socket before replies are looked a
 frames_max = 5  # identity, delimiter, header, body, and one too many
 peer_messages_max = 1000  # replies that libzmq holds for a peer that does not read; more are dropped and counted
 
+# Answers.
+limit_max = 1000  # items of one page, per group
+groups_max = 256  # users of one request
+candidates_max = 20_000  # ids a request may bring
+source_limit_max = 20_000  # candidates one source may bring per group
+
 # Time, microseconds on the wire and nanoseconds inside.
 budget_default_us = 1_000_000  # a request with budget 0, until its surface's own deadline applies
 budget_max_us = 60_000_000
@@ -80,3 +86,4 @@ assert tick_ms * 10 <= hang_ms and beat_idle_ms * 4 <= hang_ms
 assert hang_ms < broker_hang_ms
 assert backoff_first_ms <= backoff_max_ms
 assert workers_max < 1 << 16, "a reply header has 16 bits for the seat"
+assert limit_max <= source_limit_max and groups_max < 1 << 16

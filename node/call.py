@@ -1,0 +1,116 @@
+"""What a component may ask while it runs: the request, the data it is pinned to, the clock.
+
+One object per request. Rows of the user's seen items and the bitmap that scans take are made once, on first use.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import numpy as np
+
+from mixline.kernels.accumulate import Scratch
+from mixline.kernels.bitmap import all_rows, clear_rows
+from mixline.kernels.gather import gather
+from mixline.node.block import CandidateBlock
+from mixline.node.errors import BadRequest, NotFound
+from mixline.node.request import Ask
+from mixline.storage.catalogue import NO_ROW
+from mixline.storage.epoch import Epoch
+from mixline.storage.errors import UnknownId
+
+
+class Call:
+    """One request being answered on ``epoch``. ``users`` has one row per group, ``NO_ROW`` for an unknown user."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        epoch: Epoch,
+        scratch: Scratch,
+        deadline_ns: int,
+        pulse: Callable[[], bool],
+    ) -> None:
+        self.ask = ask
+        self.epoch = epoch
+        self.scratch = scratch
+        self.deadline_ns = deadline_ns
+        self.pulse = pulse
+        self.degraded: list[str] = []
+        self.block: CandidateBlock
+        self.excluders: list[Callable[[Call, int], np.ndarray]] = []
+        self._allowed: dict[int, np.ndarray | None] = {}
+
+    @cached_property
+    def users(self) -> np.ndarray:
+        """Rows (uint32) of the users, one per group; one group without a user when the request names none."""
+        named = self.ask.users if self.ask.users is not None else [self.ask.user]
+        if named == [None]:
+            return np.array([NO_ROW], dtype=np.uint32)
+        return self.epoch.users.rows_of([one for one in named if one is not None])
+
+    @cached_property
+    def items(self) -> np.ndarray:
+        """Rows (uint32) of the items the request is about; NOT_FOUND when the store lacks one."""
+        named = self.ask.items if self.ask.items is not None else [self.ask.item]
+        if named == [None]:
+            raise BadRequest("this surface is about an item: give item= or items=")
+        try:
+            return np.array([self.epoch.items.row_of(one) for one in named if one is not None], dtype=np.uint32)
+        except UnknownId as error:
+            raise NotFound(str(error)) from None
+
+    @property
+    def groups(self) -> int:
+        return len(self.users)
+
+    def stopped(self) -> bool:
+        """Whether to stop with what there is: the deadline has passed or nobody waits. Beats the worker's heart."""
+        return self.pulse() or time.monotonic_ns() >= self.deadline_ns
+
+    def slices(self, count: int, slice_rows: int) -> Iterator[tuple[int, int]]:
+        """Cut ``count`` rows into slices, until done or stopped; a stop marks the component degraded."""
+        for start in range(0, count, slice_rows):
+            if start and self.stopped():
+                self.degraded.append(f"deadline after {start} of {count} rows")
+                return
+            yield start, min(start + slice_rows, count)
+
+    def seen(self, group: int) -> np.ndarray:
+        """Sorted rows of all items that the user of ``group`` acted on."""
+        row = int(self.users[group])
+        return self.epoch.seen(row) if row != NO_ROW else np.zeros(0, dtype=np.uint32)
+
+    def recent(self, group: int, count: int) -> np.ndarray:
+        """Rows of the newest ``count`` distinct items that the user of ``group`` acted on, newest first."""
+        row = int(self.users[group])
+        if row == NO_ROW:
+            return np.zeros(0, dtype=np.uint32)
+        rows = self.epoch.history(row).rows[: 4 * count]
+        _, first = np.unique(rows, return_index=True)
+        return rows[np.sort(first)][:count]
+
+    def allowed(self, group: int, besides: np.ndarray | None = None) -> np.ndarray | None:
+        """The bitmap of items that filters would not drop by id or user alone, less ``besides``; None: all items."""
+        if group not in self._allowed:
+            forbidden = [rows for exclude in self.excluders if len(rows := exclude(self, group))]
+            words = all_rows(self.epoch.items.count) if forbidden else None
+            for rows in forbidden:
+                clear_rows(words, rows)
+            self._allowed[group] = words
+        words = self._allowed[group]
+        if besides is None or not len(besides):
+            return words
+        words = all_rows(self.epoch.items.count) if words is None else words.copy()
+        clear_rows(words, besides)
+        return words
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of the block; an item column of the store is gathered when first asked for."""
+        found = self.block.columns.get(name)
+        if found is None:
+            found = gather([self.epoch.items.columns[name].values], self.block.row)[0]
+            self.block.columns[name] = found
+        return found

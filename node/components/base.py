@@ -1,0 +1,137 @@
+"""The six kinds of component, as declarations: a component is its configuration plus one method.
+
+A component is an immutable struct decoded from its table in the surface file and keeps no state between requests; it
+may not know other components, only the columns it reads and writes. Time, counts and failures are the framework's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+
+from mixline.storage.epoch import Epoch
+
+if TYPE_CHECKING:
+    from mixline.node.block import Candidates
+    from mixline.node.call import Call
+
+
+class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keys that every component has.
+
+    ``name`` (default: its kind), ``on_error``: ``skip`` (go on without it, the reply is DEGRADED) or ``fail`` (the
+    request fails); ``share``: the part of the remaining time it may take, 0 to 1.
+    """
+
+    kind: str
+    name: str = ""
+    on_error: Literal["skip", "fail"] = "skip"
+    share: float = 1.0
+
+    def wrong(self) -> Iterator[str]:
+        """Problems that need no store to be seen."""
+        if not 0 < self.share <= 1:
+            yield f"share = {self.share}: must lie above 0 and not above 1"
+        if not self.name.replace("_", "").replace("-", "").replace(".", "").isalnum():
+            yield f"name = {self.name!r}: letters, digits, '_', '-' and '.' only"
+
+    def misfits(self, epoch: Epoch) -> Iterator[str]:
+        """Problems with this store; they refuse the configuration."""
+        return iter(())
+
+    def disabled(self, epoch: Epoch) -> str:
+        """Why this component has nothing to work on in this store, or an empty string."""
+        return ""
+
+    def reads(self) -> set[str]:
+        """Columns that must be written before it runs; item columns of the store always are."""
+        return set()
+
+    def writes(self) -> set[str]:
+        """Columns that it writes."""
+        return set()
+
+
+class Source(Component, frozen=True, kw_only=True):
+    """Request to candidates; its score is the column ``<name>.score``."""
+
+    limit: int = 100
+
+    def wrong(self) -> Iterator[str]:
+        from mixline.node import limits  # the limits import the exchange's sizes; declarations alone need neither
+
+        yield from Component.wrong(self)
+        if not 1 <= self.limit <= limits.source_limit_max:
+            yield f"limit = {self.limit}: must lie in 1 .. {limits.source_limit_max}"
+
+    def retrieve(self, call: Call, group: int) -> Candidates:
+        """Candidates for one group, best first, at most ``limit``."""
+        raise TypeError(f"{type(self).__name__} defines no retrieve(call, group)")
+
+    def writes(self) -> set[str]:
+        return {f"{self.name}.score"}
+
+
+class Hydrator(Component, frozen=True, kw_only=True):
+    """Writes feature columns into ``call.block.columns``."""
+
+    def hydrate(self, call: Call) -> None:
+        """Write the declared columns, each as long as the block."""
+        raise TypeError(f"{type(self).__name__} defines no hydrate(call)")
+
+
+class Filter(Component, frozen=True, kw_only=True):
+    """Says which candidates to drop; the framework records it as the reason."""
+
+    def drops(self, call: Call) -> np.ndarray:
+        """Boolean per candidate of the block, True to drop."""
+        raise TypeError(f"{type(self).__name__} defines no drops(call)")
+
+    def excludes(self, call: Call, group: int) -> np.ndarray | None:
+        """Rows that it would drop whatever else is known, for sources to leave out; None when it cannot say."""
+        return None
+
+
+class Scorer(Component, frozen=True, kw_only=True):
+    """Writes a float32 score column named after itself."""
+
+    def score(self, call: Call) -> np.ndarray:
+        """One float32 per candidate of the block."""
+        raise TypeError(f"{type(self).__name__} defines no score(call)")
+
+    def writes(self) -> set[str]:
+        return {self.name}
+
+
+class Selector(Component, frozen=True, kw_only=True):
+    """Orders and takes."""
+
+    def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
+        """Positions to keep out of one group's ``positions``, best first. ``limit`` is the page's."""
+        raise TypeError(f"{type(self).__name__} defines no select(call, positions, limit)")
+
+
+class SideEffect(Component, frozen=True, kw_only=True):
+    """Runs after the reply is made."""
+
+    def after(self, call: Call) -> None:
+        """Use the settled block; nothing it does changes the reply."""
+        raise TypeError(f"{type(self).__name__} defines no after(call)")
+
+
+STAGE_CLASSES: dict[str, type[Component]] = {
+    "source": Source,
+    "hydrator": Hydrator,
+    "filter": Filter,
+    "scorer": Scorer,
+    "selector": Selector,
+    "side_effect": SideEffect,
+}
+
+
+def stage_of(component: type[Component]) -> str:
+    """The stage a component class belongs to."""
+    return next(stage for stage, base in STAGE_CLASSES.items() if issubclass(component, base))

@@ -1,0 +1,16 @@
+"""A user's own component: a Python class named by its dotted path in the surface file."""
+
+from __future__ import annotations
+
+import importlib
+
+from mixline.node.components.base import Component
+
+
+def load_custom(path: str) -> type[Component]:
+    """Import ``package.module.Class``; TypeError when it is not a subclass of one of the six kinds."""
+    module, _, name = path.rpartition(".")
+    found = getattr(importlib.import_module(module), name)
+    if not (isinstance(found, type) and issubclass(found, Component) and found is not Component):
+        raise TypeError("the class must derive from Source, Hydrator, Filter, Scorer, Selector or SideEffect")
+    return found

@@ -1,0 +1,1 @@
+"""Filters: what is dropped, and why."""

@@ -1,0 +1,1 @@
+"""Hydrators: feature columns for the candidates."""

@@ -1,0 +1,1 @@
+"""Scorers: a column of scores."""

@@ -1,0 +1,46 @@
+"""Closeness of every candidate to a vector, whichever source brought it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixline.kernels.scan import score_rows
+from mixline.node.components.base import Scorer
+from mixline.node.components.vectors import QueryKind, find_space, query_vector, space_misfits
+from mixline.storage.epoch import Epoch
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+
+class DotScorer(Scorer, frozen=True, kw_only=True):
+    """The space's metric between a vector and each candidate, by the kernel and in the bits of `nearest`.
+
+    - `space`, `query`: as for `nearest`. A user without a vector scores 0.
+    """
+
+    space: str = ""
+    query: QueryKind = "user"
+
+    def misfits(self, epoch: Epoch) -> Iterator[str]:
+        return space_misfits(epoch, self.space, self.query)
+
+    def disabled(self, epoch: Epoch) -> str:
+        return "" if find_space(epoch, self.space, self.query) else "the store has no space for it"
+
+    def score(self, call: Call) -> np.ndarray:
+        space = find_space(call.epoch, self.space, self.query)
+        assert space is not None and space.items is not None
+        block = call.block
+        scores = np.zeros(len(block), dtype=np.float32)
+        for group in range(call.groups):
+            vector = query_vector(call, space, self.query, group)
+            start, stop = np.searchsorted(block.group, [group, group + 1])
+            if vector is not None and stop > start:
+                vector = np.ascontiguousarray(vector, dtype=np.float32)
+                rows = np.ascontiguousarray(block.row[start:stop])
+                scores[start:stop] = score_rows(space.items, vector, rows, metric=space.metric, norms=space.item_norms)
+        return scores

@@ -1,0 +1,1 @@
+"""Selectors: order and take."""

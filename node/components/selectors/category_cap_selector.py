@@ -1,0 +1,63 @@
+"""No more than so many of one category on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixline.kernels.topk import top_positions
+from mixline.node.components.base import Selector
+from mixline.storage.epoch import Epoch
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+
+class CategoryCapSelector(Selector, frozen=True, kw_only=True):
+    """Walks the order and takes at most `max` of each value of `column`; what is left out stays in reserve.
+
+    - `column`: a category, bool, i64 or tags column; of tags the first counts. Missing values are not capped.
+    - `by`: the score to order by; left out, the order in which the selector before it left them.
+    """
+
+    column: str
+    max: int
+    by: str = ""
+
+    def wrong(self) -> Iterator[str]:
+        yield from Selector.wrong(self)
+        if self.max < 1:
+            yield f"max = {self.max}: must be 1 or more"
+
+    def misfits(self, epoch: Epoch) -> Iterator[str]:
+        found = epoch.items.columns.get(self.column)
+        if found is None or found.kind == "f32":
+            yield f"column = {self.column!r}: the store has {', '.join(epoch.items.columns) or 'no columns'}"
+
+    def reads(self) -> set[str]:
+        return {self.by} if self.by else set()
+
+    def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
+        if self.by:
+            scores = call.column(self.by)[positions].astype(np.float32, copy=False)
+            positions = positions[top_positions(scores, call.block.key[positions], len(positions))]
+        values, present = self.values(call, positions)
+        order = np.lexsort((np.arange(len(positions)), values))
+        starts = np.flatnonzero(np.r_[True, values[order][1:] != values[order][:-1]]) if len(order) else order
+        nth = np.empty(len(positions), dtype=np.int64)
+        nth[order] = np.arange(len(positions)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+        return positions[(nth < self.max) | ~present][:limit]
+
+    def values(self, call: Call, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The value that counts for each position, and whether it has one."""
+        column = call.epoch.items.columns[self.column]
+        if column.offsets is None:
+            values = call.column(self.column)[positions]
+            return values, values != column.missing
+        rows = call.block.row[positions].astype(np.int64)
+        starts, present = column.offsets[rows].astype(np.int64), column.offsets[rows] < column.offsets[rows + 1]
+        values = np.zeros(len(rows), dtype=np.uint32)
+        values[present] = column.values[starts[present]]
+        return values, present

@@ -1,0 +1,30 @@
+"""The best by one column, in the written order of results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixline.kernels.topk import top_positions
+from mixline.node.components.base import Selector
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+
+class TopKSelector(Selector, frozen=True, kw_only=True):
+    """Score descending, then order key ascending; non-finite scores sink.
+
+    - `by`: the score column. `limit`: at most so many; left out, the page's limit.
+    """
+
+    by: str
+    limit: int = 0
+
+    def reads(self) -> set[str]:
+        return {self.by}
+
+    def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
+        scores = call.column(self.by)[positions].astype(np.float32, copy=False)
+        return positions[top_positions(scores, call.block.key[positions], self.limit or limit)]

@@ -1,0 +1,1 @@
+"""Sources: request to candidates."""

@@ -1,0 +1,53 @@
+"""Items that people who acted on these items also acted on: a sum over precomputed co-occurrence lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mixline.kernels.accumulate import accumulate
+from mixline.kernels.bitmap import holds_rows
+from mixline.kernels.topk import TopK
+from mixline.node.block import Candidates
+from mixline.node.components.base import Source
+from mixline.storage.epoch import Epoch
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+
+class ItemToItemSource(Source, frozen=True, kw_only=True):
+    """Neighbours of the seed items, by summed co-occurrence weight (cosine of the two items' sets of users).
+
+    - `query`: `"item"` (seeds are `item` or `items`) or `"recent"` (the user's newest items).
+    - `seeds`: how many newest items to start from.
+    - `limit`: candidates per user.
+
+    The seeds themselves and what `seen` drops are left out.
+    """
+
+    query: Literal["item", "recent"] = "item"
+    seeds: int = 20
+
+    def disabled(self, epoch: Epoch) -> str:
+        return "" if epoch.neighbours is not None else "the store was built without events"
+
+    def retrieve(self, call: Call, group: int) -> Candidates:
+        graph = call.epoch.neighbours
+        assert graph is not None
+        seeds = call.items if self.query == "item" else call.recent(group, self.seeds)
+        if not len(seeds):
+            return Candidates.none()
+        seeds = np.ascontiguousarray(seeds, dtype=np.uint32)
+        ones = np.ones(len(seeds), dtype=np.float32)
+        rows, sums = accumulate(graph.indptr, graph.indices, graph.weights, seeds, ones, call.scratch)
+        allowed = call.allowed(group)
+        if allowed is not None:
+            kept = holds_rows(allowed, rows)
+            rows, sums = rows[kept], sums[kept]
+        others = ~np.isin(rows, seeds)
+        rows, sums = rows[others], sums[others]
+        heap = TopK(min(self.limit, len(rows)))
+        heap.offer(sums, rows, call.epoch.items.keys[rows])
+        return Candidates(*heap.result())

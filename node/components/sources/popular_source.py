@@ -1,0 +1,38 @@
+"""What most people act on now: the list that the builder ordered by decayed count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixline.kernels.bitmap import holds_rows
+from mixline.node.block import Candidates
+from mixline.node.components.base import Source
+from mixline.storage.epoch import Epoch
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+
+class PopularSource(Source, frozen=True, kw_only=True):
+    """The most popular items; the score is the decayed count as a share of the greatest, above 0 and at most 1.
+
+    - `limit`: candidates per user. What `seen` drops is left out before the limit.
+    """
+
+    def disabled(self, epoch: Epoch) -> str:
+        return "" if epoch.manifest.events is not None else "the store was built without events"
+
+    def retrieve(self, call: Call, group: int) -> Candidates:
+        rows, scores = call.epoch.popularity
+        if not len(rows):
+            return Candidates.none()
+        allowed = call.allowed(group)
+        if allowed is None:
+            kept = slice(0, self.limit)
+            rows, scores = rows[kept], scores[kept] / scores[0]
+        else:
+            positions = np.flatnonzero(holds_rows(allowed, rows))[: self.limit]
+            rows, scores = rows[positions], scores[positions] / scores[0]
+        return Candidates(np.ascontiguousarray(rows), scores.astype(np.float32, copy=False))

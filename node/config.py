@@ -1,0 +1,196 @@
+"""NODE.toml and the surface files: read strictly, every problem found at once, each with its file and key.
+
+A surface is data: lists of components, each a typed declaration (:mod:`mixline.node.components`). Whether it fits a
+store is asked later, by the engine; this module needs none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from mixline.node import limits
+from mixline.node.components import KINDS, Component, stage_of
+from mixline.node.components.custom import load_custom
+from mixline.node.errors import ConfigError
+
+T = TypeVar("T", bound=msgspec.Struct)
+BIND_DEFAULT = "tcp://127.0.0.1:5571"
+STAGES = ("source", "hydrator", "filter", "scorer", "selector", "side_effect")
+
+
+class Surface(msgspec.Struct, frozen=True, kw_only=True):
+    """One surface: components by stage, in the order of the file."""
+
+    name: str
+    file: str
+    deadline_ms: float = 100.0
+    limit: int = 25
+    unknown_user: Literal["cold", "error"] = "cold"
+    components: dict[str, tuple[Component, ...]]
+
+
+class SurfaceKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The keys of a surface file above its components."""
+
+    name: str
+    deadline_ms: float = 100.0
+    limit: int = 25
+    unknown_user: Literal["cold", "error"] = "cold"
+    description: str = ""
+
+
+class NodeKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The keys of NODE.toml."""
+
+    bind: list[str] = msgspec.field(default_factory=lambda: [BIND_DEFAULT])
+    workers: int = 0
+    surfaces: str = ""
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole, checked configuration. ``workers`` 0 means one per core less one for the broker."""
+
+    bind: list[str]
+    workers: int
+    surfaces: dict[str, Surface]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` or nothing."""
+    close = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def load_node_config(path: str | Path | None = None) -> NodeConfig:
+    """Read NODE.toml (None: defaults) and all surfaces; :class:`ConfigError` with every problem found."""
+    problems: list[str] = []
+    keys = NodeKeys()
+    folder: Path | None = None
+    if path is not None:
+        file = Path(path)
+        table = read_toml(file, problems)
+        read = convert(table, NodeKeys, str(file), problems) if table is not None else None
+        keys = read or keys
+        if keys.surfaces:
+            folder = file.parent / keys.surfaces
+        if not 0 <= keys.workers < limits.workers_max:
+            problems.append(f"{file}: workers = {keys.workers}: must lie in 0 .. {limits.workers_max - 1}")
+    surfaces = {surface.name: surface for surface in shipped_surfaces(problems)}
+    if folder is not None:
+        if not folder.is_dir():
+            problems.append(f"{path}: surfaces = {keys.surfaces!r}: {folder} is not a folder")
+        surfaces |= {surface.name: surface for surface in read_surfaces(sorted(folder.glob("*.toml")), problems)}
+    if problems:
+        raise ConfigError(problems)
+    return NodeConfig(bind=keys.bind, workers=keys.workers, surfaces=surfaces)
+
+
+def shipped_surfaces(problems: list[str]) -> list[Surface]:
+    """The surfaces inside the package."""
+    with resources.as_file(resources.files("mixline.node") / "surfaces") as folder:
+        return read_surfaces(sorted(folder.glob("*.toml")), problems)
+
+
+def read_surfaces(files: Iterable[Path], problems: list[str]) -> list[Surface]:
+    """Parse files; those with problems are left out and the problems noted. A name may stand only once."""
+    found: dict[str, Surface] = {}
+    for file in files:
+        table = read_toml(file, problems)
+        surface = parse_surface(table, str(file), problems) if table is not None else None
+        if surface is not None and surface.name in found:
+            problems.append(f"{file}: name = {surface.name!r}: also the name of {found[surface.name].file}")
+        elif surface is not None:
+            found[surface.name] = surface
+    return list(found.values())
+
+
+def read_toml(file: Path, problems: list[str]) -> dict[str, Any] | None:
+    """The table in a file, or None with the reason noted."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problems.append(f"{file}: {error}")
+        return None
+
+
+def convert(table: Mapping[str, Any], kind: type[T], where: str, problems: list[str]) -> T | None:
+    """``table`` as ``kind``; unknown keys are all named, with the nearest known one, before types are looked at."""
+    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    unknown = [key for key in table if key not in known]
+    problems += [f"{where}: unknown key {key!r}{nearest(key, known)}" for key in unknown]
+    try:
+        return msgspec.convert({key: value for key, value in table.items() if key in known}, kind)
+    except msgspec.ValidationError as error:
+        problems.append(f"{where}: {error}")
+        return None
+
+
+def parse_surface(table: dict[str, Any], file: str, problems: list[str]) -> Surface | None:
+    """One surface table; None when anything is wrong with it."""
+    before = len(problems)
+    keys = convert({k: v for k, v in table.items() if k not in STAGES}, SurfaceKeys, file, problems)
+    components: dict[str, tuple[Component, ...]] = {}
+    names: dict[str, str] = {}
+    for stage in STAGES:
+        entries = table.get(stage, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            problems.append(f"{file}: {stage}: write a table [[{stage}]] for each component")
+            continue
+        parsed = [parse_component(e, stage, f"{file}: {stage}[{at}]", problems) for at, e in enumerate(entries)]
+        components[stage] = tuple(one for one in parsed if one is not None)
+        for one in components[stage]:
+            if stage in ("source", "scorer") and one.name in names:
+                problems.append(f"{file}: {stage} {one.name!r}: the name is taken by a {names[one.name]}")
+            names.setdefault(one.name, stage)
+    if len(components.get("source", ())) > 64:
+        problems.append(f"{file}: {len(components['source'])} sources; at most 64 fit the source bitmask")
+    if keys is None or len(problems) > before:
+        return None
+    if not keys.name.isascii() or not 0 < len(keys.name) <= 32:
+        problems.append(f"{file}: name = {keys.name!r}: 1 to 32 ASCII characters")
+    if not 1 <= keys.limit <= limits.limit_max:
+        problems.append(f"{file}: limit = {keys.limit}: must lie in 1 .. {limits.limit_max}")
+    if not 0 < keys.deadline_ms <= limits.budget_max_us / 1000:
+        problems.append(f"{file}: deadline_ms = {keys.deadline_ms}: must lie in 0 .. {limits.budget_max_us / 1000}")
+    if len(problems) > before:
+        return None
+    return Surface(
+        name=keys.name,
+        file=file,
+        deadline_ms=keys.deadline_ms,
+        limit=keys.limit,
+        unknown_user=keys.unknown_user,
+        components=components,
+    )
+
+
+def parse_component(entry: dict[str, Any], stage: str, where: str, problems: list[str]) -> Component | None:
+    """One component table by its ``kind``: a shipped one, or a user's own class by dotted path."""
+    kind = entry.get("kind")
+    if not isinstance(kind, str):
+        problems.append(f"{where}: needs kind, one of {', '.join(sorted(KINDS[stage])) or 'your own dotted path'}")
+        return None
+    declared: type[Component] | None = KINDS[stage].get(kind)
+    if declared is None and "." in kind:
+        try:
+            declared = load_custom(kind)
+        except (ImportError, AttributeError, TypeError) as error:
+            problems.append(f"{where}: kind = {kind!r}: {error}")
+            return None
+        if stage_of(declared) != stage:
+            problems.append(f"{where}: kind = {kind!r} is a {stage_of(declared)}, not a {stage}")
+            return None
+    if declared is None:
+        problems.append(f"{where}: unknown kind {kind!r}{nearest(kind, KINDS[stage])}")
+        return None
+    component = convert({"name": kind, **entry}, declared, f"{where} ({kind})", problems)
+    if component is not None:
+        problems += [f"{where} ({kind}): {problem}" for problem in component.wrong()]
+    return component

@@ -1,0 +1,170 @@
+"""The engine: a store's active epoch, the surfaces bound to it, and one way to answer an ask.
+
+A worker holds one and so does an in-process Node; both hand it bytes and get bytes, so both give the same answers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mixline.ipc.wire import RequestHeader, Status
+from mixline.kernels.accumulate import Scratch
+from mixline.node import limits
+from mixline.node.block import DROPPED
+from mixline.node.call import Call
+from mixline.node.config import STAGES, NodeConfig, Surface, nearest
+from mixline.node.errors import BadRequest, ConfigError, NotFound
+from mixline.node.explain import explain_slate
+from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
+from mixline.node.pipeline import Pipeline
+from mixline.node.request import Ask, decode_ask
+from mixline.storage.catalogue import NO_ROW
+from mixline.storage.epoch import Epoch
+from mixline.storage.errors import UnknownName
+from mixline.storage.store import Store
+
+WHOLE = ("ok", "disabled")
+
+
+class Engine:
+    """Answers asks on one epoch under one configuration; neither changes while it lives. For one thread."""
+
+    def __init__(self, epoch: Epoch, config: NodeConfig) -> None:
+        problems = [problem for surface in config.surfaces.values() for problem in misfits(surface, epoch)]
+        if problems:
+            raise ConfigError(problems)
+        self.epoch = epoch
+        self.epoch_number = epoch.number
+        self.live_seq = epoch.live_seq
+        self.pipelines = {name: Pipeline(surface, epoch) for name, surface in config.surfaces.items()}
+        self.scratch = Scratch()
+
+    @classmethod
+    def open(cls, store: str | Path, config: NodeConfig) -> Engine:
+        """Open the active epoch of ``store``; :class:`ConfigError` names every surface that does not fit it."""
+        epoch = Store(store).open()
+        try:
+            return cls(epoch, config)
+        except BaseException:
+            epoch.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the epoch."""
+        self.epoch.close()
+
+    def answer(
+        self, header: RequestHeader, body: bytes | memoryview, deadline_ns: int, pulse: Callable[[], bool]
+    ) -> tuple[Status, bytes]:
+        """Answer one request of kind ASK; raises a :class:`~mixline.node.errors.NodeError` instead of an answer."""
+        started_ns = time.monotonic_ns()
+        pipeline = self.pipelines.get(header.surface)
+        if pipeline is None:
+            hint = nearest(header.surface, self.pipelines)
+            raise BadRequest(f"unknown surface {header.surface!r}{hint}; there are {', '.join(self.pipelines)}")
+        surface = pipeline.surface
+        ask = decode_ask(body)
+        limit = self._check(ask, surface)
+        if header.budget_us == 0:
+            deadline_ns = min(deadline_ns, started_ns + int(surface.deadline_ms * 1e6))
+        call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse)
+        self._check_users(call, surface)
+        run = pipeline.execute(call, limit)
+        while True:
+            try:
+                next(run)
+            except StopIteration as finished:
+                coverage = finished.value
+                break
+        executed_ns = time.monotonic_ns()
+        answer = self._answer(call, pipeline, coverage)
+        answer.timing = {
+            "parse_us": 0,
+            "execute_us": (executed_ns - started_ns) // 1000,
+            "encode_us": (time.monotonic_ns() - executed_ns) // 1000,
+        }
+        encoded = encode_answer(answer)
+        pipeline.after(call)
+        whole = all(entry.state in WHOLE for entry in coverage)
+        return (Status.OK if whole else Status.DEGRADED), encoded
+
+    def _check(self, ask: Ask, surface: Surface) -> int:
+        """Refuse what no pipeline should see; return the page's limit."""
+        limit = surface.limit if ask.limit is None else ask.limit
+        if not 1 <= limit <= limits.limit_max:
+            raise BadRequest(f"limit {limit}: must lie in 1 .. {limits.limit_max}")
+        if ask.user is not None and ask.users is not None:
+            raise BadRequest("user and users: give one of them")
+        if ask.item is not None and ask.items is not None:
+            raise BadRequest("item and items: give one of them")
+        for name, ids, most in (
+            ("users", ask.users, limits.groups_max),
+            ("items", ask.items, limits.candidates_max),
+            ("candidates", ask.candidates, limits.candidates_max),
+        ):
+            if ids is not None and not (0 if name == "candidates" else 1) <= len(ids) <= most:
+                raise BadRequest(f"{name}: {len(ids)} ids; give 1 to {most}")
+        if ask.cursor is not None:
+            raise BadRequest("cursor: this surface has no paging")
+        known = self.epoch.items.fields
+        for name in ask.fields or ():
+            if name not in known:
+                raise BadRequest(f"fields: no field {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        return limit
+
+    def _check_users(self, call: Call, surface: Surface) -> None:
+        if surface.unknown_user == "error" and (call.users == NO_ROW).any():
+            named = call.ask.users or [call.ask.user]
+            lost = [one for one, row in zip(named, call.users.tolist(), strict=True) if row == NO_ROW]
+            if lost == [None]:
+                raise BadRequest(f"surface {surface.name!r} needs user= or users=")
+            raise NotFound(f"surface {surface.name!r}: unknown user {lost[0]!r} ({len(lost)} of {len(named)})")
+
+    def _answer(self, call: Call, pipeline: Pipeline, coverage: list[Coverage]) -> Answer:
+        block, slate = call.block, call.block.slate
+        rows = block.row[slate]
+        final = final_column(pipeline.surface)
+        scores = call.column(final)[slate] if final else np.zeros(len(slate), dtype=np.float32)
+        groups = np.searchsorted(block.group[slate], np.arange(call.groups + 1)).astype("<u4")
+        try:
+            fields = self.epoch.items.records(rows, call.ask.fields) if call.ask.fields else {}
+        except UnknownName as error:
+            raise BadRequest(str(error)) from None
+        return Answer(
+            ids=encode_ids(self.epoch.items.ids_of(rows)),
+            scores=np.ascontiguousarray(scores, dtype="<f4").tobytes(),
+            sources=block.sources[slate].astype("<u8", copy=False).tobytes(),
+            source_names=pipeline.source_names,
+            coverage=coverage,
+            timing={},
+            groups=groups.tobytes() if call.ask.users is not None else b"",
+            fields=fields,
+            explain=explain_slate(call, pipeline) if call.ask.explain else None,
+        )
+
+
+def final_column(surface: Surface) -> str:
+    """The column a page's scores come from: what the last ordering selector orders by, else the last scorer."""
+    for selector in reversed(surface.components.get("selector", ())):
+        if by := getattr(selector, "by", ""):
+            return by
+    scorers = surface.components.get("scorer", ())
+    return scorers[-1].name if scorers else ""
+
+
+def misfits(surface: Surface, epoch: Epoch) -> Iterator[str]:
+    """Everything about a surface that cannot work on this epoch, each with file and component."""
+    written = set(epoch.items.columns)
+    if len(surface.components.get("filter", ())) > 255 - DROPPED:
+        yield f"{surface.file}: at most {255 - DROPPED} filters"
+    for stage in STAGES:
+        for component in surface.components.get(stage, ()):
+            where = f"{surface.file}: {stage} {component.name!r}"
+            yield from (f"{where}: {problem}" for problem in component.misfits(epoch))
+            for name in sorted(component.reads() - written):
+                yield f"{where}: reads column {name!r}, which nothing before it writes{nearest(name, written)}"
+            written |= component.writes()

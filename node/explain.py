@@ -1,0 +1,51 @@
+"""Why each served item is on the page: read back from the candidate block, which forgets nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixline.node.block import DROPPED, RESERVE, SERVED
+from mixline.node.components.scorers.weighted_scorer import WeightedScorer
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+    from mixline.node.pipeline import Pipeline
+
+
+def explain_slate(call: Call, pipeline: Pipeline) -> list[dict[str, Any]]:
+    """Per served item: its sources with their scores, every column of the block, and the terms of weighted scores."""
+    block = call.block
+    weighted = [s for s in pipeline.surface.components.get("scorer", ()) if isinstance(s, WeightedScorer)]
+    out = []
+    for position in block.slate.tolist():
+        bits = int(block.sources[position])
+        values = {name: plain(column[position]) for name, column in block.columns.items()}
+        out.append(
+            {
+                "sources": {
+                    name: values[f"{name}.score"] for at, name in enumerate(pipeline.source_names) if bits >> at & 1
+                },
+                "rank": int(block.rank[position]),
+                "columns": values,
+                "terms": {
+                    s.name: {name: weight * (values[name] or 0.0) for name, weight in s.terms.items()} for s in weighted
+                },
+            }
+        )
+    return out
+
+
+def fates(call: Call, pipeline: Pipeline) -> dict[str, int]:
+    """How many candidates ended how: served, reserve, or dropped by which filter. Sums to the block."""
+    counts = {"served": int((call.block.fate == SERVED).sum()), "reserve": int((call.block.fate == RESERVE).sum())}
+    for at, component in enumerate(pipeline.surface.components.get("filter", ())):
+        counts[f"dropped:{component.name}"] = int((call.block.fate == DROPPED + at).sum())
+    return counts
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as a value for MessagePack; NaN as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and value != value else value

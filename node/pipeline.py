@@ -1,0 +1,172 @@
+"""One surface run on one request: the stages in order, written once, for every surface and every caller.
+
+``execute`` is a plain generator. It yields where a worker may turn to something else (between components) and returns
+the block and the coverage; the framework around each component keeps its time and counts, and decides what a failure
+means, so that components need not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import numpy as np
+
+from mixline.node.block import DROPPED, LIVE, CandidateBlock, Candidates, merge
+from mixline.node.call import Call
+from mixline.node.components import Filter, Hydrator, Scorer, Selector, SideEffect, Source
+from mixline.node.components.base import Component
+from mixline.node.config import STAGES, Surface
+from mixline.node.errors import InternalError, NodeError
+from mixline.node.page import Coverage
+from mixline.storage.epoch import Epoch
+
+
+class ComponentMisbehaved(Exception):
+    """A component returned something of the wrong length or type."""
+
+
+class Pipeline:
+    """A surface bound to an epoch: what is disabled here is decided once."""
+
+    def __init__(self, surface: Surface, epoch: Epoch) -> None:
+        self.surface = surface
+        self.disabled = {
+            (stage, at): why
+            for stage in STAGES
+            for at, component in enumerate(surface.components.get(stage, ()))
+            if (why := component.disabled(epoch))
+        }
+        self.source_names = [component.name for component in surface.components.get("source", ())]
+
+    def stage(self, stage: str) -> Iterator[tuple[Any, Coverage]]:
+        """Components of a stage with their coverage entries, fresh for a request."""
+        for at, component in enumerate(self.surface.components.get(stage, ())):
+            why = self.disabled.get((stage, at), "")
+            state = "disabled" if why else "ok"
+            yield component, Coverage(component.name, stage, component.kind, state, why)
+
+    def execute(self, call: Call, limit: int) -> Generator[None, None, list[Coverage]]:
+        """Run every stage; the settled block is ``call.block``, its slate in page order."""
+        coverage: list[Coverage] = []
+        filters: tuple[Component, ...] = self.surface.components.get("filter", ())
+        call.excluders = [f.excludes for f in filters if type(f).excludes is not Filter.excludes]  # type: ignore[attr-defined]
+        yield from self._retrieve(call, coverage)
+        for stage, run in (("hydrator", hydrate), ("filter", None), ("scorer", score)):
+            for at, (component, entry) in enumerate(self.stage(stage)):
+                coverage.append(entry)
+                entry.taken = len(call.block)
+                run_one = run or (lambda c, k, e, at=at: drop(c, k, e, at))
+                guard(call, component, entry, lambda k=component, e=entry, r=run_one: r(call, k, e))
+                yield
+        yield from self._select(call, coverage, limit)
+        call.block.settle()
+        return coverage
+
+    def after(self, call: Call) -> None:
+        """Side effects, once the reply is made."""
+        for component, entry in self.stage("side_effect"):
+            if isinstance(component, SideEffect):
+                guard(call, component, entry, lambda k=component: k.after(call))
+
+    def _retrieve(self, call: Call, coverage: list[Coverage]) -> Generator[None, None, None]:
+        found: list[tuple[str, list[Candidates]]] = []
+        for component, entry in self.stage("source"):
+            coverage.append(entry)
+            brought: list[Candidates] = []
+            guard(call, component, entry, lambda k=component, b=brought: retrieve(call, k, b))
+            entry.taken = sum(len(part.rows) for part in brought)
+            found.append((component.name, brought))
+            yield
+        call.block = merge(found, call.epoch.items.keys)
+
+    def _select(self, call: Call, coverage: list[Coverage], limit: int) -> Generator[None, None, None]:
+        block = call.block
+        live = block.live
+        edges = np.searchsorted(block.group[live], np.arange(call.groups + 1))
+        slates = [live[edges[group] : edges[group + 1]] for group in range(call.groups)]
+        for component, entry in self.stage("selector"):
+            coverage.append(entry)
+            chosen: list[np.ndarray] = []
+            guard(call, component, entry, lambda k=component, s=slates, c=chosen: select(call, k, s, c, limit))
+            if len(chosen) == len(slates):
+                before, slates = sum(map(len, slates)), chosen
+                entry.taken = sum(map(len, slates))
+                entry.left = before - entry.taken
+            yield
+        block.slate = np.concatenate([slate[:limit] for slate in slates]).astype(np.int64)
+
+
+def guard(call: Call, component: Component, entry: Coverage, work: Callable[[], None]) -> None:
+    """Run one component: time it, hold it to its share of the deadline, and turn a failure into coverage."""
+    if entry.state == "disabled":
+        return
+    started_ns = time.monotonic_ns()
+    whole_ns, call.degraded = call.deadline_ns, []
+    if component.share < 1.0:
+        call.deadline_ns = started_ns + max(0, int((whole_ns - started_ns) * component.share))
+    try:
+        work()
+        if call.degraded:
+            entry.state, entry.why = "degraded", "; ".join(dict.fromkeys(call.degraded))
+    except NodeError:
+        raise  # the request itself is wrong, or asks for what is not there
+    except Exception as error:  # a component may raise anything: it harms itself, or at worst its own request
+        entry.state, entry.why = "failed", f"{type(error).__name__}: {error}"
+        if component.on_error == "fail":
+            raise InternalError(f"{entry.stage} {entry.name!r} failed: {entry.why}") from error
+    finally:
+        call.deadline_ns = whole_ns
+        entry.us = (time.monotonic_ns() - started_ns) // 1000
+
+
+def retrieve(call: Call, source: Source, brought: list[Candidates]) -> None:
+    """Candidates of every group, or of none when one fails."""
+    parts = [source.retrieve(call, group) for group in range(call.groups)]
+    for part in parts:
+        if len(part.rows) != len(part.scores):
+            raise ComponentMisbehaved(f"{len(part.rows)} rows with {len(part.scores)} scores")
+        if len(part.rows) and int(part.rows.max()) >= call.epoch.items.count:
+            raise ComponentMisbehaved(f"row {int(part.rows.max())} of {call.epoch.items.count} items")
+    brought.extend(parts)
+
+
+def hydrate(call: Call, hydrator: Hydrator, entry: Coverage) -> None:
+    """Let it write, and see that each column has the block's length."""
+    hydrator.hydrate(call)
+    for name in hydrator.writes():
+        check_length(call.block, call.block.columns.get(name), name)
+
+
+def drop(call: Call, component: Filter, entry: Coverage, at: int) -> None:
+    """Give what the filter drops its fate, and count kept and removed."""
+    dropped = component.drops(call)
+    check_length(call.block, dropped, "drops")
+    fate = call.block.fate
+    falling = (fate == LIVE) & dropped.astype(bool)
+    fate[falling] = DROPPED + at
+    entry.taken = int((fate == LIVE).sum())
+    entry.left = int(falling.sum())
+
+
+def score(call: Call, scorer: Scorer, entry: Coverage) -> None:
+    """Keep the scorer's column under its name."""
+    scores = scorer.score(call)
+    check_length(call.block, scores, scorer.name)
+    call.block.columns[scorer.name] = np.asarray(scores, dtype=np.float32)
+
+
+def select(call: Call, selector: Selector, slates: list[np.ndarray], chosen: list[np.ndarray], limit: int) -> None:
+    """Let it order and take per group, and see that it only took what was there."""
+    for slate in slates:
+        taken = np.asarray(selector.select(call, slate, limit))
+        if len(np.unique(taken)) != len(taken) or not np.isin(taken, slate).all():
+            raise ComponentMisbehaved("took a candidate twice, or one that was not offered")
+        chosen.append(taken)
+
+
+def check_length(block: CandidateBlock, column: np.ndarray | None, name: str) -> None:
+    """Columns are as long as the block, whoever wrote them."""
+    if column is None or np.shape(column) != (len(block),):
+        raise ComponentMisbehaved(f"column {name!r} has shape {np.shape(column)}, the block {len(block)} candidates")

@@ -1,0 +1,221 @@
+"""Predicates: one line of text compiled into a tree of NumPy operations, once per text.
+
+The text is parsed by Python's own parser and only the nodes listed here are taken; nothing is ever evaluated as code.
+Categories and tags compare by label, and a comparison with a missing value is false, as in SQL.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixline.node.errors import BadRequest
+from mixline.storage.columns import Column
+from mixline.storage.epoch import Epoch
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+Node = Callable[["Call"], Any]
+TEXT_MAX = 2000
+COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+class PredicateError(ValueError):
+    """The text is not a predicate; the message names the part."""
+
+
+class Predicate:
+    """A compiled predicate. ``names`` are the columns it reads, ``labelled`` those compared with text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.names: set[str] = set()
+        self.labelled: set[str] = set()
+        if len(text) > TEXT_MAX:
+            raise PredicateError(f"{len(text)} characters; at most {TEXT_MAX}")
+        try:
+            tree = ast.parse(text.strip(), mode="eval").body
+            self._root = self._condition(tree)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            if isinstance(error, PredicateError):
+                raise
+            raise PredicateError(f"{text!r} cannot be read: {error}") from None
+
+    def holds(self, call: Call) -> np.ndarray:
+        """Boolean per candidate of the block."""
+        with np.errstate(all="ignore"):
+            return np.broadcast_to(np.asarray(self._root(call), dtype=bool), (len(call.block),))
+
+    def misfits(self, epoch: Epoch) -> Iterator[str]:
+        """Names compared with text that are no category or tags, and the other way round."""
+        for name in sorted(self.names):
+            column = epoch.items.columns.get(name)
+            is_labels = column is not None and column.kind in ("category", "tags")
+            if name in self.labelled and column is not None and not is_labels:
+                yield f"{name} is {column.kind} and is compared with text"
+            if name not in self.labelled and is_labels and f"missing({name})" not in self.text:
+                yield f"{name} is {column.kind if column else ''} and is compared with a number"
+
+    def _condition(self, node: ast.expr) -> Node:
+        if isinstance(node, ast.BoolOp):
+            parts = [self._condition(value) for value in node.values]
+            join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+            return lambda call: join.reduce([np.broadcast_to(part(call), (len(call.block),)) for part in parts])
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            inner = self._condition(node.operand)
+            return lambda call: np.logical_not(inner(call))
+        if isinstance(node, ast.Compare):
+            return self._chain(node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "missing":
+            if len(node.args) != 1 or not isinstance(node.args[0], ast.Name) or node.keywords:
+                raise PredicateError("missing() takes one column name")
+            name = self._read(node.args[0].id)
+            return lambda call: ~present(call, name)
+        if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+            constant = node.value
+            return lambda call: constant
+        if isinstance(node, ast.Name):
+            name = self._read(node.id)
+            return lambda call: (call.column(name) == 1) & present(call, name)
+        raise PredicateError(f"{ast.unparse(node)!r} is no condition")
+
+    def _chain(self, node: ast.Compare) -> Node:
+        sides = [node.left, *node.comparators]
+        parts = [self._comparison(a, op, b) for a, op, b in zip(sides, node.ops, sides[1:], strict=False)]
+        if len(parts) == 1:
+            return parts[0]
+        return lambda call: np.logical_and.reduce([part(call) for part in parts])
+
+    def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Node:
+        if isinstance(op, (ast.In, ast.NotIn)):
+            found = self._membership(left, right)
+            return found if isinstance(op, ast.In) else lambda call: np.logical_not(found(call))
+        compare = COMPARISONS.get(type(op))
+        if compare is None:
+            raise PredicateError(f"{type(op).__name__} is not one of == != < <= > >= in")
+        for name_side, text_side in ((left, right), (right, left)):
+            text = text_of(text_side)
+            if text is not None:
+                if not isinstance(name_side, ast.Name) or not isinstance(op, (ast.Eq, ast.NotEq)):
+                    raise PredicateError(f"{text!r} can only stand beside a column with == or !=")
+                equal = self._labels(name_side.id, [text])
+                name = name_side.id
+                if isinstance(op, ast.Eq):
+                    return equal
+                return lambda call: np.logical_not(equal(call)) & present(call, name)
+        a, b = self._number(left), self._number(right)
+        names = [side.id for side in (left, right) if isinstance(side, ast.Name)]
+        return lambda call: np.logical_and.reduce([compare(a(call), b(call)), *(present(call, n) for n in names)])
+
+    def _membership(self, left: ast.expr, right: ast.expr) -> Node:
+        if isinstance(right, ast.Name) and (text := text_of(left)) is not None:
+            return self._labels(right.id, [text])
+        if isinstance(left, ast.Name) and isinstance(right, (ast.List, ast.Tuple)):
+            texts = [text_of(one) for one in right.elts]
+            if texts and all(text is not None for text in texts):
+                return self._labels(left.id, [text for text in texts if text is not None])
+            numbers = [self._number(one) for one in right.elts]
+            name = self._read(left.id)
+            return lambda call: np.isin(call.column(name), [n(call) for n in numbers]) & present(call, name)
+        raise PredicateError("'in' needs text in a tags column, or a column in a list")
+
+    def _labels(self, name: str, texts: list[str]) -> Node:
+        self._read(name)
+        self.labelled.add(name)
+        return lambda call: has_label(call, name, texts)
+
+    def _number(self, node: ast.expr) -> Node:
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+            constant = node.value
+            return lambda call: constant
+        if isinstance(node, ast.Name):
+            name = self._read(node.id)
+            return lambda call: call.column(name)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "params":
+                wanted = node.attr
+                return lambda call: parameter(call, wanted)
+            name = self._read(f"{node.value.id}.{node.attr}")
+            return lambda call: call.column(name)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            inner = self._number(node.operand)
+            return lambda call: operator.neg(inner(call))
+        if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+            apply, a, b = ARITHMETIC[type(node.op)], self._number(node.left), self._number(node.right)
+            return lambda call: apply(a(call), b(call))
+        raise PredicateError(f"{ast.unparse(node)!r} is no number, column or params.name")
+
+    def _read(self, name: str) -> str:
+        self.names.add(name)
+        return name
+
+
+def text_of(node: ast.expr) -> str | None:
+    """The text of a string constant."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def parameter(call: Call, name: str) -> float:
+    """A numeric parameter of the request; BAD_REQUEST when it is missing."""
+    value = (call.ask.params or {}).get(name)
+    if isinstance(value, str) or value is None:
+        raise BadRequest(f"params: this surface needs a number {name!r}")
+    return value
+
+
+def present(call: Call, name: str) -> np.ndarray:
+    """Where the column has a value."""
+    column = call.epoch.items.columns.get(name)
+    if column is not None and column.offsets is not None:
+        return column.offsets[call.block.row] < column.offsets[call.block.row.astype(np.int64) + 1]
+    values = call.column(name)
+    if column is None or column.kind == "f32":
+        return ~np.isnan(values)
+    return values != column.missing
+
+
+def has_label(call: Call, name: str, texts: list[str]) -> np.ndarray:
+    """Where a category is one of ``texts``, or tags hold one of them."""
+    column = call.epoch.items.columns[name]
+    codes = [column.labels.index(text) for text in texts if text in column.labels]
+    if column.offsets is None:
+        return np.isin(call.column(name), np.array(codes, dtype=np.uint32))
+    return tagged(column, call.block.row, codes)
+
+
+def tagged(column: Column, rows: np.ndarray, codes: list[int]) -> np.ndarray:
+    """Which ``rows`` carry one of the tag ``codes``: one pass over the concatenated tags of all rows."""
+    assert column.offsets is not None
+    starts = column.offsets[rows].astype(np.int64)
+    lengths = column.offsets[rows.astype(np.int64) + 1].astype(np.int64) - starts
+    owner = np.repeat(np.arange(len(rows)), lengths)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    hits = np.isin(column.values[np.repeat(starts, lengths) + within], np.array(codes, dtype=np.uint32))
+    found = np.zeros(len(rows), dtype=bool)
+    found[owner[hits]] = True
+    return found
+
+
+@lru_cache(maxsize=1024)
+def compile_predicate(text: str) -> Predicate:
+    """Compile ``text`` once per process; :class:`PredicateError` says what is wrong with it."""
+    return Predicate(text)
