@@ -96,10 +96,10 @@ class Call:
         """The bitmap of items that filters would not drop by id or user alone, less ``besides``; None: all items."""
         if group not in self._allowed:
             forbidden = [rows for exclude in self.excluders if len(rows := exclude(self, group))]
-            words = all_rows(self.epoch.items.count) if forbidden else None
+            fresh = all_rows(self.epoch.items.count) if forbidden else None
             for rows in forbidden:
-                clear_rows(words, rows)
-            self._allowed[group] = words
+                clear_rows(fresh, rows)  # type: ignore[arg-type]  # made above when there is anything to clear
+            self._allowed[group] = fresh
         words = self._allowed[group]
         if besides is None or not len(besides):
             return words

@@ -73,6 +73,7 @@ class Engine:
             deadline_ns = min(deadline_ns, started_ns + int(surface.deadline_ms * 1e6))
         call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse)
         self._check_users(call, surface)
+        parsed_ns = time.monotonic_ns()
         run = pipeline.execute(call, limit)
         while True:
             try:
@@ -83,8 +84,8 @@ class Engine:
         executed_ns = time.monotonic_ns()
         answer = self._answer(call, pipeline, coverage)
         answer.timing = {
-            "parse_us": 0,
-            "execute_us": (executed_ns - started_ns) // 1000,
+            "parse_us": (parsed_ns - started_ns) // 1000,
+            "execute_us": (executed_ns - parsed_ns) // 1000,
             "encode_us": (time.monotonic_ns() - executed_ns) // 1000,
         }
         encoded = encode_answer(answer)
@@ -112,13 +113,13 @@ class Engine:
             raise BadRequest("cursor: this surface has no paging")
         known = self.epoch.items.fields
         for name in ask.fields or ():
-            if name not in known:
+            if name not in known and name != "*":
                 raise BadRequest(f"fields: no field {name!r}{nearest(name, known)}; there are {', '.join(known)}")
         return limit
 
     def _check_users(self, call: Call, surface: Surface) -> None:
         if surface.unknown_user == "error" and (call.users == NO_ROW).any():
-            named = call.ask.users or [call.ask.user]
+            named: list[int | str | None] = [*call.ask.users] if call.ask.users else [call.ask.user]
             lost = [one for one, row in zip(named, call.users.tolist(), strict=True) if row == NO_ROW]
             if lost == [None]:
                 raise BadRequest(f"surface {surface.name!r} needs user= or users=")
@@ -131,7 +132,9 @@ class Engine:
         scores = call.column(final)[slate] if final else np.zeros(len(slate), dtype=np.float32)
         groups = np.searchsorted(block.group[slate], np.arange(call.groups + 1)).astype("<u4")
         try:
-            fields = self.epoch.items.records(rows, call.ask.fields) if call.ask.fields else {}
+            wanted = call.ask.fields or []
+            wanted = self.epoch.items.fields if "*" in wanted else wanted
+            fields = self.epoch.items.records(rows, wanted) if wanted else {}
         except UnknownName as error:
             raise BadRequest(str(error)) from None
         return Answer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -49,12 +49,12 @@ class Node:
         )
         return decode_page(reply, encoded)
 
-    def ask_many(self, asks: Sequence[tuple[str, dict[str, Any]]]) -> list[Page | NodeError]:
-        """Answer several; an ask that fails is its exception in the list."""
+    def ask_many(self, requests: Iterable[dict[str, Any]]) -> list[Page | NodeError]:
+        """Answer several, each a dict with ``surface``; an ask that fails is its exception in the list."""
         pages: list[Page | NodeError] = []
-        for surface, arguments in asks:
+        for request in requests:
             try:
-                pages.append(self.ask(surface, **arguments))
+                pages.append(self.ask(**request))
             except NodeError as error:
                 pages.append(error)
         return pages

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,11 @@ class Pipeline:
         filters: tuple[Component, ...] = self.surface.components.get("filter", ())
         call.excluders = [f.excludes for f in filters if type(f).excludes is not Filter.excludes]  # type: ignore[attr-defined]
         yield from self._retrieve(call, coverage)
-        for stage, run in (("hydrator", hydrate), ("filter", None), ("scorer", score)):
+        for stage, run in STEPS:
             for at, (component, entry) in enumerate(self.stage(stage)):
                 coverage.append(entry)
-                entry.taken = len(call.block)
-                run_one = run or (lambda c, k, e, at=at: drop(c, k, e, at))
-                guard(call, component, entry, lambda k=component, e=entry, r=run_one: r(call, k, e))
+                entry.taken = len(call.block)  # a filter counts its own
+                guard(call, component, entry, partial(run, call, component, entry, at))
                 yield
         yield from self._select(call, coverage, limit)
         call.block.settle()
@@ -68,14 +68,14 @@ class Pipeline:
         """Side effects, once the reply is made."""
         for component, entry in self.stage("side_effect"):
             if isinstance(component, SideEffect):
-                guard(call, component, entry, lambda k=component: k.after(call))
+                guard(call, component, entry, partial(component.after, call))
 
     def _retrieve(self, call: Call, coverage: list[Coverage]) -> Generator[None, None, None]:
         found: list[tuple[str, list[Candidates]]] = []
         for component, entry in self.stage("source"):
             coverage.append(entry)
             brought: list[Candidates] = []
-            guard(call, component, entry, lambda k=component, b=brought: retrieve(call, k, b))
+            guard(call, component, entry, partial(retrieve, call, component, brought))
             entry.taken = sum(len(part.rows) for part in brought)
             found.append((component.name, brought))
             yield
@@ -89,7 +89,7 @@ class Pipeline:
         for component, entry in self.stage("selector"):
             coverage.append(entry)
             chosen: list[np.ndarray] = []
-            guard(call, component, entry, lambda k=component, s=slates, c=chosen: select(call, k, s, c, limit))
+            guard(call, component, entry, partial(select, call, component, slates, chosen, limit))
             if len(chosen) == len(slates):
                 before, slates = sum(map(len, slates)), chosen
                 entry.taken = sum(map(len, slates))
@@ -132,7 +132,7 @@ def retrieve(call: Call, source: Source, brought: list[Candidates]) -> None:
     brought.extend(parts)
 
 
-def hydrate(call: Call, hydrator: Hydrator, entry: Coverage) -> None:
+def hydrate(call: Call, hydrator: Hydrator, entry: Coverage, at: int) -> None:
     """Let it write, and see that each column has the block's length."""
     hydrator.hydrate(call)
     for name in hydrator.writes():
@@ -150,7 +150,7 @@ def drop(call: Call, component: Filter, entry: Coverage, at: int) -> None:
     entry.left = int(falling.sum())
 
 
-def score(call: Call, scorer: Scorer, entry: Coverage) -> None:
+def score(call: Call, scorer: Scorer, entry: Coverage, at: int) -> None:
     """Keep the scorer's column under its name."""
     scores = scorer.score(call)
     check_length(call.block, scores, scorer.name)
@@ -168,5 +168,9 @@ def select(call: Call, selector: Selector, slates: list[np.ndarray], chosen: lis
 
 def check_length(block: CandidateBlock, column: np.ndarray | None, name: str) -> None:
     """Columns are as long as the block, whoever wrote them."""
-    if column is None or np.shape(column) != (len(block),):
-        raise ComponentMisbehaved(f"column {name!r} has shape {np.shape(column)}, the block {len(block)} candidates")
+    shape = None if column is None else np.shape(column)
+    if shape != (len(block),):
+        raise ComponentMisbehaved(f"column {name!r} has shape {shape}, the block {len(block)} candidates")
+
+
+STEPS: tuple[tuple[str, Callable[..., None]], ...] = (("hydrator", hydrate), ("filter", drop), ("scorer", score))

@@ -18,6 +18,10 @@ EX_SOFTWARE = 70
 EX_CONFIG = 78
 
 VERBS = {
+    "ask": "mixline.tools.ask:ask",
+    "bench": "mixline.tools.bench:bench",
+    "check": "mixline.tools.check:check",
+    "demo": "mixline.tools.demo:demo",
     "build": "mixline.tools.build:build",
     "epoch": "mixline.tools.epoch:epoch",
     "serve": "mixline.tools.serve:serve",

