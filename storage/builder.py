@@ -9,11 +9,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import lmdb
+
 from mixline.storage.als import learn
 from mixline.storage.arrays import map_array
 from mixline.storage.catalogue_builder import CatalogueBuilder
 from mixline.storage.complaints import Complaints
 from mixline.storage.cooccurrence import Accumulate, build_neighbours, build_popularity
+from mixline.storage.errors import StoreUnwritable
 from mixline.storage.events import EventReader, Settler, Spill
 from mixline.storage.identifiers import RowFinder
 from mixline.storage.inputs import Input
@@ -40,24 +43,31 @@ class Builder:
 
     def build(self, *, activate: bool = True) -> Manifest:
         """Build, publish and activate; returns the new epoch's manifest. On any error the store is as before."""
-        (self.store / EPOCHS).mkdir(parents=True, exist_ok=True)
-        with StoreLock(self.store, "mixline build"):
-            sweep(self.store)
-            number = max(epoch_numbers(self.store), default=0) + 1
-            self.folder = self.store / EPOCHS / f"{BUILDING}{number:06d}"
-            self.scratch = self.store / EPOCHS / f"{BUILDING}{number:06d}-scratch"
-            try:
-                self.folder.mkdir()
-                self.scratch.mkdir()
-                manifest = self._fill(number)
-                publish(self.store, self.folder, manifest)
-            finally:
-                shutil.rmtree(self.scratch, ignore_errors=True)
-                shutil.rmtree(self.folder, ignore_errors=True)
-            if activate:
-                # The digests were computed from these files a moment ago; activation need not read them again.
-                write_current(self.store, number)
+        try:
+            (self.store / EPOCHS).mkdir(parents=True, exist_ok=True)
+            with StoreLock(self.store, "mixline build"):
+                sweep(self.store)
+                manifest = self._publish(max(epoch_numbers(self.store), default=0) + 1)
+                if activate:
+                    # The digests were computed from these files a moment ago; activation need not read them again.
+                    write_current(self.store, manifest.number)
+                return manifest
+        except (OSError, lmdb.Error) as error:
+            # Faults of the user's files are complaints; what is left is the file system under the store.
+            raise StoreUnwritable(self.store, error) from error
+
+    def _publish(self, number: int) -> Manifest:
+        self.folder = self.store / EPOCHS / f"{BUILDING}{number:06d}"
+        self.scratch = self.store / EPOCHS / f"{BUILDING}{number:06d}-scratch"
+        try:
+            self.folder.mkdir()
+            self.scratch.mkdir()
+            manifest = self._fill(number)
+            publish(self.store, self.folder, manifest)
             return manifest
+        finally:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _fill(self, number: int) -> Manifest:
         self.records = RecordWriter(self.folder)

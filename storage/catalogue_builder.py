@@ -64,7 +64,7 @@ class CatalogueBuilder:
         for batch in table.batches():
             column = batch.columns[spec.user]
             if reader is None:
-                self._decide_kind(column, table, None, "events.user")
+                self._decide_kind(column, table, spec.user_kind, "events.user")
                 reader = IdReader(self.kind, path, "events.user", self.complaints, nulls_pass=spec.unknown == "skip")
             keys, raw = reader.read(column, batch.first_row)
             known.add(keys[valid_of(column)], raw)
@@ -125,5 +125,6 @@ class CatalogueBuilder:
         self._keys.close()
         if self._strings is not None:
             self._strings.close()
-        if not self.complaints:
+        # Bad ids all read as one key, and lines left out shift the rows: no search for duplicates then.
+        if not self.complaints.about(path, key, f"{key.split('.')[0]}.path"):
             index_ids(self.ids, path, key, self.kind, self.complaints)

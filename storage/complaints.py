@@ -35,6 +35,10 @@ class Complaints:
     def __bool__(self) -> bool:
         return bool(self._kinds)
 
+    def about(self, path: Path, *keys: str) -> bool:
+        """Whether there is one about these keys of a file."""
+        return any((where, key) in {(str(path), one) for one in keys} for where, key, _ in self._kinds)
+
     @property
     def total(self) -> int:
         """All faults of all kinds."""

@@ -1,13 +1,17 @@
 """What can go wrong with stores and builds, one exception per thing a caller would handle differently.
 
 Each message says what, where, why, and what to do; each class carries the sysexits code with which the command line
-ends: 65 for bad data, 75 for "try again", 78 for a bad specification or configuration.
+ends: 65 for bad data, 66 for a store that is not
+there, 73 for one that cannot be written, 75 for "try again", 78 for a bad specification or configuration.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 EX_DATAERR = 65
 EX_NOINPUT = 66
+EX_CANTCREAT = 73
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
 
@@ -51,6 +55,17 @@ class StoreLocked(StorageError):
     """Another process builds into, or manages, the store."""
 
     exit_code = EX_TEMPFAIL
+
+
+class StoreUnwritable(StorageError):
+    """The file system refused to write: full, read-only, or not ours."""
+
+    exit_code = EX_CANTCREAT
+
+    def __init__(self, store: Path, error: Exception) -> None:
+        what = getattr(error, "strerror", None) or str(error)
+        where = getattr(error, "filename", None) or store
+        super().__init__(f"{where}: cannot be written: {what}; the store is as it was")
 
 
 class WrongProcess(StorageError):

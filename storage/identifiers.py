@@ -24,7 +24,7 @@ FRESH_KEYS = 1 << 20  # ids gathered before they are merged with the known ones
 
 
 def kind_of_column(column: pa.Array) -> str:
-    """ "u64" or "str" by the first batch of an id column; digits without leading zeros in a CSV are numbers."""
+    """ "u64", "str" or "other" by the type of an id column."""
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return "u64"  # floats too: that is what a data frame makes of whole numbers beside a missing one
     if pa.types.is_dictionary(column.type):
@@ -35,9 +35,9 @@ def kind_of_column(column: pa.Array) -> str:
 
 
 def textual_kind(column: pa.Array) -> str:
-    """The kind of ids in a format without types, CSV."""
-    digits = pc.match_substring_regex(pc.drop_null(column), r"^(0|[1-9][0-9]{0,19})$")
-    return "u64" if len(digits) and pc.all(digits).as_py() else "str"
+    """The kind of ids in a format without types, CSV: by the first of them, so that a stray word cannot decide."""
+    digits = pc.match_substring_regex(pc.drop_null(column)[:1], r"^(0|[1-9][0-9]{0,19})$")
+    return "u64" if pc.all(digits, min_count=1).as_py() else "str"
 
 
 class IdReader:

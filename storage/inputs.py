@@ -7,6 +7,7 @@ in row N is found by our own conversion, which can name the row. Memory is one b
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ class Input:
             self._unreadable(error, "")
 
     def _unreadable(self, error: Exception, after: str) -> None:
-        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        what = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         self.complaints.add(self.path, f"{self.section}.path", f"cannot be read{after}: {what}")
 
     def _read(self) -> Iterator[Batch]:

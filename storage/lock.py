@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from mixline.storage.errors import StoreLocked, StoreMissing
+from mixline.storage.errors import StoreLocked, StoreMissing, StoreUnwritable
 from mixline.storage.manifest import MANIFEST
 
 LOCK = "LOCK"
@@ -26,7 +26,12 @@ class StoreLock:
         self._fd = -1
 
     def __enter__(self) -> StoreLock:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StoreMissing(f"{self.path.parent}: there is no store here; mixline build makes one") from error
+        except OSError as error:
+            raise StoreUnwritable(self.path.parent, error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -20,7 +20,7 @@ def open_matrix(path: Path, key: str, count: int | None, dim: int | None, compla
     except (OSError, ValueError, EOFError) as error:
         complaints.add(path, key, f"cannot be read: {getattr(error, 'strerror', None) or error}")
         return None
-    if found.ndim != 2 or found.dtype.str[1:] not in FLOATS:
+    if found.ndim != 2 or not found.shape[1] or found.dtype.str[1:] not in FLOATS:
         what = f"holds {found.dtype} of shape {found.shape}; it must be a matrix of float16, float32 or float64"
         complaints.add(path, key, what)
         return None

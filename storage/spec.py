@@ -46,6 +46,7 @@ class EventsSpec(msgspec.Struct, frozen=True):
     weight: str | None = None
     time_unit: str = "s"
     unknown: str = "error"
+    user_kind: str | None = None
     half_life_days: float = 90.0
     history_max: int = 1000
     popular_max: int = 10_000
@@ -154,6 +155,7 @@ EVENTS: dict[str, Check] = {
     "weight": text,
     "time_unit": one_of("s", "ms", "us", "ns"),
     "unknown": one_of("error", "skip"),
+    "user_kind": one_of(*get_args(IdKind)),
     "half_life_days": above_zero,
     "history_max": whole(1, 100_000),
     "popular_max": whole(1, 10_000_000),
@@ -237,6 +239,8 @@ class SpecReader:
         for name in ("half_life_days", "time_unit"):
             if name in good and "time" not in good:
                 self.fault(f"events.{name}", "needs events.time")
+        if "user_kind" in good and "users" in self.raw:
+            self.fault("events.user_kind", "is for users that only the events name; here users.id_kind decides")
         return EventsSpec(**good) if {"path", "user", "item"} <= good.keys() else None
 
     def space(self, name: str, raw: object) -> SpaceSpec:

@@ -44,7 +44,11 @@ def write_table(path: Path, table: Table, kinds: dict[str, str] | None = None) -
         return path
     rows: Sequence = list(zip(*table.values(), strict=True))
     if path.name.endswith(".jsonl"):
-        lines = [{name: _json(one) for name, one in zip(table, row, strict=True) if one is not None} for row in rows]
+        # A missing value is told both ways: null in the even rows, left out in the odd ones.
+        lines = [
+            {name: _json(one) for name, one in zip(table, row, strict=True) if one is not None or at % 2 == 0}
+            for at, row in enumerate(rows)
+        ]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         return path
     with path.open("w", newline="", encoding="utf-8") as file:
