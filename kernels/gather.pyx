@@ -1,9 +1,12 @@
 """Feature columns by row: what hydration does, one pass per column with the next rows prefetched.
 
-A column is a mapped array by dense row number, so a feature costs one cache miss and no parsing.
+A column is a mapped array by dense row number, so a feature costs one cache miss and no parsing. Columns may be
+strided: those that lie interleaved in one matrix share the miss, and all but the first then come from the cache.
 """
 
 import numpy as np
+
+cimport numpy as cnp
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -15,6 +18,8 @@ cdef extern from *:
     """
     void mixline_prefetch(const void* address) noexcept nogil
 
+cnp.import_array()
+
 cdef enum:
     AHEAD_ROWS = 16
 
@@ -24,12 +29,13 @@ ctypedef fused cell:
     uint64_t
 
 
-cdef void gather_cells(const cell* column, const uint32_t* rows, Py_ssize_t count, cell* out) noexcept nogil:
+cdef void gather_cells(const char* column, Py_ssize_t stride, const uint32_t* rows, Py_ssize_t count,
+                       cell* out) noexcept nogil:
     cdef Py_ssize_t i, ahead = count - AHEAD_ROWS
     for i in range(count):
         if i < ahead:
-            mixline_prefetch(&column[rows[i + AHEAD_ROWS]])
-        out[i] = column[rows[i]]
+            mixline_prefetch(column + rows[i + AHEAD_ROWS] * stride)
+        out[i] = (<const cell*>(column + rows[i] * stride))[0]
 
 
 cdef Py_ssize_t row_bound(const uint32_t[::1] rows) noexcept nogil:
@@ -42,28 +48,26 @@ cdef Py_ssize_t row_bound(const uint32_t[::1] rows) noexcept nogil:
     return <Py_ssize_t>greatest + 1 if rows.shape[0] else 0
 
 
-cdef object gather_column(column, const uint32_t[::1] rows, Py_ssize_t bound):
-    if column.ndim != 1 or not column.flags.c_contiguous:
-        raise KernelArgumentError(f"a column of shape {column.shape} must be one-dimensional and contiguous")
+cdef object gather_column(cnp.ndarray column, const uint32_t[::1] rows, Py_ssize_t bound):
+    if column.ndim != 1 or not cnp.PyArray_ISBEHAVED_RO(column):
+        raise KernelArgumentError(f"a column of shape {np.shape(column)} must be one-dimensional, aligned, native-endian")
     if bound > column.shape[0]:
         raise KernelArgumentError(f"row {bound - 1} lies outside a column of {column.shape[0]} rows")
-    out = np.empty(rows.shape[0], dtype=column.dtype)
+    cdef cnp.ndarray out = np.empty(rows.shape[0], dtype=column.dtype)
     if rows.shape[0] == 0:
         return out
-    cdef Py_ssize_t width = column.dtype.itemsize
-    cdef const uint8_t[::1] source_bytes = column.view(np.uint8)
-    cdef uint8_t[::1] target_bytes = out.view(np.uint8)
-    cdef const void* source = &source_bytes[0]
-    cdef void* target = &target_bytes[0]
+    cdef Py_ssize_t width = column.itemsize, stride = column.strides[0]
+    cdef const char* source = <const char*>cnp.PyArray_DATA(column)
+    cdef void* target = cnp.PyArray_DATA(out)
     if width == 4:
         with nogil:
-            gather_cells(<const uint32_t*>source, &rows[0], rows.shape[0], <uint32_t*>target)
+            gather_cells(source, stride, &rows[0], rows.shape[0], <uint32_t*>target)
     elif width == 8:
         with nogil:
-            gather_cells(<const uint64_t*>source, &rows[0], rows.shape[0], <uint64_t*>target)
+            gather_cells(source, stride, &rows[0], rows.shape[0], <uint64_t*>target)
     elif width == 1:
         with nogil:
-            gather_cells(<const uint8_t*>source, &rows[0], rows.shape[0], <uint8_t*>target)
+            gather_cells(source, stride, &rows[0], rows.shape[0], <uint8_t*>target)
     else:
         raise KernelArgumentError(f"a column of dtype {column.dtype} has {width}-byte cells; use 1, 4 or 8")
     return out

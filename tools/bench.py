@@ -1,0 +1,52 @@
+"""``mixline bench NAME``: every figure the documents claim, measured again by whoever doubts it.
+
+A speed is a ratio to a named peer in the same run. Each benchmark is a click command of its own module, imported when
+called, and prints one JSON object with ``--json``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import click
+import msgspec
+
+NAMES = {
+    "scan": "mixline.tools.bench_scan:scan_command",
+    "hydration": "mixline.tools.bench_hydration:hydration",
+    "framework": "mixline.tools.bench_framework:framework",
+    "memory": "mixline.tools.bench_memory:memory",
+    "gowalla": "mixline.tools.bench_gowalla:gowalla",
+    "deaths": "mixline.tools.bench_deaths:deaths",
+}
+
+
+class Benchmarks(click.Group):
+    """The benchmarks by name, imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(NAMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in NAMES:
+            return None
+        module, attribute = NAMES[cmd_name].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+@click.group(cls=Benchmarks)
+def bench() -> None:
+    """Measure this machine; peers come with the extra [bench]."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")  # one thread each: ratios are per core
+
+
+def report(figures: dict[str, Any], as_json: bool) -> None:
+    """One JSON object, or one line per figure."""
+    if as_json:
+        click.echo(msgspec.json.encode(figures).decode())
+        return
+    for name, value in figures.items():
+        click.echo(f"{name}\t{value:.4g}" if isinstance(value, float) else f"{name}\t{value}")
