@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from mixline.storage.arrays import ArrayWriter
 from mixline.storage.complaints import Complaints
+from mixline.storage.features import interleave
 from mixline.storage.fields import Field
 from mixline.storage.identifiers import DistinctIds, IdReader, index_ids, kind_of_column, textual_kind, valid_of
 from mixline.storage.inputs import Batch, Input
@@ -52,6 +53,7 @@ class CatalogueBuilder:
             progress.advance(batch.count)
         for field in fields:
             field.close()
+        interleave(columns, [name for name, kind in spec.columns.items() if kind == "f32"])
         self._close(path, f"{self.name}.id")
         return CatalogueFacts(self.count, self.kind, dict(spec.columns))  # type: ignore[arg-type]
 

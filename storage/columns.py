@@ -14,6 +14,7 @@ import numpy as np
 
 from mixline.storage.arrays import map_array
 from mixline.storage.errors import UnknownName
+from mixline.storage.features import open_interleaved
 from mixline.storage.manifest import CatalogueFacts, ColumnKind
 from mixline.storage.strings import StringTable
 
@@ -30,11 +31,11 @@ MISSING: dict[str, float | int | None] = {
 class Column:
     """One column. ``values`` by row (for tags: codes by ``offsets``, which has count + 1 entries)."""
 
-    def __init__(self, folder: Path, name: str, kind: ColumnKind) -> None:
+    def __init__(self, folder: Path, name: str, kind: ColumnKind, values: np.ndarray | None = None) -> None:
         self.name = name
         self.kind = kind
         self.missing = MISSING[kind]
-        self.values = map_array(folder / f"{name}.npy")
+        self.values = map_array(folder / f"{name}.npy") if values is None else values
         self.offsets = map_array(folder / f"{name}.offsets.npy") if kind == "tags" else None
         self._folder = folder
 
@@ -74,14 +75,19 @@ class Columns(Mapping[str, Column]):
         self._kinds = {name: kind for name, kind in facts.columns.items() if kind in DTYPES}
         if (self._folder / "popularity.npy").exists():
             self._kinds["popularity"] = "f32"
+        self._features = [name for name, kind in facts.columns.items() if kind == "f32"]
         self._open: dict[str, Column] = {}
+
+    @cached_property
+    def _interleaved(self) -> dict[str, np.ndarray]:
+        return open_interleaved(self._folder, self._features) if self._features else {}
 
     def __getitem__(self, name: str) -> Column:
         found = self._open.get(name)
         if found is None:
             if name not in self._kinds:
                 raise KeyError(name)
-            found = self._open[name] = Column(self._folder, name, self._kinds[name])
+            found = self._open[name] = Column(self._folder, name, self._kinds[name], self._interleaved.get(name))
         return found
 
     def __iter__(self) -> Iterator[str]:
