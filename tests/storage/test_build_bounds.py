@@ -71,11 +71,12 @@ def test_spill_agnosticism(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert dumped(tmp_path / f"{settle_events}") == expected, settle_events
 
 
-def test_batch_agnosticism(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = write_films(tmp_path / "in", ".csv", strings=True, events=2000)
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_batch_agnosticism(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    spec = write_films(tmp_path / "in", ending, strings=True, events=2000)
     build(spec, tmp_path / "whole")
     for name, value in (
-        ("inputs.CSV_BLOCK_BYTES", 4096),
+        ("inputs.BLOCK_BYTES", 2048),
         ("cooccurrence.CHUNK", 7),
         ("records.COMMIT_BYTES", 100),
         ("arrays.COPY_BYTES", 50),

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -276,3 +277,13 @@ def test_many_processes_read_while_epochs_come_and_go(store: Path, tmp_path: Pat
         for reader in readers:
             reader.kill()
             reader.wait()
+
+
+def test_threads_share_one_epoch(store: Path) -> None:
+    def read(row: int) -> tuple:
+        return epoch.items.record(row % 5)["score"], len(epoch.history(row % 3).rows), epoch.items.row_of(42)
+
+    with Store(store).open() as epoch:
+        expected = [read(row) for row in range(200)]
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(read, range(200))) == expected

@@ -173,7 +173,7 @@ def test_rows_after_a_refused_line_keep_their_numbers(good: Path, run: Callable)
 
 
 def test_numbers_hold_across_blocks(good: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixline.storage.inputs.CSV_BLOCK_BYTES", 64)
+    monkeypatch.setattr("mixline.storage.inputs.BLOCK_BYTES", 64)
     (good / "store").mkdir()
     rows = [f"{100 + at},1.5,1900,true,war," for at in range(400)]
     rows[99], rows[100], rows[299] = "only,two", "9999,hot,1900,,,", "9998,cold,1900,,,"
