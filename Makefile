@@ -4,8 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.h ipc/*.pyx ipc/*.pxd ipc/*.h ipc/os_build.py)
+# Where the other kinds of build lie; first on the path of the tests that are meant to load them.
+DEBUG_LIB := build/debug/lib
+SANITIZE_LIB := build/sanitize/lib
+SANITIZERS := $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so) $(shell gcc -print-file-name=libstdc++.so)
 
-.PHONY: demo test lint bench stress debug-test clean install
+.PHONY: demo test lint bench stress debug-test sanitize-test clean install
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -13,6 +17,7 @@ $(VENV)/bin/python:
 
 $(STAMP): $(VENV)/bin/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable '.[demo,test,lint]'
+	$(BIN)/python -m pip install --quiet 'setuptools>=77' 'cython>=3.2'
 	touch $(STAMP)
 
 install: $(STAMP)
@@ -23,13 +28,30 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -m 'not stress'
 
+# The checked build (bounds, asserts, leak counters) of the compiled folders, and their tests on it.
+debug-test: install
+	MIXLINE_DEBUG=1 $(BIN)/python setup.py -q build --build-lib $(DEBUG_LIB)
+	MIXLINE_EXPECT_BUILD=$(DEBUG_LIB) PYTHONPATH=$(DEBUG_LIB) $(BIN)/python -m pytest -m 'not stress' tests/kernels tests/ipc
+
+# The same, with every load, store and shift watched. Leaks are left to the debug build: CPython itself keeps objects.
+sanitize-test: install
+	MIXLINE_DEBUG=1 MIXLINE_SANITIZE=address,undefined $(BIN)/python setup.py -q build --build-lib $(SANITIZE_LIB)
+	MIXLINE_EXPECT_BUILD=$(SANITIZE_LIB) PYTHONPATH=$(SANITIZE_LIB) PYTHONMALLOC=malloc LD_PRELOAD='$(SANITIZERS)' \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 $(BIN)/python -m pytest -m 'not stress' --timeout 900 tests/kernels tests/ipc
+
+stress: install sanitize-test
+	$(BIN)/python -m pytest -m stress
+
+bench: install
+	$(BIN)/mixline bench all --json
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint kernels ipc
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cython-lint kernels ipc
 	$(BIN)/codespell
-	$(BIN)/python -m mypy -p mixline.storage -p mixline.node -p mixline.tools
+	$(BIN)/python -m mypy -p mixline.storage -p mixline.ipc -p mixline.node -p mixline.tools
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find kernels ipc -name '*.so' -delete

@@ -4,7 +4,8 @@ Cython ignores setuptools' ``package_dir``, so a folder of symbolic links, ``bui
 shows it the import names that the mapping creates. mypy and cython-lint look through the same view.
 
 ``MIXLINE_DEBUG=1`` compiles the checks in (bounds, asserts, leak counters).
-``MIXLINE_SANITIZE=address,undefined`` adds the sanitizers (preload the runtime when importing).
+``MIXLINE_SANITIZE=address,undefined`` adds the sanitizers (preload the runtime when importing). Each
+kind of build has a base folder of its own, so that no object file of one is taken for another's.
 """
 
 import os
@@ -20,6 +21,7 @@ FOLDERS = ("kernels", "ipc", "storage", "node", "tools")
 VIEW = ROOT / "build" / "cython_view"
 DEBUG = os.environ.get("MIXLINE_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("MIXLINE_SANITIZE", "")
+BASE = Path("build", "sanitize" if SANITIZE else "debug" if DEBUG else "")
 
 
 def make_view() -> None:
@@ -37,7 +39,7 @@ def compile_args() -> list[str]:
     args = ["-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-Wno-unused-function"]
     args += ["-O1", "-g", "-UNDEBUG", "-DMIXLINE_DEBUG=1"] if DEBUG else ["-O3", "-DNDEBUG"]
     if SANITIZE:
-        args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
+        args += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     return args
 
 
@@ -67,7 +69,7 @@ setup(
     ext_modules=cythonize(
         extensions(),
         include_path=[str(VIEW)],
-        build_dir=str(Path("build") / ("cython_debug" if DEBUG else "cython")),
+        build_dir=str(BASE / "cython"),
         compiler_directives={
             "language_level": "3",
             "boundscheck": DEBUG,
@@ -80,5 +82,6 @@ setup(
         nthreads=0 if sys.platform != "linux" else min(os.cpu_count() or 1, 8),
         quiet=True,
     ),
+    options={"build": {"build_base": str(BASE)}},
     cffi_modules=["ipc/os_build.py:ffibuilder"] if (ROOT / "ipc" / "os_build.py").exists() else [],
 )

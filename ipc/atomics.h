@@ -15,12 +15,4 @@ static inline void mx_store_release(uint64_t *word, uint64_t value) { __atomic_s
 /* The full fence of the sleep protocol: orders a store before a later load, which release and acquire do not. */
 static inline void mx_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
-static inline void mx_pause(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield");
-#endif
-}
-
 #endif

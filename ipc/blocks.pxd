@@ -26,3 +26,4 @@ cdef class Blocks:
     cdef int class_of(self, uint32_t block) noexcept nogil
     cdef int64_t take_block(self, uint64_t length) noexcept nogil
     cdef int give_block(self, uint32_t block) noexcept nogil
+    cdef void audit(self, const SizeClass* size) noexcept nogil

@@ -3,6 +3,8 @@ from collections.abc import Sequence
 CLASS_LIMIT: int
 PAGE_BYTES: int
 
+def live() -> int: ...
+
 class Blocks:
     class_count: int
     block_count: int

@@ -9,8 +9,15 @@ from libc.stdlib cimport calloc, free, malloc
 
 from mixline.ipc.errors import Corrupt, IpcError
 
+from mixline.ipc.checks cimport MX_DEBUG, mx_check, mx_live, mx_live_add
+
 CLASS_LIMIT = CLASSES_MAX
 PAGE_BYTES = 4096
+
+
+def live() -> int:
+    """Blocks taken and not given back, in this process: the debug build's leak counter, 0 in any other."""
+    return mx_live()
 
 
 cdef class Blocks:
@@ -44,6 +51,7 @@ cdef class Blocks:
         self.reset()
 
     def __dealloc__(self):
+        mx_live_add(-<int64_t>self.taken)
         free(self.stack)
         free(self.generations)
         free(self.in_use)
@@ -59,6 +67,7 @@ cdef class Blocks:
                 self.stack[self.classes[c].first + i] = block
         for block in range(self.block_count):
             self.in_use[block] = 0
+        mx_live_add(-<int64_t>self.taken)
         self.taken = 0
 
     cdef int class_of(self, uint32_t block) noexcept nogil:
@@ -85,8 +94,10 @@ cdef class Blocks:
         self.generations[block] += 1
         if self.generations[block] == 0:
             self.generations[block] = 1
+        mx_check(not self.in_use[block], "blocks: a block on the free stack is in use")
         self.in_use[block] = 1
         self.taken += 1
+        mx_live_add(1)
         return block
 
     cdef int give_block(self, uint32_t block) noexcept nogil:
@@ -94,11 +105,26 @@ cdef class Blocks:
         if block >= self.block_count or not self.in_use[block]:
             return -1
         size = &self.classes[self.class_of(block)]
+        mx_check(size.free < size.count and self.taken > 0, "blocks: more given back than taken")
         self.in_use[block] = 0
         self.stack[size.first + size.free] = block
         size.free += 1
         self.taken -= 1
+        mx_live_add(-1)
+        if MX_DEBUG:
+            self.audit(size)
         return 0
+
+    cdef void audit(self, const SizeClass* size) noexcept nogil:
+        """Debug build: the free stack of a class holds exactly its blocks that are not in use."""
+        cdef uint32_t i, block, unused = 0
+        for i in range(size.count):
+            unused += not self.in_use[size.first + i]
+        mx_check(unused == size.free, "blocks: the free stack and the marks differ")
+        for i in range(size.free):
+            block = self.stack[size.first + i]
+            mx_check(size.first <= block < size.first + size.count, "blocks: a block of another class on the stack")
+            mx_check(not self.in_use[block], "blocks: a block on the free stack is in use")
 
     def take(self, uint64_t length) -> int:
         """A free block of at least ``length`` bytes, or -1 when none of its class or the next is free."""
@@ -117,6 +143,7 @@ cdef class Blocks:
                 self.stack[size.first + i] = self.stack[size.first + size.free]
                 self.in_use[block] = 1
                 self.taken += 1
+                mx_live_add(1)
                 return
 
     def give(self, uint32_t block) -> None:

@@ -10,7 +10,7 @@ from mixline.ipc.counters import BROKER_COUNTERS, COUNTERS_MAX, Counters
 from mixline.ipc.segments import map_segment, page_round
 from mixline.ipc.words import Bell, Words
 
-LIFE, SLEEPING, BEAT, BUSY = range(4)
+LIFE, SLEEPING, BEAT = range(3)
 _WORDS = 8
 _LINE = 64
 _COUNTERS_AT = _WORDS * _LINE
@@ -44,12 +44,3 @@ class Board:
     def last_beat_ns(self) -> int:
         """When the broker last said so, CLOCK_MONOTONIC."""
         return self.words.load(BEAT)
-
-    def set_busy(self, processes: int) -> None:
-        """How many processes of the node run right now; whoever spins looks at it first."""
-        self.words.store(BUSY, processes)
-
-    @property
-    def busy(self) -> int:
-        """See :meth:`set_busy`."""
-        return self.words.load(BUSY)

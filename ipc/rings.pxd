@@ -4,6 +4,7 @@ from cpython.buffer cimport Py_buffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from mixline.ipc.checks cimport mx_check
 from mixline.ipc.words cimport mx_load_acquire, mx_load_relaxed, mx_store_release
 
 # `life` names the broker process that a descriptor belongs to; `generation` the use of the slot; `attempt` the try.
@@ -46,6 +47,8 @@ cdef inline int ring_push(Side* side, const Fields* fields) noexcept nogil:
             return -1
         if side.own - side.seen == side.capacity:
             return 0
+    mx_check(side.own - side.seen < side.capacity, "ring: a push would overwrite what was not consumed")
+    mx_check(mx_load_relaxed(&side.lines.tail) == side.own, "ring: another producer moved the tail")
     memcpy(&side.entries[side.own & (side.capacity - 1)], fields, sizeof(Fields))
     side.own += 1
     mx_store_release(&side.lines.tail, side.own)  # SYNC POINT: ring tail
@@ -66,6 +69,8 @@ cdef inline int ring_peek(Side* side, Fields* fields) noexcept nogil:
 
 cdef inline void ring_advance(Side* side) noexcept nogil:
     """Give the entry that was peeked back to the producer."""
+    mx_check(side.own != side.seen, "ring: advance past the tail")
+    mx_check(mx_load_relaxed(&side.lines.head) == side.own, "ring: another consumer moved the head")
     side.own += 1
     mx_store_release(&side.lines.head, side.own)  # SYNC POINT: ring head
 

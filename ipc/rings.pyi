@@ -4,6 +4,7 @@ DESCRIPTOR_BYTES: int
 RING_HEADER_BYTES: int
 
 def ring_bytes(capacity: int) -> int: ...
+def live() -> int: ...
 
 class Descriptor:
     slot: int

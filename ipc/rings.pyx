@@ -10,6 +10,7 @@ from libc.string cimport memset
 
 from mixline.ipc.errors import Corrupt, SegmentError
 
+from mixline.ipc.checks cimport mx_live, mx_live_add
 from mixline.ipc.words cimport mx_load_acquire, mx_load_relaxed, mx_store_release
 
 DESCRIPTOR_BYTES = sizeof(Fields)
@@ -22,6 +23,11 @@ def ring_bytes(Py_ssize_t capacity) -> int:
     if capacity < 2 or capacity & (capacity - 1):
         raise ValueError(f"ring capacity {capacity}: must be a power of two, at least 2")
     return RING_HEADER_BYTES + capacity * DESCRIPTOR_BYTES
+
+
+def live() -> int:
+    """Buffer views that this process holds through this module: the debug build's leak counter, 0 in any other."""
+    return mx_live()
 
 
 cdef class Descriptor:
@@ -87,6 +93,7 @@ cdef class RingSide:
         cdef Py_ssize_t need = ring_bytes(capacity)
         PyObject_GetBuffer(buffer, &self.view, PyBUF_WRITABLE)
         self.held = True
+        mx_live_add(1)
         if offset < 0 or offset + need > self.view.len:
             raise SegmentError(f"ring: {need} bytes at {offset} do not fit {self.view.len}")
         cdef char* base = <char*>self.view.buf + offset
@@ -110,6 +117,7 @@ cdef class RingSide:
     def __dealloc__(self):
         if self.held:
             PyBuffer_Release(&self.view)
+            mx_live_add(-1)
 
     def __len__(self) -> int:
         return mx_load_relaxed(&self.side.lines.tail) - mx_load_relaxed(&self.side.lines.head)

@@ -10,7 +10,6 @@ cdef extern from "atomics.h" nogil:
     void mx_store_relaxed(uint64_t* word, uint64_t value) noexcept
     void mx_store_release(uint64_t* word, uint64_t value) noexcept
     void mx_fence() noexcept
-    void mx_pause() noexcept
 
 
 cdef class Words:

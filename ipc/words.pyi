@@ -1,5 +1,9 @@
 from typing_extensions import Buffer
 
+DEBUG: bool
+
+def live() -> int: ...
+
 class Words:
     count: int
     writable: bool

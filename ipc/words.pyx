@@ -11,6 +11,10 @@ from libc.stdint cimport uint64_t, uintptr_t
 
 from mixline.ipc.errors import SegmentError
 
+from mixline.ipc.checks cimport MX_DEBUG, mx_live, mx_live_add
+
+DEBUG = bool(MX_DEBUG)
+
 
 cdef class Words:
     """``count`` words of a mapped buffer, ``stride`` bytes apart (64 gives each word a cache line of its own)."""
@@ -24,6 +28,7 @@ cdef class Words:
             PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE)
             self.writable = False
         self.held = True
+        mx_live_add(1)
         if count <= 0 or stride < 8 or stride % 8 or offset < 0 or offset + count * stride > self.view.len:
             raise SegmentError(f"words: {count} at {offset}, {stride} apart, do not fit {self.view.len} bytes")
         self.base = <uint64_t*>(<char*>self.view.buf + offset)
@@ -35,6 +40,7 @@ cdef class Words:
     def __dealloc__(self):
         if self.held:
             PyBuffer_Release(&self.view)
+            mx_live_add(-1)
 
     cdef uint64_t* at(self, Py_ssize_t index) except NULL:
         if index < 0 or index >= self.count:
@@ -63,6 +69,11 @@ cdef class Words:
     def snapshot(self) -> list:
         """All words, each whole; together they are no single moment."""
         return [self.load(index) for index in range(self.count)]
+
+
+def live() -> int:
+    """Buffer views that this process holds through this module: the debug build's leak counter, 0 in any other."""
+    return mx_live()
 
 
 def fence() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from libc.math cimport sqrtf
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from mixline.kernels.order cimport Entry, ranks_before, sunk
+from mixline.kernels.order cimport sunk
 from mixline.kernels.scan cimport (
     MIXLINE_PRODUCT,
     MIXLINE_SQUARED_DIFFERENCE,
@@ -60,7 +60,7 @@ choose_instruction_set(os.environ.get(SIMD_VARIABLE))
 
 cdef void finish(float* scores, Py_ssize_t count, int metric, float query_norm, const float* norms,
                  const uint32_t* rows, uint32_t first) noexcept nogil:
-    """Turn raw sums into scores: cosine divides by both norms (0 when either is 0), l2 is minus the squared distance."""
+    """Raw sums become scores: cosine divides by both norms (0 when either is 0), l2 is minus the squared distance."""
     cdef Py_ssize_t i
     cdef float scale
     if metric == COSINE:

@@ -87,10 +87,10 @@ class Broker:
                 self.tell("clean", seat=member.number)
                 continue
             slot = member.seat.words.load(seats.EXECUTING) >> 40
-            if member.seat.words.load(seats.EXECUTING) and not self.ledger.slots.is_taken(slot):
-                if slot < self.ledger.slots.block_count:
-                    self.ledger.slots.reserve(slot)
-                    member.ghost_slot = slot
+            known = slot < self.ledger.slots.block_count and not self.ledger.slots.is_taken(slot)
+            if member.seat.words.load(seats.EXECUTING) and known:
+                self.ledger.slots.reserve(slot)
+                member.ghost_slot = slot
             member.seat.bell.toll()
         self.tell("up", endpoints=self.endpoints)
 

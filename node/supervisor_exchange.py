@@ -1,6 +1,7 @@
 """The supervisor's side of the exchange: it makes every segment and every bell, and owns them for the node's life.
 
-It maps only the board. Since it holds the descriptors, the memory outlives any broker or worker, and dies with the node.
+It maps only the board. Since it holds the descriptors, the memory outlives any broker or worker, and dies with the
+node.
 """
 
 from __future__ import annotations

@@ -13,10 +13,11 @@ from mixline.node.worker import WorkerOrders, make_engine
 def main() -> None:
     """Exit code 0 when a worker with these orders would start."""
     logging.basicConfig(level=logging.INFO, format="%(name)s[%(process)d] %(levelname)s %(message)s")
-    orders = msgspec.json.decode(sys.argv[1])
-    nowhere = dict.fromkeys(("parent", "seat", "seat_fd", "arena_fd", "bell_fd", "board_fd", "slots_fd"), -1)
+    fds = ("seat_fd", "arena_fd", "bell_fd", "board_fd", "slots_fd", "broker_bell_fd")
+    nowhere = dict.fromkeys(("parent", "seat", *fds), -1)
+    orders = msgspec.convert({**nowhere, **msgspec.json.decode(sys.argv[1])}, WorkerOrders)
     try:
-        make_engine(WorkerOrders(**nowhere, broker_bell_fd=-1, **orders))
+        make_engine(orders)
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is None:

@@ -38,7 +38,7 @@ class Load:
 
     def __init__(self, endpoint: str, requests: Sequence[Prepared]) -> None:
         self.requests = requests
-        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.SNDHWM, 0)
         self.socket.setsockopt(zmq.RCVHWM, 0)

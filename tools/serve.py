@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 import msgspec
@@ -27,8 +28,8 @@ def options_from(
     count = workers or getattr(settings, "workers", None) or max(1, len(os.sched_getaffinity(0)) - 1)
     for endpoint in endpoints:
         check_bind(endpoint)
-    path = os.path.abspath(store)
-    return ServeOptions(path, endpoints, count, os.path.abspath(config) if config else None, json=as_json)
+    node_file = str(Path(config).absolute()) if config else None
+    return ServeOptions(str(Path(store).absolute()), endpoints, count, node_file, json=as_json)
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -71,8 +70,8 @@ def install(store: str, config: str | None, unit_dir: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = UNIT.format(
         python=sys.executable,
-        store=quoted(os.path.abspath(store)),
-        config=f" --config {quoted(os.path.abspath(config))}" if config else "",
+        store=quoted(str(Path(store).absolute())),
+        config=f" --config {quoted(str(Path(config).absolute()))}" if config else "",
         stop_s=(limits.drain_ms + 2 * limits.leave_ms) // 1000 + 5,
     )
     path.write_text(text)

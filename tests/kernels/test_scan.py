@@ -1,5 +1,6 @@
 """The exact scan against its NumPy twin: same rows and same bits, however it is sliced, masked or compiled."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def words_of(mask):
 def run(matrix, query, keys, k, metric, *, allowed=None, cuts=()):
     heap = TopK(k)
     edges = [0, *sorted(cuts), len(matrix)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         scan(matrix, query, heap, keys, metric=metric, norms=norms_of(matrix), allowed=allowed, start=start, stop=stop)
     return heap.result()
 
@@ -96,7 +97,7 @@ def test_merge_of_parts_is_the_whole(problem, parts):
     matrix, query, keys, _, metric, k = problem
     whole = TopK(k)
     edges = np.linspace(0, len(matrix), parts + 1).astype(int)
-    for start, stop in reversed(list(zip(edges, edges[1:], strict=False))):
+    for start, stop in reversed(list(itertools.pairwise(edges))):
         part = TopK(k)
         scan(matrix, query, part, keys, metric=metric, norms=norms_of(matrix), start=int(start), stop=int(stop))
         whole.merge(part)

@@ -38,7 +38,7 @@ class Node:
         endpoint = f"ipc://{folder}/node.sock" if bind == "ipc" else "tcp://127.0.0.1:0"
         options = ServeOptions(str(folder), [endpoint], workers, engine=engine, json=True, parent=os.getpid())
         self.folder = Path(folder)
-        self.errors = open(self.folder / "stderr", "w+")
+        self.errors = (self.folder / "stderr").open("w+")  # closed by close()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mixline.node.supervisor", msgspec.json.encode(options).decode()],
             stdout=subprocess.PIPE,

@@ -3,22 +3,22 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 from mixline.ipc.wire import Status
 
 
 class StrangeEngine:
-    """Body ``sleep 0.2``, ``spin 0.2``, ``die SIGSEGV``, ``raise``, ``bulk 5000``; anything else is echoed with the pid."""
+    """Body ``sleep 0.2``, ``hang``, ``die SIGSEGV``, ``raise``, ``bulk 5000``; anything else is echoed with the pid."""
 
     epoch_number = 1
     live_seq = 0
 
     def __init__(self, store):
         self.store = store
-        marker = os.path.join(store, "epoch")
-        if os.path.exists(marker):
-            with open(marker) as file:
-                self.epoch_number = int(file.read())
+        marker = Path(store) / "epoch"
+        if marker.exists():
+            self.epoch_number = int(marker.read_text())
 
     def answer(self, header, body, deadline_ns, pulse):
         words = bytes(body).decode(errors="replace").split()

@@ -1,6 +1,5 @@
 """Damaged messages: each gets a typed reply, the door may close, and no process of the node is replaced."""
 
-import os
 import random
 import socket
 
@@ -74,7 +73,7 @@ def test_ten_thousand_damaged_messages(tmp_path):
     with running(tmp_path) as node:
         fuzz(node, 10_000, seed=3)
         raw_bytes(node, 300, seed=4)
-        assert os.path.exists(f"/proc/{node.process.pid}")
+        assert node.process.poll() is None
 
 
 @pytest.mark.stress
