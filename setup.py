@@ -37,7 +37,11 @@ def make_view() -> None:
 def compile_args() -> list[str]:
     # No contraction of a*b+c into one rounding: a score must have the same bits on every instruction set.
     args = ["-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-Wno-unused-function"]
-    args += ["-O1", "-g", "-UNDEBUG", "-DMIXLINE_DEBUG=1"] if DEBUG else ["-O3", "-DNDEBUG"]
+    if DEBUG:
+        args += ["-O1", "-g", "-UNDEBUG", "-DMIXLINE_DEBUG=1"]
+    else:
+        # A level of optimisation in the builder's CFLAGS wins over ours; these would come after it.
+        args += ["-g0", "-DNDEBUG"] + ([] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"])
     if SANITIZE:
         args += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     return args
@@ -82,6 +86,6 @@ setup(
         nthreads=0 if sys.platform != "linux" else min(os.cpu_count() or 1, 8),
         quiet=True,
     ),
-    options={"build": {"build_base": str(BASE)}},
+    options={"build": {"build_base": str(BASE)}, "build_ext": {"parallel": True}},
     cffi_modules=["ipc/os_build.py:ffibuilder"] if (ROOT / "ipc" / "os_build.py").exists() else [],
 )

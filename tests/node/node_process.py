@@ -34,13 +34,19 @@ def wait_until(met, timeout_s=20.0):
 
 
 class Node:
-    def __init__(self, folder, workers=2, bind="ipc", engine="strange_engines:StrangeEngine"):
+    """A node with a strange engine, or with ``store`` the one that ``mixline serve`` starts on it."""
+
+    def __init__(self, folder, workers=2, bind="ipc", engine="strange_engines:StrangeEngine", store=None):
         endpoint = f"ipc://{folder}/node.sock" if bind == "ipc" else "tcp://127.0.0.1:0"
         options = ServeOptions(str(folder), [endpoint], workers, engine=engine, json=True, parent=os.getpid())
+        command = ["-m", "mixline.node.supervisor", msgspec.json.encode(options).decode()]
+        if store is not None:
+            command = ["-m", "mixline.tools", "serve", "--store", str(store), "--bind", endpoint, "--json"]
+            command += ["--workers", str(workers)]
         self.folder = Path(folder)
         self.errors = (self.folder / "stderr").open("w+")  # closed by close()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mixline.node.supervisor", msgspec.json.encode(options).decode()],
+            [sys.executable, *command],
             stdout=subprocess.PIPE,
             stderr=self.errors,
             env={**os.environ, "PYTHONPATH": str(HERE)},
