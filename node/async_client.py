@@ -98,7 +98,7 @@ class AsyncClient:
                     calls.resend_all()
                 for late in calls.give_up():
                     self._end(late)
-                timeout_s = calls.wait_s() if calls.out or calls.waiting else None
+                timeout_s = calls.wait_s() if calls else None
                 if timeout_s == 0 or line.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
                     await asyncio.sleep(0)
                     continue

@@ -94,7 +94,7 @@ class Client:
             line = self._idle.pop() if self._idle else None
         line = line or Line(self._context, self.endpoint)
         try:
-            while calls.out or calls.waiting:
+            while calls:
                 line = self._turn(line, calls)
         except BaseException:
             line.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import deque
 from collections.abc import Sequence
 
 import msgspec
@@ -42,8 +43,8 @@ class Call:
         self.priority, self.tenant = priority, tenant
         self.request_id = request_id or os.urandom(16)
         self.own_budget = deadline_ms is not None
-        budget_s = deadline_ms / 1000 if deadline_ms is not None else limits.budget_default_us / 1e6
-        self.deadline_s = time.monotonic() + budget_s
+        self.budget_s = deadline_ms / 1000 if deadline_ms is not None else limits.budget_default_us / 1e6
+        self.deadline_s = 0.0  # runs from the first send: the last of many calls has as much time as the first
         self.tries = 0
         self.send_at_s = 0.0
         self.outcome: tuple[ReplyHeader, bytes] | NodeError | None = None
@@ -57,22 +58,30 @@ class Call:
 
 
 class Calls:
-    """The calls of one socket: waiting to be sent, and out."""
+    """The calls of one socket: fresh (never sent), waiting to be sent again, and out; at most a window of the latter."""
 
     def __init__(self) -> None:
         self.out: dict[bytes, Call] = {}
         self.waiting: list[Call] = []
+        self.fresh: deque[Call] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self.out or self.waiting or self.fresh)
 
     def add(self, call: Call) -> None:
         """Take a call on."""
-        self.waiting.append(call)
+        self.fresh.append(call)
 
     def due(self) -> list[Call]:
         """Calls to send now; each counts as out from here on."""
-        now_s, room = time.monotonic(), limits.client_window - len(self.out)
-        due = [call for call in self.waiting if call.send_at_s <= now_s][: max(0, room)]
+        now_s, room = time.monotonic(), max(0, limits.client_window - len(self.out))
+        due = [call for call in self.waiting if call.send_at_s <= now_s][:room]
         for call in due:
             self.waiting.remove(call)
+        while self.fresh and len(due) + len(self.waiting) < room:
+            due.append(self.fresh.popleft())
+            due[-1].deadline_s = now_s + due[-1].budget_s
+        for call in due:
             call.tries += 1
             self.out[call.request_id] = call
         return due
@@ -117,7 +126,10 @@ class Calls:
         """How long to wait for the socket at most."""
         calls = [*self.out.values(), *self.waiting]
         ends = [call.deadline_s + limits.client_grace_ms / 1000 for call in calls]
-        ends += [call.send_at_s for call in self.waiting if len(self.out) < limits.client_window]
+        if len(self.out) < limits.client_window:
+            ends += [call.send_at_s for call in self.waiting]
+            if self.fresh and len(self.out) + len(self.waiting) < limits.client_window:
+                return 0.0
         return max(0.0, min(ends, default=time.monotonic()) - time.monotonic())
 
 

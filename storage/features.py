@@ -1,6 +1,5 @@
 """The float32 columns of a catalogue, interleaved: one matrix by row, so that the features of an item share a line.
 
-
 Hydration gathers a few hundred scattered rows of every feature; with one file per column each value is a cache miss
 of its own, here the first column pays and the others find their values beside it. A column is a strided view.
 """

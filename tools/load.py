@@ -102,9 +102,8 @@ class Load:
                     statuses[str(got[1])] = statuses.get(str(got[1]), 0) + 1
                     if got[1].answered:
                         latency[at] = time.perf_counter() - started - at / rate
-                got = self.receive(0)
-                if sent < total and time.perf_counter() - started >= sent / rate:
-                    break
+                behind = sent < total and time.perf_counter() - started >= sent / rate
+                got = None if behind else self.receive(0)
         answered = latency[np.isfinite(latency)]
         p50, p99, p999 = np.percentile(answered, [50, 99, 99.9]) if len(answered) else (np.nan,) * 3
         return LoadReport(
