@@ -15,6 +15,7 @@ from mixline.storage.arrays import ArrayWriter, map_array
 from mixline.storage.progress import Progress
 
 CHUNK = 1 << 20
+WRITE_ITEMS = 512  # lists gathered before they are written: a write for each would cost more than its list
 
 # (indptr, indices, seed_rows, seed_weights) -> (rows, sums): the sum of seed weight over the lists that name each row
 Accumulate = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -49,6 +50,24 @@ def build_neighbours(
     sizes = np.diff(starts)
     graph = folder / "graph"
     ones = np.ones(int(sizes.max(initial=0)), dtype=np.float32)
+    none = np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.float32)
+
+    def neighbours_of(item: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, cosines), best first."""
+        seeds = users[starts[item] : starts[item + 1]]
+        if not len(seeds):
+            return none
+        rows, together = accumulate(indptr, indices, seeds, ones[: len(seeds)])
+        other = rows != item
+        rows, together = rows[other], together[other]
+        cosine = (together / np.sqrt(float(sizes[item]) * sizes[rows])).astype(np.float32)
+        if len(rows) > limit:
+            least = np.partition(cosine, len(rows) - limit)[len(rows) - limit]
+            kept = cosine >= least
+            rows, cosine = rows[kept], cosine[kept]
+        order = np.lexsort((keys[rows], -cosine))[:limit]
+        return rows[order], cosine[order]
+
     progress.phase("counting co-occurrence", items)
     with (
         ArrayWriter(graph / "neighbours_indptr.npy", "<i8") as ends,
@@ -56,22 +75,12 @@ def build_neighbours(
         ArrayWriter(graph / "neighbours_weights.npy", "<f4") as weights,
     ):
         ends.append(np.zeros(1, dtype=np.int64))
-        for item in range(items):
-            seeds = users[starts[item] : starts[item + 1]]
-            rows, together = accumulate(indptr, indices, seeds, ones[: len(seeds)])
-            other = rows != item
-            rows, together = rows[other], together[other]
-            cosine = (together / np.sqrt(float(sizes[item]) * sizes[rows])).astype(np.float32)
-            if len(rows) > limit:
-                least = np.partition(cosine, len(rows) - limit)[len(rows) - limit]
-                kept = cosine >= least
-                rows, cosine = rows[kept], cosine[kept]
-            order = np.lexsort((keys[rows], -cosine))[:limit]
-            lists.append(rows[order])
-            weights.append(cosine[order])
-            ends.append(np.array([lists.count], dtype=np.int64))
-            if item % 1024 == 1023:
-                progress.advance(1024)
+        for first in range(0, items, WRITE_ITEMS):
+            found = [neighbours_of(item) for item in range(first, min(items, first + WRITE_ITEMS))]
+            ends.append(lists.count + np.cumsum([len(rows) for rows, _ in found]))
+            lists.append(np.concatenate([rows for rows, _ in found]))
+            weights.append(np.concatenate([cosine for _, cosine in found]))
+            progress.advance(len(found))
 
 
 def build_popularity(folder: Path, scores: np.ndarray, keys: np.ndarray, limit: int) -> None:

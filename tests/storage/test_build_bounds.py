@@ -78,6 +78,7 @@ def test_batch_agnosticism(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endi
     for name, value in (
         ("inputs.BLOCK_BYTES", 2048),
         ("cooccurrence.CHUNK", 7),
+        ("cooccurrence.WRITE_ITEMS", 2),
         ("records.COMMIT_BYTES", 100),
         ("arrays.COPY_BYTES", 50),
         ("identifiers.FRESH_KEYS", 2),
