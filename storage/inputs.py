@@ -30,6 +30,7 @@ except ImportError as error:
 
 BATCH_ROWS = 1 << 16
 BLOCK_BYTES = 4 << 20  # of input, about, in one batch
+CSV_ROW_BYTES = 1 << 20  # Arrow reads CSV in blocks of this size, up to 32 ahead; no row may be longer
 STREAM_BYTES = 1 << 20
 READ_ERRORS = (OSError, pa.ArrowException, EOFError, UnicodeDecodeError, zlib.error)
 
@@ -92,6 +93,8 @@ class Input:
 
     def _unreadable(self, error: Exception, after: str) -> None:
         what = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        if "straddling object" in what:
+            what = f"a row is longer than {CSV_ROW_BYTES:,} bytes, or a quote is never closed"
         self.complaints.add(self.path, f"{self.section}.path", f"cannot be read{after}: {what}")
 
     def _read(self) -> Iterator[Batch]:
@@ -138,7 +141,7 @@ class Input:
         parse = pa.csv.ParseOptions(
             delimiter="\t" if tab else ",", newlines_in_values=True, invalid_row_handler=on_bad_line
         )
-        read = pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
+        read = pa.csv.ReadOptions(use_threads=False, block_size=CSV_ROW_BYTES)
         return pa.csv.open_csv(self.path, read, parse, convert)
 
     def _read_csv(self) -> Iterator[Batch]:

@@ -40,7 +40,7 @@ def write_table(path: Path, table: Table, kinds: dict[str, str] | None = None) -
     kinds = kinds or {}
     if path.name.endswith(".parquet"):
         arrays = {name: _arrow(values, kinds.get(name)) for name, values in table.items()}
-        pa.parquet.write_table(pa.table(arrays), path)
+        pa.parquet.write_table(pa.table(arrays), path, write_batch_size=32)  # small pages, also of wide rows
         return path
     rows: Sequence = list(zip(*table.values(), strict=True))
     if path.name.endswith(".jsonl"):

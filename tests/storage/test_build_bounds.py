@@ -77,6 +77,7 @@ def test_batch_agnosticism(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endi
     build(spec, tmp_path / "whole")
     for name, value in (
         ("inputs.BLOCK_BYTES", 2048),
+        ("inputs.CSV_ROW_BYTES", 2048),
         ("cooccurrence.CHUNK", 7),
         ("cooccurrence.WRITE_ITEMS", 2),
         ("records.COMMIT_BYTES", 100),
@@ -122,7 +123,8 @@ watcher.start()
 manifest = Builder(spec, store, accumulator(), 1 << 30, Silence()).build()
 done.set()
 watcher.join()
-print(json.dumps({"peak_bytes": peak_kb * 1024, "events": manifest.events.count}))
+print(json.dumps({"peak_bytes": peak_kb * 1024, "items": manifest.items.count,
+                  "events": manifest.events.count if manifest.events else 0}))
 """
 
 
@@ -143,3 +145,21 @@ def test_memory_does_not_grow_with_the_events(tmp_path: Path) -> None:
     grown = found[1]["peak_bytes"] - found[0]["peak_bytes"]
     print(f"peaks: {[one['peak_bytes'] >> 20 for one in found]} MiB")
     assert grown < 24 << 20, found
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".jsonl", ".csv"])
+def test_memory_does_not_grow_with_wide_rows(tmp_path: Path, ending: str) -> None:
+    """Four thousand more rows of 20 KB each, 80 MB of text."""
+    found = []
+    for count in (1000, 5000):
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        texts = [f"{at} " + f"{at * 7919 % 65536:04x}" * 5000 for at in range(count)]
+        write_table(folder / f"items{ending}", {"item": list(range(count)), "text": texts}, {"text": "text"})
+        spec = folder / "spec.toml"
+        spec.write_text(f'[items]\npath = "items{ending}"\nid = "item"\ncolumns = {{ text = "text" }}\n')
+        found.append(measured_build(spec, folder / "store"))
+    assert [one["items"] for one in found] == [1000, 5000]
+    grown = found[1]["peak_bytes"] - found[0]["peak_bytes"]
+    print(f"peaks: {[one['peak_bytes'] >> 20 for one in found]} MiB")
+    assert grown < 40 << 20, found

@@ -173,12 +173,20 @@ def test_rows_after_a_refused_line_keep_their_numbers(good: Path, run: Callable)
 
 
 def test_numbers_hold_across_blocks(good: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixline.storage.inputs.BLOCK_BYTES", 64)
+    monkeypatch.setattr("mixline.storage.inputs.CSV_ROW_BYTES", 64)
     (good / "store").mkdir()
     rows = [f"{100 + at},1.5,1900,true,war," for at in range(400)]
     rows[99], rows[100], rows[299] = "only,two", "9999,hot,1900,,,", "9998,cold,1900,,,"
     (good / "films.csv").write_text(FILMS.splitlines()[0] + "\n" + "\n".join(rows) + "\n")
     refuse(good, run, 65, ["2 rows, first at row 101 ('hot'); row 300 ('cold')", "2 cells instead of 6: row 100"])
+
+
+def test_a_quote_that_is_never_closed(good: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixline.storage.inputs.CSV_ROW_BYTES", 256)
+    (good / "store").mkdir()
+    rows = "".join(f"{100 + at},1.5,1900,true,war{'' if at != 50 else chr(34)},\n" for at in range(99))
+    (good / "films.csv").write_text(FILMS.replace(",war,", ',"war,') + rows)
+    refuse(good, run, 65, ["films.csv: items.path: cannot be read", "a quote is never closed"])
 
 
 def test_every_missing_file_is_told_at_once(good: Path, run: Callable) -> None:
