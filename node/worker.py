@@ -33,6 +33,7 @@ from mixline.node import limits
 
 log = logging.getLogger("mixline.worker")
 ENGINE = "mixline.node.engine:Engine"
+NEVER_NS = 1 << 63
 
 
 class WorkerOrders(msgspec.Struct, frozen=True):
@@ -175,7 +176,11 @@ class Worker:
             self.counters.add("too_large")
             text = f"the reply has {len(body)} bytes, at most {limits.reply_bytes_max} fit: ask for less"
             status, body = Status.TOO_LARGE, error_body(text)
-        block = self.take_block(len(body))
+        block = self.take_block(len(body), self.work.deadline_ns)
+        if block < 0 and self.board.life == self.life:
+            # Only a broker that stands still keeps so many replies; the small classes may still have room for a word.
+            status, body = Status.OVERLOADED, error_body("the reply found no room in the arena by its deadline")
+            block = self.take_block(len(body), NEVER_NS)
         if block < 0:
             return  # the life ended while waiting; nobody expects this reply any more
         work, done = self.work, self.done
@@ -193,13 +198,13 @@ class Worker:
                 return
         self.board.bell.toll()
 
-    def take_block(self, length: int) -> int:
-        """A block for the reply; waits until the broker returns one, and gives up only with the broker's life."""
+    def take_block(self, length: int, deadline_ns: int) -> int:
+        """A block for the reply; waits for the broker to return one until ``deadline_ns`` or its life's end, then -1."""
         self.take_back()
         block = self.blocks.take(length)
         while block < 0:
             self.counters.add("arena_waits")
-            if self.pulse_wait():
+            if self.pulse_wait() or time.monotonic_ns() > deadline_ns:
                 return -1
             self.take_back()
             block = self.blocks.take(length)

@@ -1,8 +1,8 @@
 """What a user installs: an sdist that builds, a wheel that runs outside the checkout, and no system library behind it.
 
-The wheel is compiled without optimisation, which is most of a build's time. It is installed into an environment of its
-own; its dependencies are lent from this one through a ``.pth`` file, so nothing is downloaded and the checkout cannot be
-imported by accident.
+The wheel is compiled without optimisation, which is most of a build's time. It is installed into an environment of
+its own; its dependencies are lent from this one through a ``.pth`` file, so nothing is downloaded and the checkout
+cannot be imported by accident.
 """
 
 import os

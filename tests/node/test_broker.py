@@ -6,13 +6,14 @@ import time
 import msgspec
 import pytest
 import zmq
-from node_process import running
+from node_process import running, wait_until
 
 from mixline.ipc.wire import Kind, ReplyHeader, RequestHeader, Status
 from mixline.node import limits
 from mixline.node.broker_deaths import verdict
 from mixline.node.broker_doors import DoorError, check_bind
 from mixline.node.broker_ledger import Ledger, Request
+from mixline.node.client import Client
 
 
 @pytest.fixture(scope="module", params=["ipc", "tcp"])
@@ -81,7 +82,24 @@ def test_timeout_comes_at_the_deadline_while_workers_are_busy(node):
     assert node.ask(b"hi")[0].status is Status.OK
 
 
-def test_priority_then_deadline(node):
+def test_order_is_priority_then_deadline_then_arrival(tmp_path):
+    wanted = [("late", 9, 9000), ("early", 9, 8000), ("first", 0, 9500), ("last", 200, 7000), ("second", 0, 9500)]
+    with running(tmp_path, workers=1) as node:
+        blocker = node.send(b"sleep 0.4")
+        wait_until(lambda: [each["held"] for each in node_info(node)["workers"]].count(1) == 1)
+        names = {node.send(b"x", priority=urgency, budget_ms=budget): name for name, urgency, budget in wanted}
+        replies = [node.receive()[0] for _ in range(6)]
+    assert replies[0].request_id == blocker and all(reply.status is Status.OK for reply in replies)
+    assert [names[reply.request_id] for reply in replies[1:]] == ["first", "second", "early", "late", "last"]
+
+
+def node_info(node):
+    """INFO through a socket of its own, while asks are out on the node's."""
+    with Client(node.endpoint) as client:
+        return client.info(5000)
+
+
+def test_urgent_overtakes_while_all_workers_are_busy(node):
     blockers = {node.send(b"sleep 0.3") for _ in range(node.workers)}
     time.sleep(0.05)
     wanted = {}

@@ -9,6 +9,7 @@ import pytest
 from node_process import alive, running, wait_until
 
 from mixline.ipc.wire import Kind, Status
+from mixline.node.client import Client
 
 
 @pytest.fixture
@@ -124,32 +125,27 @@ def test_bad_reload_is_refused_and_serving_goes_on(node):
 
 
 def test_random_kills_under_load_lose_and_double_nothing(node):
-    rng, pending, seen, failed = random.Random(5), set(), set(), 0
+    rng, pending, seen, killed = random.Random(5), {}, set(), []
     end, next_kill = time.monotonic() + 5, time.monotonic() + 0.5
-    while time.monotonic() < end or pending:
-        if time.monotonic() < end and len(pending) < 8:
-            pending.add(node.send(b"sleep 0.002" if rng.random() < 0.5 else b"x" * rng.randrange(3000), budget_ms=8000))
-            continue
-        reply, _ = node.receive()
-        assert reply.request_id in pending and reply.request_id not in seen
-        pending.remove(reply.request_id)
-        seen.add(reply.request_id)
-        failed += reply.status is not Status.OK
-        if time.monotonic() > next_kill and not pending - {reply.request_id}:
-            next_kill = 0
-        if time.monotonic() > next_kill and time.monotonic() < end:
-            next_kill = time.monotonic() + 0.7
-            victim = rng.choice([pid for pid in node.pids - {node.process.pid} if _is_worker(pid)] or [0])
-            if victim:
+    with Client(node.endpoint) as watcher:
+        while time.monotonic() < end or pending:
+            if time.monotonic() < end and len(pending) < 8:
+                body = b"sleep 0.002" if rng.random() < 0.5 else b"x" * rng.randrange(3000)
+                pending[node.send(body, budget_ms=8000)] = body
+                continue
+            reply, answer = node.receive()
+            assert reply.request_id not in seen
+            body = pending.pop(reply.request_id)
+            seen.add(reply.request_id)
+            assert reply.status is Status.OK and answer.split(b" ", 1)[1] == body
+            if next_kill < time.monotonic() < end:
+                next_kill = time.monotonic() + 0.7
+                workers = watcher.info(5000)["workers"]  # who serves now, successors of the killed among them
+                node.pids |= {each["pid"] for each in workers} - {0}
+                victim = rng.choice([each["pid"] for each in workers if each["state"] == "ready"])
                 os.kill(victim, signal.SIGKILL)
-    assert len(seen) > 100 and failed == 0
+                killed.append(victim)
+    assert len(seen) > 100 and len(killed) == len(set(killed)) >= 4
     node.wait_settled()
+    assert not set(killed) & set(node.worker_pids())
     assert node.info()["slots_taken"] == 0 and node.ask(b"q", kind=Kind.ECHO)[1] == b"q"
-
-
-def _is_worker(pid):
-    try:
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().startswith("mixline-work")
-    except FileNotFoundError:
-        return False

@@ -1,0 +1,132 @@
+"""A worker against a broker played by the test, on real segments in one process: its arena, its lives, its duties."""
+
+import time
+
+import msgspec
+import pytest
+
+from mixline.ipc import seats
+from mixline.ipc.board import Board
+from mixline.ipc.rings import Descriptor
+from mixline.ipc.segments import map_segment
+from mixline.ipc.wire import Kind, RequestHeader, Status
+from mixline.node import limits
+from mixline.node.supervisor_exchange import Exchange
+from mixline.node.worker import Worker, WorkerOrders
+
+
+class BulkEngine:
+    """Answers with as many bytes as the body says."""
+
+    epoch_number = 3
+    live_seq = 0
+
+    def answer(self, header, body, deadline_ns, pulse):
+        return Status.OK, bytes(int(bytes(body)))
+
+
+class PlayedBroker:
+    """The broker's ends of one seat, without a broker."""
+
+    def __init__(self):
+        exchange = Exchange(1)
+        at = exchange.seats[0]
+        self.board = Board(exchange.board_fd, exchange.broker_bell_fd, writable=True)
+        self.slots = memoryview(map_segment(exchange.slots_fd, limits.slot_bytes, writable=True))
+        self.seat = seats.BrokerSide(
+            0, limits.seat_layout, at.seat_fd, at.bell_fd, at.arena_read_fd, limits.arena_bytes
+        )
+        self.worker = Worker(
+            WorkerOrders(
+                parent=0,
+                seat=0,
+                seat_fd=at.seat_fd,
+                arena_fd=at.arena_fd,
+                bell_fd=at.bell_fd,
+                board_fd=exchange.board_read_fd,
+                slots_fd=exchange.slots_read_fd,
+                broker_bell_fd=exchange.broker_bell_fd,
+                store="",
+            )
+        )
+        self.worker.engine = BulkEngine()
+        self.begin(1)
+
+    def begin(self, life):
+        self.life = life
+        self.board.begin_life(life)
+        self.worker.attach()
+
+    def give(self, body, kind=Kind.ASK, budget_ms=5000, life=None):
+        """One request through the ring, served at once."""
+        frame = RequestHeader(kind, bytes(16), 0).pack() + body
+        self.slots[: len(frame)] = frame
+        work = Descriptor()
+        work.generation, work.life, work.attempt, work.kind = 1, life or self.life, 1, kind
+        work.length, work.deadline_ns = len(frame), time.monotonic_ns() + budget_ms * 1_000_000
+        assert self.seat.work.push(work) and self.worker.seat.work.pop(self.worker.work)
+        self.worker.serve()
+
+    def take(self):
+        """The reply: (status, body, offset), or None."""
+        done = Descriptor()
+        if not self.seat.done.pop(done):
+            return None
+        assert done.life == self.life and done.epoch == 3
+        return Status.of(done.status), bytes(self.seat.arena[done.offset : done.offset + done.length]), done.offset
+
+    def release(self, offset, life=None):
+        descriptor = Descriptor()
+        descriptor.life, descriptor.offset = life or self.life, offset
+        assert self.seat.released.push(descriptor)
+
+
+@pytest.fixture
+def broker():
+    return PlayedBroker()
+
+
+def test_full_arena_ends_in_a_typed_reply_and_recovers(broker):
+    largest = b"%d" % limits.reply_bytes_max
+    held = []
+    for _ in range(limits.arena_plan[-1][1]):
+        broker.give(largest)
+        status, body, offset = broker.take()
+        assert status is Status.OK and len(body) == limits.reply_bytes_max
+        held.append(offset)
+    broker.give(largest, budget_ms=20)
+    status, body, offset = broker.take()
+    assert status is Status.OVERLOADED and "arena" in msgspec.msgpack.decode(body)["error"]
+    broker.release(offset)
+    broker.release(held[0])
+    broker.give(largest)
+    assert broker.take()[0] is Status.OK
+
+
+def test_every_block_comes_back(broker):
+    for size in (0, 1, 2048, 2049, 100_000, 2_000_000) * 100:
+        broker.give(b"%d" % size)
+        status, body, offset = broker.take()
+        assert (status, len(body)) == (Status.OK, size)
+        broker.release(offset)
+    broker.worker.take_back()
+    assert broker.worker.blocks.taken == 0
+
+
+def test_work_and_releases_of_another_life_are_not_believed(broker):
+    broker.give(b"5")
+    _, _, offset = broker.take()
+    broker.begin(2)
+    assert broker.worker.blocks.taken == 0
+    broker.give(b"5", life=1)
+    assert broker.take() is None and broker.worker.counters.get("stale") == 1
+    broker.give(b"5")
+    assert broker.take()[2] == offset
+    broker.release(offset, life=1)
+    broker.worker.take_back()
+    assert broker.worker.blocks.taken == 1
+
+
+def test_too_large_a_reply_is_told_so(broker):
+    broker.give(b"%d" % (limits.reply_bytes_max + 1))
+    assert broker.take()[0] is Status.TOO_LARGE
