@@ -12,6 +12,7 @@ import numpy as np
 
 from mixline.storage.arrays import map_array
 from mixline.storage.errors import ExtraMissing, MemoryRefused
+from mixline.storage.progress import Progress
 from mixline.storage.spec import SpaceSpec
 
 
@@ -20,7 +21,16 @@ def need_bytes(pairs: int, users: int, items: int, dim: int) -> int:
     return 24 * pairs + 16 * (users + items) + 2 * 4 * dim * (users + items) + 8 * dim * dim
 
 
-def learn(name: str, spec: SpaceSpec, graph: Path, scratch: Path, users: int, items: int, memory_bytes: int) -> tuple:
+def learn(
+    name: str,
+    spec: SpaceSpec,
+    graph: Path,
+    scratch: Path,
+    users: int,
+    items: int,
+    memory_bytes: int,
+    progress: Progress,
+) -> tuple[np.ndarray, np.ndarray]:
     """(item factors, user factors), float32. Same input and seed give the same factors on one machine and BLAS."""
     indptr, rows = map_array(graph / "seen_indptr.npy"), map_array(graph / "seen_rows.npy")
     dim = spec.dim or 64
@@ -48,5 +58,6 @@ def learn(name: str, spec: SpaceSpec, graph: Path, scratch: Path, users: int, it
             random_state=spec.seed,
             use_gpu=False,
         )
-        model.fit(matrix, show_progress=False)
+        progress.phase(f"learning {name}", spec.iterations)
+        model.fit(matrix, show_progress=False, callback=lambda *_: progress.advance(1))
     return np.asarray(model.item_factors, dtype=np.float32), np.asarray(model.user_factors, dtype=np.float32)

@@ -16,6 +16,7 @@ from mixline.storage.arrays import map_array
 from mixline.storage.catalogue_builder import CatalogueBuilder
 from mixline.storage.complaints import Complaints
 from mixline.storage.cooccurrence import Accumulate, build_neighbours, build_popularity
+from mixline.storage.digests import files_of
 from mixline.storage.errors import StoreUnwritable
 from mixline.storage.events import EventReader, Settler, Spill
 from mixline.storage.identifiers import RowFinder
@@ -78,7 +79,8 @@ class Builder:
             self.records.close()
         spaces = {name: self._space(name, one, items, users) for name, one in self.spec.spaces.items()}
         self.complaints.settle()
-        self.progress.phase("writing digests")
+        total = sum((self.folder / name).stat().st_size for name in files_of(self.folder))
+        self.progress.phase("writing digests", total)
         return Manifest(
             format=FORMAT,
             number=number,
@@ -87,7 +89,7 @@ class Builder:
             users=users,
             events=events,
             spaces=spaces,
-            files=measure(self.folder),
+            files=measure(self.folder, self.progress.advance),
             spec=spec_facts(self.spec),
         )
 
@@ -172,8 +174,8 @@ class Builder:
     def _space(self, name: str, space: SpaceSpec, items: CatalogueFacts, users: CatalogueFacts) -> SpaceFacts:
         folder = self.folder / "spaces" / name
         if space.learn is not None:
-            self.progress.phase(f"learning {name}")
-            sides = learn(name, space, self.folder / "graph", self.scratch, users.count, items.count, self.memory_bytes)
+            graph, counts = self.folder / "graph", (users.count, items.count)
+            sides = learn(name, space, graph, self.scratch, *counts, self.memory_bytes, self.progress)
             given = [("items", Path(), sides[0]), ("users", Path(), sides[1])]
         else:
             given = []

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from mixline.storage.digests import facts_of, files_of, seal_of
+from mixline.storage.digests import Advance, facts_of, files_of, seal_of
 from mixline.storage.errors import StoreDamaged, StoreMissing
 from mixline.storage.manifest import MANIFEST, SEAL, FileFacts, Manifest, encode_manifest
 
@@ -66,9 +66,13 @@ def write_current(store: Path, number: int) -> None:
     sync(store)
 
 
-def measure(folder: Path) -> dict[str, FileFacts]:
+def measure(folder: Path, advance: Advance) -> dict[str, FileFacts]:
     """Size and digest of every file of a finished build."""
-    return {name: facts_of(folder / name) for name in files_of(folder)}
+    found = {}
+    for name in files_of(folder):
+        found[name] = facts_of(folder / name)
+        advance(found[name].bytes)
+    return found
 
 
 def publish(store: Path, folder: Path, manifest: Manifest) -> Path:

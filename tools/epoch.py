@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import datetime
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import msgspec
 
+from mixline.storage.digests import Advance
 from mixline.storage.errors import StoreDamaged
+from mixline.storage.publish import epoch_folder
 from mixline.storage.store import Store
+from mixline.tools.progress import progress_on_stderr
 
 STORE = click.argument("store", type=click.Path(path_type=Path, file_okay=False))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 NUMBER = click.option("--epoch", "number", type=click.IntRange(min=1), help="Which epoch; the active one by default.")
+SHOWN_BYTES = 1 << 30  # about a second of SHA-256
+
+
+@contextmanager
+def digests_shown(store: Store, number: int, as_json: bool) -> Iterator[Advance]:
+    """Progress over the bytes of an epoch, on stderr; silent for JSON and for epochs that take no time to read."""
+    size = sum(path.stat().st_size for path in epoch_folder(store.path, number).rglob("*"))
+    if as_json or size < SHOWN_BYTES:
+        yield lambda _: None
+        return
+    progress = progress_on_stderr()
+    progress.phase(f"reading epoch {number}", size)
+    try:
+        yield progress.advance
+    finally:
+        progress.close()
 
 
 def tell(facts: object, as_json: bool, plain: str) -> None:
@@ -48,7 +69,8 @@ def verify(store: Path, number: int | None, as_json: bool) -> None:
     """Compare every file of an epoch with its digest; ends with 65 and names the files that differ."""
     where = Store(store)
     number = where.current() if number is None else number
-    faults = where.verify(number)
+    with digests_shown(where, number, as_json) as advance:
+        faults = where.verify(number, advance)
     tell({"epoch": number, "faults": faults}, as_json, f"epoch {number}: whole" if not faults else "\n".join(faults))
     if faults:
         sys.exit(StoreDamaged.exit_code)
@@ -60,7 +82,9 @@ def verify(store: Path, number: int | None, as_json: bool) -> None:
 @JSON
 def activate(store: Path, number: int, as_json: bool) -> None:
     """Verify epoch NUMBER, then make it the active one."""
-    Store(store).activate(number)
+    where = Store(store)
+    with digests_shown(where, number, as_json) as advance:
+        where.activate(number, advance)
     tell({"active": number}, as_json, f"epoch {number} is active")
 
 

@@ -72,6 +72,7 @@ from pathlib import Path
 import numpy as np
 from mixline.storage.als import learn
 from mixline.storage.arrays import write_array
+from mixline.storage.progress import Silence
 from mixline.storage.spec import SpaceSpec
 import implicit.als, scipy.sparse, threadpoolctl
 
@@ -96,7 +97,7 @@ def watch():
 
 watcher = threading.Thread(target=watch)
 watcher.start()
-learn("taste", SpaceSpec(learn="als", dim=16, iterations=1), folder, folder, users, items, 1 << 40)
+learn("taste", SpaceSpec(learn="als", dim=16, iterations=1), folder, folder, users, items, 1 << 40, Silence())
 done.set()
 watcher.join()
 print(json.dumps(peak - before))
