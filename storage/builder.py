@@ -184,6 +184,7 @@ class Builder:
                     at = self.spec.at(path)
                     found = open_matrix(at, f"spaces.{name}.{side}", count, space.dim, self.complaints)
                     self.complaints.settle()
+                    assert found is not None
                     given.append((side, at, found))
         dim = given[0][2].shape[1]
         self.progress.phase(f"copying {name}", sum(len(one[2]) for one in given))
