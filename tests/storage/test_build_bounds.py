@@ -144,7 +144,7 @@ def test_memory_does_not_grow_with_the_events(tmp_path: Path) -> None:
     assert [one["events"] for one in found] == [400_000, 4_000_000]
     grown = found[1]["peak_bytes"] - found[0]["peak_bytes"]
     print(f"peaks: {[one['peak_bytes'] >> 20 for one in found]} MiB")
-    assert grown < 24 << 20, found
+    assert grown < 40 << 20, found
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".jsonl", ".csv"])
