@@ -41,7 +41,8 @@ def fates(call: Call, pipeline: Pipeline) -> dict[str, int]:
     """How many candidates ended how: served, reserve, or dropped by which filter. Sums to the block."""
     counts = {"served": int((call.block.fate == SERVED).sum()), "reserve": int((call.block.fate == RESERVE).sum())}
     for at, component in enumerate(pipeline.surface.components.get("filter", ())):
-        counts[f"dropped:{component.name}"] = int((call.block.fate == DROPPED + at).sum())
+        end = f"dropped:{component.name}"
+        counts[end] = counts.get(end, 0) + int((call.block.fate == DROPPED + at).sum())
     return counts
 
 

@@ -150,7 +150,7 @@ class Predicate:
         if isinstance(node, ast.Name):
             name = self._read(node.id)
             return lambda call: call.column(name)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr[0] != "_":
             if node.value.id == "params":
                 wanted = node.attr
                 return lambda call: parameter(call, wanted)

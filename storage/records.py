@@ -13,6 +13,7 @@ from pathlib import Path
 import lmdb
 import msgspec
 
+from mixline.storage.environments import close_shared, open_shared
 from mixline.storage.errors import StoreDamaged
 from mixline.storage.owner import Owner
 
@@ -36,12 +37,10 @@ class RecordStore:
         self.path = folder / RECORDS
         self._owner = owner
         try:
-            self._env = lmdb.open(
-                str(self.path), readonly=True, lock=False, create=False, max_dbs=len(TABLES), readahead=False
-            )
-            self._tables = {name: self._env.open_db(name.encode(), create=False) for name in TABLES}
-        except lmdb.Error as error:
+            self._shared = open_shared(self.path, TABLES)
+        except (lmdb.Error, OSError) as error:
             raise StoreDamaged(f"{self.path}: {error}; run mixline epoch verify, or build again") from error
+        self._env, self._tables = self._shared.environment, self._shared.tables
         self._threads = threading.local()
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -63,7 +62,7 @@ class RecordStore:
 
     def close(self) -> None:
         self._threads = threading.local()
-        self._env.close()
+        close_shared(self._shared)
 
     def _transaction(self) -> lmdb.Transaction:
         found = getattr(self._threads, "transaction", None)

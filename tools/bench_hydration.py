@@ -59,7 +59,7 @@ def from_lmdb(folder: Path, table: np.ndarray) -> Callable[[np.ndarray], Any]:
 
     def run(rows: np.ndarray) -> np.ndarray:
         with environment.begin(buffers=True) as transaction:
-            found = b"".join([transaction.get(row.to_bytes(4, "big")) for row in rows.tolist()])
+            found = b"".join([transaction.get(row.to_bytes(4, "big"), b"") for row in rows.tolist()])
         return np.frombuffer(found, dtype=np.float32).reshape(len(rows), -1)
 
     return run

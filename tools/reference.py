@@ -1,0 +1,127 @@
+"""Write docs/surfaces.md from the components' own docstrings: ``python -m mixline.tools.reference [FILE]``."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mixline.node.components import KINDS, Component
+from mixline.node.config import SurfaceKeys
+
+HEAD = """# Surfaces
+
+<!-- Made by `python -m mixline.tools.reference docs/surfaces.md` from the components' docstrings; do not edit. -->
+
+A surface is one TOML file: a few keys, then lists of components. A request runs them in this order: sources, hydrators,
+filters, scorers, selectors, side effects. Files in the folder that `NODE.toml` names under `surfaces` add to the shipped
+surfaces (`homefeed`, `related`) and override them by name. `mixline check NODE.toml --store STORE` says everything that
+is wrong with them at once; `mixline ask SURFACE --explain` shows what each component did.
+
+Candidates live in one block of columns. A source's score is the column `<name>.score`, missing where that source did
+not bring the candidate; a scorer's column has the scorer's name; item columns of the store have their own names and are
+gathered when somebody reads them. A dropped candidate stays in the block with the reason.
+
+The page's scores come from the column that the last selector with `by` orders by. Order is score descending, then order
+key ascending (the id; for string ids its XXH3-64 hash); scores that are not finite come last.
+
+## Keys of the surface
+
+| key | default | |
+|---|---|---|
+| `name` | required | how requests name it, at most 32 ASCII characters |
+| `description` | `""` | for people |
+| `deadline_ms` | `100.0` | for requests that bring no deadline of their own |
+| `limit` | `25` | items on a page, for requests that bring no limit |
+| `unknown_user` | `"cold"` | `"cold"`: go on without the user; `"error"`: NOT_FOUND |
+
+## Keys of every component
+
+| key | default | |
+|---|---|---|
+| `kind` | required | one of the kinds below, or the dotted path of your own class |
+| `name` | its kind | how coverage, columns and explanations call it |
+| `on_error` | `"skip"` | `"skip"`: the reply is DEGRADED and goes on without it; `"fail"`: the request fails with INTERNAL |
+| `share` | `1.0` | the part of the remaining time it may take |
+"""
+TAIL = """
+## Your own component
+
+A subclass of `Source`, `Hydrator`, `Filter`, `Scorer` or `Selector` (from `mixline.node.components`), importable by the
+workers, named by its dotted path. Its fields are its keys in the file.
+
+```python
+import numpy as np
+from mixline.node.components import Filter
+
+class PriceBelow(Filter, frozen=True, kw_only=True):
+    \"\"\"Drops items dearer than `most`.\"\"\"
+
+    most: float
+
+    def drops(self, call):
+        return call.column("price") > self.most      # one boolean per candidate
+```
+
+```toml
+[[filter]]
+kind = "shop.filters.PriceBelow"
+most = 30.0
+```
+
+`call` offers `ask` (the request), `epoch` (the store), `block` (the columns), `column(name)`, `users` (a row per
+group), `seen(group)`, `recent(group, count)` and `stopped()` (look at it in long loops). What a component returns is
+checked for length; what it raises is recorded in the coverage.
+"""
+
+
+def section(kind: str, component: type[Component]) -> str:
+    """One component: its docstring, and its keys with types and defaults."""
+    common = {field.name for field in msgspec.structs.fields(Component)}
+    rows = [f for f in msgspec.structs.fields(component) if f.name not in common]
+    keys = "".join(f"| `{field.name}` | {shown_type(field.type)} | {default_of(field)} |\n" for field in rows)
+    table = f"\n| key | type | default |\n|---|---|---|\n{keys}" if keys else ""
+    return f"\n### `{kind}`\n\n{inspect.cleandoc(component.__doc__ or '')}\n{table}"
+
+
+def shown_type(annotation: Any) -> str:
+    """A type as a reader of TOML knows it."""
+    values = getattr(annotation, "__args__", None)
+    if values and all(isinstance(value, str) for value in values):
+        return " or ".join(f'`"{value}"`' for value in values)
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    if annotation in names:
+        return names[annotation]
+    return {"list[str]": "list of text", "dict[str, float]": "table of numbers"}.get(str(annotation), str(annotation))
+
+
+def default_of(field: Any) -> str:
+    """A default as TOML writes it."""
+    if field.required:
+        return "required"
+    return f"`{msgspec.json.encode(field.default).decode()}`"
+
+
+def reference() -> str:
+    """The whole page."""
+    assert {field.name for field in msgspec.structs.fields(SurfaceKeys)} <= set(HEAD.replace("`", " ").split())
+    parts = [HEAD]
+    for stage, kinds in KINDS.items():
+        shown: set[type[Component]] = set()
+        if kinds:
+            parts.append(f"\n## `[[{stage}]]`\n")
+        for kind, component in kinds.items():
+            if component not in shown:  # a second spelling of the same kind
+                parts.append(section(kind, component))
+                shown.add(component)
+    return "".join([*parts, TAIL])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(reference())
+    else:
+        sys.stdout.write(reference())
