@@ -73,18 +73,26 @@ class Calls:
         self.fresh.append(call)
 
     def due(self) -> list[Call]:
-        """Calls to send now; each counts as out from here on."""
-        now_s, room = time.monotonic(), max(0, limits.client_window - len(self.out))
-        due = [call for call in self.waiting if call.send_at_s <= now_s][:room]
-        for call in due:
-            self.waiting.remove(call)
-        while self.fresh and len(due) + len(self.waiting) < room:
-            due.append(self.fresh.popleft())
-            due[-1].deadline_s = now_s + due[-1].budget_s
+        """Calls to send now; each counts as out from here on. Of calls under one request id, one is out at a time."""
+        now_s, due = time.monotonic(), []
+        for call in [call for call in self.waiting if call.send_at_s <= now_s]:
+            if len(self.out) < limits.client_window and call.request_id not in self.out:
+                self.waiting.remove(call)
+                self.out[call.request_id] = call
+                due.append(call)
+        while self._has_fresh():
+            call = self.fresh.popleft()
+            call.deadline_s = now_s + call.budget_s
+            self.out[call.request_id] = call
+            due.append(call)
         for call in due:
             call.tries += 1
-            self.out[call.request_id] = call
         return due
+
+    def _has_fresh(self) -> bool:
+        """Whether a call may be sent for the first time now."""
+        room = len(self.out) + len(self.waiting) < limits.client_window
+        return room and bool(self.fresh) and self.fresh[0].request_id not in self.out
 
     def resend_all(self) -> None:
         """The connection broke: whatever was out is asked again (all that we ask is idempotent)."""
@@ -118,7 +126,9 @@ class Calls:
         late = [call for call in [*self.out.values(), *self.waiting] if call.deadline_s <= late_s]
         for call in late:
             call.outcome = error_of(Status.TIMEOUT, "no reply by the deadline; is the node running?")
-            if self.out.pop(call.request_id, None) is None:
+            if self.out.get(call.request_id) is call:
+                del self.out[call.request_id]
+            else:
                 self.waiting.remove(call)
         return late
 
@@ -126,10 +136,10 @@ class Calls:
         """How long to wait for the socket at most."""
         calls = [*self.out.values(), *self.waiting]
         ends = [call.deadline_s + limits.client_grace_ms / 1000 for call in calls]
+        if self._has_fresh():
+            return 0.0
         if len(self.out) < limits.client_window:
-            ends += [call.send_at_s for call in self.waiting]
-            if self.fresh and len(self.out) + len(self.waiting) < limits.client_window:
-                return 0.0
+            ends += [call.send_at_s for call in self.waiting if call.request_id not in self.out]
         return max(0.0, min(ends, default=time.monotonic()) - time.monotonic())
 
 

@@ -199,7 +199,7 @@ class Worker:
         self.board.bell.toll()
 
     def take_block(self, length: int, deadline_ns: int) -> int:
-        """A block for the reply; waits for the broker to return one until ``deadline_ns`` or its life's end, then -1."""
+        """A block for the reply, waiting for one until ``deadline_ns`` or the end of its life: -1."""
         self.take_back()
         block = self.blocks.take(length)
         while block < 0:

@@ -55,6 +55,12 @@ def test_pipelined_calls_all_end(client):
     assert [call.outcome[1].split()[1:] for call in calls] == [[b"x", b"%d" % n] for n in range(500)]
 
 
+def test_calls_under_one_request_id_each_get_their_own_answer(client):
+    calls = [Call(Kind.ASK, b"x %d" % number, "s", 10_000, request_id=bytes(16)) for number in range(20)]
+    client._run(calls)
+    assert [call.outcome[1].split()[1:] for call in calls] == [[b"x", b"%d" % n] for n in range(20)]
+
+
 def test_oversized_is_refused_before_sending(client):
     with pytest.raises(TooLarge):
         client.echo(bytes(limits.request_bytes_max + 1))
