@@ -17,7 +17,7 @@ from mixline.node import limits
 from mixline.node.block import DROPPED
 from mixline.node.call import Call
 from mixline.node.config import STAGES, NodeConfig, Surface, nearest
-from mixline.node.errors import BadRequest, ConfigError, NotFound
+from mixline.node.errors import BadRequest, ConfigError, NodeError, NotFound
 from mixline.node.explain import explain_slate
 from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
 from mixline.node.pipeline import Pipeline
@@ -28,6 +28,7 @@ from mixline.storage.errors import UnknownName
 from mixline.storage.store import Store
 
 WHOLE = ("ok", "disabled")
+WARM_UP_NS = 1_000_000_000
 
 
 class Engine:
@@ -48,10 +49,23 @@ class Engine:
         """Open the active epoch of ``store``; :class:`ConfigError` names every surface that does not fit it."""
         epoch = Store(store).open()
         try:
-            return cls(epoch, config)
+            engine = cls(epoch, config)
+            engine.warm_up()
         except BaseException:
             epoch.close()
             raise
+        return engine
+
+    def warm_up(self) -> None:
+        """Run every surface once for nobody: what Python and NumPy load on first use costs no request its deadline."""
+        for pipeline in self.pipelines.values():
+            call = Call(Ask(), self.epoch, self.scratch, time.monotonic_ns() + WARM_UP_NS, lambda: False)
+            try:
+                for _ in pipeline.execute(call, pipeline.surface.limit):
+                    pass
+                self._answer(call, pipeline, [])
+            except NodeError:
+                continue  # a surface that needs an item or a vector says so; that much is warm
 
     def close(self) -> None:
         """Let go of the epoch."""
@@ -111,7 +125,7 @@ class Engine:
                 raise BadRequest(f"{name}: {len(ids)} ids; give 1 to {most}")
         if ask.cursor is not None:
             raise BadRequest("cursor: this surface has no paging")
-        known = self.epoch.items.fields
+        known = self.epoch.items.fields if ask.fields else []
         for name in ask.fields or ():
             if name not in known and name != "*":
                 raise BadRequest(f"fields: no field {name!r}{nearest(name, known)}; there are {', '.join(known)}")

@@ -112,7 +112,7 @@ class Page:
             "sources": self.sources,
             "groups": self.groups.tolist(),
             "fields": self.fields,
-            "coverage": msgspec.to_builtins(self.coverage),
+            "coverage": [msgspec.structs.asdict(entry) for entry in self.coverage],
             "timing": self.timing,
             "explain": self.explain,
         }

@@ -116,6 +116,9 @@ def guard(call: Call, component: Component, entry: Coverage, work: Callable[[], 
         entry.state, entry.why = "failed", f"{type(error).__name__}: {error}"
         if component.on_error == "fail":
             raise InternalError(f"{entry.stage} {entry.name!r} failed: {entry.why}") from error
+        if component.on_error == "default" and entry.stage != "source":
+            defaults = {name: np.zeros(len(call.block), dtype=np.float32) for name in component.writes()}
+            call.block.columns = defaults | call.block.columns
     finally:
         call.deadline_ns = whole_ns
         entry.us = (time.monotonic_ns() - started_ns) // 1000

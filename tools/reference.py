@@ -16,10 +16,11 @@ HEAD = """# Surfaces
 
 <!-- Made by `python -m mixline.tools.reference docs/surfaces.md` from the components' docstrings; do not edit. -->
 
-A surface is one TOML file: a few keys, then lists of components. A request runs them in this order: sources, hydrators,
-filters, scorers, selectors, side effects. Files in the folder that `NODE.toml` names under `surfaces` add to the shipped
-surfaces (`homefeed`, `related`) and override them by name. `mixline check NODE.toml --store STORE` says everything that
-is wrong with them at once; `mixline ask SURFACE --explain` shows what each component did.
+A surface is one TOML file: a few keys, then lists of components. A request runs them in this order: sources,
+hydrators, filters, scorers, selectors, side effects. Files in the folder that `NODE.toml` names under `surfaces` add to
+the shipped surfaces (`homefeed`, `related`) and override them by name. `mixline check NODE.toml --store STORE` says
+everything that is wrong with them at once; `mixline ask SURFACE --explain` shows what each component did. After
+`"skip"` and `"default"` below the reply is DEGRADED.
 
 Candidates live in one block of columns. A source's score is the column `<name>.score`, missing where that source did
 not bring the candidate; a scorer's column has the scorer's name; item columns of the store have their own names and are
@@ -44,7 +45,7 @@ key ascending (the id; for string ids its XXH3-64 hash); scores that are not fin
 |---|---|---|
 | `kind` | required | one of the kinds below, or the dotted path of your own class |
 | `name` | its kind | how coverage, columns and explanations call it |
-| `on_error` | `"skip"` | `"skip"`: the reply is DEGRADED and goes on without it; `"fail"`: the request fails with INTERNAL |
+| `on_error` | `"skip"` | `"skip"`: go on without it; `"default"`: its columns read as 0; `"fail"`: INTERNAL |
 | `share` | `1.0` | the part of the remaining time it may take |
 """
 TAIL = """

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keys that every component has.
 
-    ``name`` (default: its kind), ``on_error``: ``skip`` (go on without it, the reply is DEGRADED) or ``fail`` (the
-    request fails); ``share``: the part of the remaining time it may take, 0 to 1.
+    ``name`` (default: its kind), ``on_error``: ``skip`` (go on without it), ``default`` (its columns read as 0) or
+    ``fail`` (the request fails); but for ``fail`` the reply is DEGRADED. ``share``: the part of the remaining time it
+    may take, 0 to 1.
     """
 
     kind: str
     name: str = ""
-    on_error: Literal["skip", "fail"] = "skip"
+    on_error: Literal["skip", "default", "fail"] = "skip"
     share: float = 1.0
 
     def wrong(self) -> Iterator[str]:

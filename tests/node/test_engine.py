@@ -242,6 +242,16 @@ def test_a_failing_component_harms_only_itself(node):
         serving.ask("fails", user=1)
 
 
+def test_a_failed_scorer_may_count_as_nothing(node):
+    near = NEAREST.format(query="user", limit=9).replace('by = "taste.score"', 'by = "final"')
+    short = '[[scorer]]\nname = "s"\nkind = "odd_components.ShortScorer"\non_error = "{on_error}"\n'
+    final = '[[scorer]]\nname = "final"\nkind = "weighted"\nterms = { "taste.score" = 1.0, s = 1.0 }\n'
+    serving = node(default=near + short.format(on_error="default") + final, plain=NEAREST.format(query="user", limit=9))
+    page = serving.ask("default", user=1)
+    assert page.status == "DEGRADED"
+    assert page.ids.tolist() == serving.ask("plain", user=1).ids.tolist()
+
+
 def test_custom_columns_are_checked(node):
     near = NEAREST.format(query="user", limit=9)
     serving = node(
