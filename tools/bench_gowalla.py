@@ -129,9 +129,9 @@ def judge(served: np.ndarray, split: Any) -> tuple[float, float]:
 
 @click.command()
 @click.option("--dim", default=64, show_default=True)
-@click.option("--iterations", default=15, show_default=True)
+@click.option("--iterations", default=5, show_default=True)
 @click.option("--regularization", default=200.0, show_default=True)
-@click.option("--alpha", default=100.0, show_default=True)
+@click.option("--alpha", default=80.0, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def gowalla(dim: int, iterations: int, regularization: float, alpha: float, as_json: bool) -> None:
     """All users of Gowalla over ZeroMQ: equal to the maths, and how good."""
