@@ -58,7 +58,7 @@ class Call:
 
 
 class Calls:
-    """The calls of one socket: fresh (never sent), waiting to be sent again, and out (at most a window)."""
+    """The calls of one socket: fresh (never sent), waiting to be sent again, and out; at most a window of these."""
 
     def __init__(self) -> None:
         self.out: dict[bytes, Call] = {}
