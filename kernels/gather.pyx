@@ -50,7 +50,7 @@ cdef Py_ssize_t row_bound(const uint32_t[::1] rows) noexcept nogil:
 
 cdef object gather_column(cnp.ndarray column, const uint32_t[::1] rows, Py_ssize_t bound):
     if column.ndim != 1 or not cnp.PyArray_ISBEHAVED_RO(column):
-        raise KernelArgumentError(f"a column of shape {np.shape(column)} must be 1-dimensional, aligned, native-endian")
+        raise KernelArgumentError(f"a column of shape {np.shape(column)} must be one-dimensional, aligned, native")
     if bound > column.shape[0]:
         raise KernelArgumentError(f"row {bound - 1} lies outside a column of {column.shape[0]} rows")
     cdef cnp.ndarray out = np.empty(rows.shape[0], dtype=column.dtype)
