@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.h ipc/*.pyx ipc/*.pxd ipc/*.h ipc/os_build.py)
+COMPILED := $(patsubst %,mixline.%,$(subst /,.,$(basename $(wildcard kernels/*.pyx ipc/*.pyx))))
 # Where the other kinds of build lie; first on the path of the tests that are meant to load them.
 DEBUG_LIB := build/debug/lib
 SANITIZE_LIB := build/sanitize/lib
@@ -50,6 +51,8 @@ lint: install
 	$(BIN)/ruff format --check .
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cython-lint kernels ipc
 	$(BIN)/codespell
+	MYPYPATH=build/cython_view $(BIN)/python -m mypy.stubtest $(COMPILED) --mypy-config-file pyproject.toml \
+		--allowlist tests/stubtest_allowed.txt --ignore-disjoint-bases
 	$(BIN)/python -m mypy -p mixline.storage -p mixline.ipc -p mixline.node -p mixline.tools
 
 clean:
