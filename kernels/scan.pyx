@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from libc.math cimport sqrtf
+from libc.math cimport INFINITY, sqrtf
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from mixline.kernels.order cimport sunk
@@ -74,10 +74,20 @@ cdef void finish(float* scores, Py_ssize_t count, int metric, float query_norm, 
 
 cdef void push_block(TopK heap, const float* scores, Py_ssize_t count, const uint32_t* rows, uint32_t first,
                      const uint64_t* keys) noexcept nogil:
-    """Push a block; keys are read only for rows that reach the heap's worst score."""
-    cdef Py_ssize_t i
+    """Push a block; keys are read only for rows that reach the heap's worst score.
+
+    Most blocks of a long scan have no such row: one pass without branches finds that out. It may pass over what is not
+    finite only while the heap's worst is finite, since all that sinks is equal to a sunken worst.
+    """
+    cdef Py_ssize_t i, hits = 0
     cdef uint32_t row
-    cdef float score
+    cdef float score, worst
+    if heap.size >= heap.k and heap.heap[0].score > -INFINITY:
+        worst = heap.heap[0].score
+        for i in range(count):
+            hits += scores[i] >= worst
+        if hits == 0:
+            return
     for i in range(count):
         score = sunk(scores[i])
         if heap.size >= heap.k and score < heap.heap[0].score:
