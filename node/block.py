@@ -12,6 +12,8 @@ import numpy as np
 
 LIVE, SERVED, RESERVE, DROPPED = 0, 1, 2, 16  # a filter's fate is DROPPED + its position in the surface
 NO_RANK = 0xFFFFFFFF
+NO_ROWS = np.zeros(0, dtype=np.uint32)
+NO_SCORES = np.zeros(0, dtype=np.float32)
 
 
 class Candidates(NamedTuple):
@@ -23,7 +25,7 @@ class Candidates(NamedTuple):
     @classmethod
     def none(cls) -> Candidates:
         """No candidates, which is an answer and not a failure."""
-        return cls(np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.float32))
+        return cls(NO_ROWS, NO_SCORES)
 
 
 class CandidateBlock:
@@ -67,10 +69,8 @@ def merge(found: list[tuple[str, list[Candidates]]], keys: np.ndarray) -> Candid
         if len(part.rows)
     ]
     if not parts:
-        empty = np.zeros(0, dtype=np.uint32)
-        block = CandidateBlock(empty, empty, keys)
-        for name, _ in found:
-            block.columns[f"{name}.score"] = np.zeros(0, dtype=np.float32)
+        block = CandidateBlock(NO_ROWS, NO_ROWS, keys)
+        block.columns = {f"{name}.score": NO_SCORES for name, _ in found}
         return block
     joined = np.concatenate([part.rows.astype(np.uint64) | np.uint64(group << 32) for _, _, group, part in parts])
     unique, place = np.unique(joined, return_inverse=True)

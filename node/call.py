@@ -21,6 +21,8 @@ from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
 
+NOBODY = np.array([NO_ROW], dtype=np.uint32)
+
 
 class Call:
     """One request being answered on ``epoch``. ``users`` has one row per group, ``NO_ROW`` for an unknown user."""
@@ -46,10 +48,14 @@ class Call:
     @cached_property
     def users(self) -> np.ndarray:
         """Rows (uint32) of the users, one per group; one group without a user when the request names none."""
-        named = self.ask.users if self.ask.users is not None else [self.ask.user]
-        if named == [None]:
-            return np.array([NO_ROW], dtype=np.uint32)
-        return self.epoch.users.rows_of([one for one in named if one is not None])
+        if self.ask.users is not None:
+            return self.epoch.users.rows_of(self.ask.users)
+        if self.ask.user is None:
+            return NOBODY
+        try:
+            return np.array([self.epoch.users.row_of(self.ask.user)], dtype=np.uint32)
+        except UnknownId:
+            return NOBODY
 
     @cached_property
     def items(self) -> np.ndarray:

@@ -143,8 +143,12 @@ class Engine:
         block, slate = call.block, call.block.slate
         rows = block.row[slate]
         final = final_column(pipeline.surface)
-        scores = call.column(final)[slate] if final else np.zeros(len(slate), dtype=np.float32)
-        groups = np.searchsorted(block.group[slate], np.arange(call.groups + 1)).astype("<u4")
+        # A scorer that failed wrote no column; the page then stands in the order that is left, without scores.
+        scored = final in block.columns or final in self.epoch.items.columns
+        scores = call.column(final)[slate] if scored else np.zeros(len(slate), dtype=np.float32)
+        groups = b""
+        if call.ask.users is not None:
+            groups = np.searchsorted(block.group[slate], np.arange(call.groups + 1)).astype("<u4").tobytes()
         try:
             wanted = call.ask.fields or []
             wanted = self.epoch.items.fields if "*" in wanted else wanted
@@ -158,7 +162,7 @@ class Engine:
             source_names=pipeline.source_names,
             coverage=coverage,
             timing={},
-            groups=groups.tobytes() if call.ask.users is not None else b"",
+            groups=groups,
             fields=fields,
             explain=explain_slate(call, pipeline) if call.ask.explain else None,
         )

@@ -83,6 +83,9 @@ class Pipeline:
 
     def _select(self, call: Call, coverage: list[Coverage], limit: int) -> Generator[None, None, None]:
         block = call.block
+        if not len(block):  # nothing to order: the entries of the selectors say so
+            coverage.extend(entry for _, entry in self.stage("selector"))
+            return
         live = block.live
         edges = np.searchsorted(block.group[live], np.arange(call.groups + 1))
         slates = [live[edges[group] : edges[group + 1]] for group in range(call.groups)]
