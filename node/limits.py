@@ -35,7 +35,7 @@ queue_max = 4096
 queue_bytes_max = 64 * MIB
 receive_batch = 64  # messages taken from the socket before replies are looked at again
 frames_max = 5  # identity, delimiter, header, body, and one too many
-peer_messages_max = 1000  # replies that libzmq holds for a peer that does not read; more are dropped and counted
+peer_messages_max = 8192  # replies that libzmq holds for a peer that does not read; more are dropped and counted
 
 # Answers.
 limit_max = 1000  # items of one page, per group
@@ -77,6 +77,7 @@ assert reply_bytes_max <= arena_plan[-1][0]
 assert request_bytes_max <= reply_bytes_max, "an echo of the largest request must fit a reply"
 assert sum(count for _, count in arena_plan) <= release_slots, "every block can be on its way back at once"
 assert held_max <= held_echo_max <= ring_slots
+assert 2 * queue_max <= peer_messages_max, "a whole queue of one peer can expire at once, each with its reply"
 assert queue_max <= sum(count for _, count in slot_plan)
 assert sum(count for _, count in slot_plan) < 1 << 24, "a slot number has 24 bits in the executing word"
 assert attempts_max < 256

@@ -63,6 +63,7 @@ class Node:
     def connect(self, kind=zmq.DEALER):
         socket = self.context.socket(kind)
         socket.linger = 0
+        socket.rcvhwm = 0  # a test may send thousands before it reads
         socket.connect(self.endpoint)
         return socket
 
