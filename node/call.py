@@ -120,3 +120,14 @@ class Call:
             found = gather([self.epoch.items.columns[name].values], self.block.row)[0]
             self.block.columns[name] = found
         return found
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column as floating point, NaN where a value is missing: what is added, ordered and shown as a score."""
+        values = self.column(name)
+        if values.dtype.kind == "f":
+            return values
+        numbers = values.astype(np.float64)
+        column = self.epoch.items.columns.get(name)
+        if column is not None and column.values.dtype == values.dtype:
+            numbers[values == column.missing] = np.nan
+        return numbers

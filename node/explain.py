@@ -18,10 +18,11 @@ def explain_slate(call: Call, pipeline: Pipeline) -> list[dict[str, Any]]:
     """Per served item: its sources with their scores, every column of the block, and the terms of weighted scores."""
     block = call.block
     weighted = [s for s in pipeline.surface.components.get("scorer", ()) if isinstance(s, WeightedScorer)]
+    numbers = {name: call.numbers(name) for name in block.columns}
     out = []
     for position in block.slate.tolist():
         bits = int(block.sources[position])
-        values = {name: plain(column[position]) for name, column in block.columns.items()}
+        values = {name: plain(column[position]) for name, column in numbers.items()}
         out.append(
             {
                 "sources": {
@@ -30,7 +31,8 @@ def explain_slate(call: Call, pipeline: Pipeline) -> list[dict[str, Any]]:
                 "rank": int(block.rank[position]),
                 "columns": values,
                 "terms": {
-                    s.name: {name: weight * (values[name] or 0.0) for name, weight in s.terms.items()} for s in weighted
+                    s.name: {name: weight * (values.get(name) or 0.0) for name, weight in s.terms.items()}
+                    for s in weighted
                 },
             }
         )

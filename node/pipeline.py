@@ -104,6 +104,7 @@ class Pipeline:
 def guard(call: Call, component: Component, entry: Coverage, work: Callable[[], None]) -> None:
     """Run one component: time it, hold it to its share of the deadline, and turn a failure into coverage."""
     if entry.state == "disabled":
+        stand_in(call, component, entry, np.nan)
         return
     started_ns = time.monotonic_ns()
     whole_ns, call.degraded = call.deadline_ns, []
@@ -119,17 +120,30 @@ def guard(call: Call, component: Component, entry: Coverage, work: Callable[[], 
         entry.state, entry.why = "failed", f"{type(error).__name__}: {error}"
         if component.on_error == "fail":
             raise InternalError(f"{entry.stage} {entry.name!r} failed: {entry.why}") from error
-        if component.on_error == "default" and entry.stage != "source":
-            defaults = {name: np.zeros(len(call.block), dtype=np.float32) for name in component.writes()}
-            call.block.columns = defaults | call.block.columns
+        stand_in(call, component, entry, 0.0 if component.on_error == "default" else np.nan)
     finally:
         call.deadline_ns = whole_ns
         entry.us = (time.monotonic_ns() - started_ns) // 1000
 
 
+def stand_in(call: Call, component: Component, entry: Coverage, value: float) -> None:
+    """Fill the columns that a component did not write: with NaN they are missing. Columns of the store stay."""
+    if entry.stage == "source":
+        return  # its score column is made with the block
+    for name in component.writes():
+        if value == 0.0 or name not in call.epoch.items.columns:
+            call.block.columns.setdefault(name, np.full(len(call.block), value, dtype=np.float32))
+
+
 def retrieve(call: Call, source: Source, brought: list[Candidates]) -> None:
-    """Candidates of every group, or of none when one fails."""
-    parts = [source.retrieve(call, group) for group in range(call.groups)]
+    """Candidates of every group, or of none when one fails; groups that the deadline leaves out have none."""
+    parts: list[Candidates] = []
+    for group in range(call.groups):
+        if group and call.stopped():
+            call.degraded.append(f"deadline after {group} of {call.groups} users")
+            parts += [Candidates.none()] * (call.groups - group)
+            break
+        parts.append(source.retrieve(call, group))
     for part in parts:
         if len(part.rows) != len(part.scores):
             raise ComponentMisbehaved(f"{len(part.rows)} rows with {len(part.scores)} scores")

@@ -50,12 +50,13 @@ class Predicate:
         self.text = text
         self.names: set[str] = set()
         self.labelled: set[str] = set()
+        self.numeric: set[str] = set()
         if len(text) > TEXT_MAX:
             raise PredicateError(f"{len(text)} characters; at most {TEXT_MAX}")
         try:
             tree = ast.parse(text.strip(), mode="eval").body
             self._root = self._condition(tree)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             if isinstance(error, PredicateError):
                 raise
             raise PredicateError(f"{text!r} cannot be read: {error}") from None
@@ -69,11 +70,12 @@ class Predicate:
         """Names compared with text that are no category or tags, and the other way round."""
         for name in sorted(self.names):
             column = epoch.items.columns.get(name)
-            is_labels = column is not None and column.kind in ("category", "tags")
-            if name in self.labelled and column is not None and not is_labels:
-                yield f"{name} is {column.kind} and is compared with text"
-            if name not in self.labelled and is_labels and f"missing({name})" not in self.text:
-                yield f"{name} is {column.kind if column else ''} and is compared with a number"
+            kind = column.kind if column is not None else "a score"
+            is_labels = kind in ("category", "tags")
+            if name in self.labelled and not is_labels:
+                yield f"{name} is {kind} and is compared with text"
+            if name in self.numeric and is_labels:
+                yield f"{name} is {kind} and is compared with a number"
 
     def _condition(self, node: ast.expr) -> Node:
         if isinstance(node, ast.BoolOp):
@@ -94,7 +96,7 @@ class Predicate:
             constant = node.value
             return lambda call: constant
         if isinstance(node, ast.Name):
-            name = self._read(node.id)
+            name = self._read(node.id, numeric=True)
             return lambda call: (call.column(name) == 1) & present(call, name)
         raise PredicateError(f"{ast.unparse(node)!r} is no condition")
 
@@ -107,8 +109,8 @@ class Predicate:
 
     def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Node:
         if isinstance(op, (ast.In, ast.NotIn)):
-            found = self._membership(left, right)
-            return found if isinstance(op, ast.In) else lambda call: np.logical_not(found(call))
+            name, found = self._membership(left, right)
+            return found if isinstance(op, ast.In) else lambda call: np.logical_not(found(call)) & known(call, name)
         compare = COMPARISONS.get(type(op))
         if compare is None:
             raise PredicateError(f"{type(op).__name__} is not one of == != < <= > >= in")
@@ -122,20 +124,27 @@ class Predicate:
                 if isinstance(op, ast.Eq):
                     return equal
                 return lambda call: np.logical_not(equal(call)) & present(call, name)
-        a, b = self._number(left), self._number(right)
-        names = [side.id for side in (left, right) if isinstance(side, ast.Name)]
-        return lambda call: np.logical_and.reduce([compare(a(call), b(call)), *(present(call, n) for n in names)])
+        return self._compared(compare, left, right)
 
-    def _membership(self, left: ast.expr, right: ast.expr) -> Node:
+    def _compared(self, compare: Callable[[Any, Any], Any], left: ast.expr, right: ast.expr) -> Node:
+        """A comparison of numbers, false where any column in it, however deep, has no value."""
+        a, b = self._number(left), self._number(right)
+        names = sorted({name for side in (left, right) for name in columns_in(side)})
+        return lambda call: np.logical_and.reduce(
+            [np.broadcast_to(compare(a(call), b(call)), (len(call.block),)), *(present(call, n) for n in names)]
+        )
+
+    def _membership(self, left: ast.expr, right: ast.expr) -> tuple[str, Node]:
+        """The column that is looked at, and where it is one of the values or holds the label."""
         if isinstance(right, ast.Name) and (text := text_of(left)) is not None:
-            return self._labels(right.id, [text])
+            return right.id, self._labels(right.id, [text])
         if isinstance(left, ast.Name) and isinstance(right, (ast.List, ast.Tuple)):
             texts = [text_of(one) for one in right.elts]
             if texts and all(text is not None for text in texts):
-                return self._labels(left.id, [text for text in texts if text is not None])
-            numbers = [self._number(one) for one in right.elts]
-            name = self._read(left.id)
-            return lambda call: np.isin(call.column(name), [n(call) for n in numbers]) & present(call, name)
+                return left.id, self._labels(left.id, [text for text in texts if text is not None])
+            if texts:
+                equal = [self._compared(operator.eq, left, one) for one in right.elts]
+                return left.id, lambda call: np.logical_or.reduce([part(call) for part in equal])
         raise PredicateError("'in' needs text in a tags column, or a column in a list")
 
     def _labels(self, name: str, texts: list[str]) -> Node:
@@ -146,32 +155,57 @@ class Predicate:
     def _number(self, node: ast.expr) -> Node:
         if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
             constant = node.value
+            float(constant)  # OverflowError: no number that a column could be compared with
             return lambda call: constant
         if isinstance(node, ast.Name):
-            name = self._read(node.id)
+            name = self._read(node.id, numeric=True)
             return lambda call: call.column(name)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr[0] != "_":
             if node.value.id == "params":
                 wanted = node.attr
                 return lambda call: parameter(call, wanted)
-            name = self._read(f"{node.value.id}.{node.attr}")
+            name = self._read(f"{node.value.id}.{node.attr}", numeric=True)
             return lambda call: call.column(name)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             inner = self._number(node.operand)
-            return lambda call: operator.neg(inner(call))
+            return lambda call: operator.neg(as_float(inner(call)))
         if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
             apply, a, b = ARITHMETIC[type(node.op)], self._number(node.left), self._number(node.right)
-            return lambda call: apply(a(call), b(call))
+            return lambda call: apply(as_float(a(call)), as_float(b(call)))
         raise PredicateError(f"{ast.unparse(node)!r} is no number, column or params.name")
 
-    def _read(self, name: str) -> str:
+    def _read(self, name: str, numeric: bool = False) -> str:
         self.names.add(name)
+        if numeric:
+            self.numeric.add(name)
         return name
 
 
 def text_of(node: ast.expr) -> str | None:
     """The text of a string constant."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def columns_in(node: ast.expr) -> set[str]:
+    """The columns that an expression of numbers reads; ``params.x`` is none."""
+    if isinstance(node, ast.Name):
+        return {node.id}
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return set() if node.value.id == "params" else {f"{node.value.id}.{node.attr}"}
+    return {name for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr) for name in columns_in(child)}
+
+
+def as_float(value: Any) -> Any:
+    """An operand of arithmetic in float64, where nothing wraps around and a division by 0 is an infinity."""
+    return np.asarray(value, dtype=np.float64)
+
+
+def known(call: Call, name: str) -> np.ndarray:
+    """Where "not in" can be said: an item without tags is not in any, a missing value is nowhere."""
+    column = call.epoch.items.columns.get(name)
+    if column is not None and column.offsets is not None:
+        return np.ones(len(call.block), dtype=bool)
+    return present(call, name)
 
 
 def parameter(call: Call, name: str) -> float:
@@ -196,7 +230,7 @@ def present(call: Call, name: str) -> np.ndarray:
 def has_label(call: Call, name: str, texts: list[str]) -> np.ndarray:
     """Where a category is one of ``texts``, or tags hold one of them."""
     column = call.epoch.items.columns[name]
-    codes = [column.labels.index(text) for text in texts if text in column.labels]
+    codes = [column.codes[text] for text in texts if text in column.codes]
     if column.offsets is None:
         return np.isin(call.column(name), np.array(codes, dtype=np.uint32))
     return tagged(column, call.block.row, codes)

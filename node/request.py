@@ -9,7 +9,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsFloat
 
 import msgspec
 import numpy as np
@@ -100,25 +100,25 @@ def prepare(
 
     ``deadline_ms`` None takes the surface's own deadline; ``priority`` 0 is the most urgent, 255 the least.
     """
-    if deadline_ms is not None and not 0 < deadline_ms <= 60_000:
+    if deadline_ms is not None and not (isinstance(deadline_ms, SupportsFloat) and 0 < float(deadline_ms) <= 60_000):
         raise BadRequest(f"deadline_ms {deadline_ms}: must lie above 0 and not above 60000")
     if isinstance(fields, str):
         raise BadRequest(f"fields {fields!r}: give a list of names")
-    ask = Ask(
-        user=_plain(user),
-        users=_ids(users),
-        item=_plain(item),
-        items=_ids(items),
-        query=query,
-        vector=None if vector is None else np.ascontiguousarray(vector, dtype="<f4").tobytes(),
-        candidates=_ids(candidates),
-        limit=_plain(limit),
-        cursor=cursor,
-        fields=None if fields is None else list(fields),
-        params=params,
-        explain=bool(explain),
-    )
     try:
+        ask = Ask(
+            user=_plain(user),
+            users=_ids(users),
+            item=_plain(item),
+            items=_ids(items),
+            query=query,
+            vector=None if vector is None else _vector(vector),
+            candidates=_ids(candidates),
+            limit=_plain(limit),
+            cursor=cursor,
+            fields=None if fields is None else list(fields),
+            params=None if params is None else {name: _plain(value) for name, value in params.items()},
+            explain=bool(explain),
+        )
         body = _encoder.encode(ask)
         header = RequestHeader(
             Kind.ASK,
@@ -129,13 +129,21 @@ def prepare(
             priority,
         )
         header.pack()
-    except (TypeError, OverflowError, WireError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError, WireError) as error:
         raise BadRequest(f"{surface}: {error}") from None
     return Prepared(header, body)
 
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _vector(vector: Sequence[float] | np.ndarray) -> bytes:
+    with np.errstate(over="ignore"):  # beyond float32: an infinity, which the node refuses
+        values = np.asarray(vector).astype("<f4")
+    if values.ndim != 1:
+        raise BadRequest(f"vector of shape {values.shape}: give one dimension")
+    return values.tobytes()
 
 
 def _ids(ids: Sequence[Id] | np.ndarray | None) -> list[Id] | None:

@@ -46,6 +46,11 @@ class Column:
             return []
         return StringTable.open(self._folder, f"{self.name}.labels.").to_list()
 
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """Code by label."""
+        return {label: code for code, label in enumerate(self.labels)}
+
     def to_list(self, rows: np.ndarray) -> list[object]:
         """Python values of ``rows``, None where missing; categories and tags as their labels."""
         if self.offsets is not None:

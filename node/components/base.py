@@ -6,7 +6,7 @@ may not know other components, only the columns it reads and writes. Time, count
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -131,6 +131,13 @@ STAGE_CLASSES: dict[str, type[Component]] = {
     "selector": Selector,
     "side_effect": SideEffect,
 }
+
+
+def not_numbers(epoch: Epoch, key: str, names: Iterable[str]) -> Iterator[str]:
+    """Item columns among ``names`` that cannot be added or ordered by; the names of scores are no item columns."""
+    for name in names:
+        if name in epoch.items.columns and epoch.items.columns.kind_of(name) in ("category", "tags"):
+            yield f"{key}: {name!r} is {epoch.items.columns.kind_of(name)}, not a number"
 
 
 def stage_of(component: type[Component]) -> str:

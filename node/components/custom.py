@@ -10,7 +10,12 @@ from mixline.node.components.base import Component
 def load_custom(path: str) -> type[Component]:
     """Import ``package.module.Class``; TypeError when it is not a subclass of one of the six kinds."""
     module, _, name = path.rpartition(".")
-    found = getattr(importlib.import_module(module), name)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        raise
+    except Exception as error:  # importing runs the user's own module, which may raise anything
+        raise ImportError(f"importing {module!r} raised {type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Component) and found is not Component):
         raise TypeError("the class must derive from Source, Hydrator, Filter, Scorer, Selector or SideEffect")
     return found

@@ -70,7 +70,8 @@ def given_vector(call: Call, space: Space) -> np.ndarray | None:
             raise BadRequest(f"vector of {len(given)} bytes: float32 needs a multiple of 4")
         vector = np.frombuffer(given, dtype="<f4")
     else:
-        vector = np.array(given, dtype=np.float32)
+        with np.errstate(over="ignore"):  # beyond float32: an infinity, refused below
+            vector = np.array(given, dtype=np.float32)
     if len(vector) != space.dim:
         raise BadRequest(f"vector of {len(vector)} dimensions: space {space.name!r} has {space.dim}")
     if not np.isfinite(vector).all():

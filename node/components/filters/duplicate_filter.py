@@ -26,6 +26,8 @@ class DuplicateFilter(Filter, frozen=True, kw_only=True):
     def misfits(self, epoch: Epoch) -> Iterator[str]:
         if self.by != "id" and self.by not in epoch.items.columns:
             yield f"by = {self.by!r}: the store has {', '.join(epoch.items.columns) or 'no columns'}"
+        elif self.by != "id" and epoch.items.columns.kind_of(self.by) == "tags":
+            yield f"by = {self.by!r}: tags are no single value"
 
     def drops(self, call: Call) -> np.ndarray:
         block = call.block

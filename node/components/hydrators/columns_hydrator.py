@@ -22,6 +22,11 @@ class ColumnsHydrator(Hydrator, frozen=True, kw_only=True):
 
     columns: list[str]
 
+    def wrong(self) -> Iterator[str]:
+        yield from Hydrator.wrong(self)
+        if not self.columns:
+            yield "columns: name at least one column"
+
     def misfits(self, epoch: Epoch) -> Iterator[str]:
         for name in self.columns:
             column = epoch.items.columns.get(name)

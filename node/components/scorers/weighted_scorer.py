@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.node.components.base import Scorer
+from mixline.node.components.base import Scorer, not_numbers
+from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
@@ -25,6 +27,12 @@ class WeightedScorer(Scorer, frozen=True, kw_only=True):
         yield from Scorer.wrong(self)
         if not self.terms:
             yield "terms: name at least one column"
+        for name, weight in self.terms.items():
+            if not math.isfinite(weight):
+                yield f"terms: {name} = {weight}: a weight is a finite number"
+
+    def misfits(self, epoch: Epoch) -> Iterator[str]:
+        return not_numbers(epoch, "terms", self.terms)
 
     def reads(self) -> set[str]:
         return set(self.terms)
@@ -32,14 +40,8 @@ class WeightedScorer(Scorer, frozen=True, kw_only=True):
     def score(self, call: Call) -> np.ndarray:
         total = np.zeros(len(call.block), dtype=np.float64)
         for name, weight in self.terms.items():
-            total += weight * np.nan_to_num(
-                call.column(name).astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf
-            )
-        return total.astype(np.float32)
-
-
-def settled(column: np.ndarray) -> np.ndarray:
-    """The column in float64 with missing values at 0."""
-    values = column.astype(np.float64)
-    values[np.isnan(values)] = 0.0
-    return values
+            values = call.numbers(name).astype(np.float64)
+            values[np.isnan(values)] = 0.0
+            total += weight * values
+        with np.errstate(over="ignore"):  # a sum beyond float32 is an infinity, and sinks
+            return total.astype(np.float32)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixline.kernels.topk import top_positions
-from mixline.node.components.base import Selector
+from mixline.node.components.base import Selector, not_numbers
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ class CategoryCapSelector(Selector, frozen=True, kw_only=True):
         found = epoch.items.columns.get(self.column)
         if found is None or found.kind == "f32":
             yield f"column = {self.column!r}: the store has {', '.join(epoch.items.columns) or 'no columns'}"
+        yield from not_numbers(epoch, "by", [self.by])
 
     def reads(self) -> set[str]:
         return {self.by} if self.by else set()
 
     def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
         if self.by:
-            scores = call.column(self.by)[positions].astype(np.float32, copy=False)
+            scores = call.numbers(self.by)[positions].astype(np.float32, copy=False)
             positions = positions[top_positions(scores, call.block.key[positions], len(positions))]
         values, present = self.values(call, positions)
         order = np.lexsort((np.arange(len(positions)), values))

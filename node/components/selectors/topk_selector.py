@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixline.kernels.topk import top_positions
-from mixline.node.components.base import Selector
+from mixline.node.components.base import Selector, not_numbers
+from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
@@ -22,9 +24,17 @@ class TopKSelector(Selector, frozen=True, kw_only=True):
     by: str
     limit: int = 0
 
+    def wrong(self) -> Iterator[str]:
+        yield from Selector.wrong(self)
+        if self.limit < 0:
+            yield f"limit = {self.limit}: must be 1 or more, or 0 for the page's"
+
+    def misfits(self, epoch: Epoch) -> Iterator[str]:
+        return not_numbers(epoch, "by", [self.by])
+
     def reads(self) -> set[str]:
         return {self.by}
 
     def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
-        scores = call.column(self.by)[positions].astype(np.float32, copy=False)
+        scores = call.numbers(self.by)[positions].astype(np.float32, copy=False)
         return positions[top_positions(scores, call.block.key[positions], self.limit or limit)]

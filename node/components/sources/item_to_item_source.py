@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,6 +17,8 @@ from mixline.storage.epoch import Epoch
 if TYPE_CHECKING:
     from mixline.node.call import Call
 
+SEEDS_MAX = 1000
+
 
 class ItemToItemSource(Source, frozen=True, kw_only=True):
     """Neighbours of the seed items, by summed co-occurrence weight (cosine of the two items' sets of users).
@@ -29,6 +32,11 @@ class ItemToItemSource(Source, frozen=True, kw_only=True):
 
     query: Literal["item", "recent"] = "item"
     seeds: int = 20
+
+    def wrong(self) -> Iterator[str]:
+        yield from Source.wrong(self)
+        if not 1 <= self.seeds <= SEEDS_MAX:
+            yield f"seeds = {self.seeds}: must lie in 1 .. {SEEDS_MAX}"
 
     def disabled(self, epoch: Epoch) -> str:
         return "" if epoch.neighbours is not None else "the store was built without events"
