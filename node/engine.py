@@ -143,9 +143,7 @@ class Engine:
         block, slate = call.block, call.block.slate
         rows = block.row[slate]
         final = final_column(pipeline.surface)
-        # A scorer that failed wrote no column; the page then stands in the order that is left, without scores.
-        scored = final in block.columns or final in self.epoch.items.columns
-        scores = call.numbers(final)[slate] if scored else np.zeros(len(slate), dtype=np.float32)
+        scores = call.numbers(final)[slate] if final else np.zeros(len(slate), dtype=np.float32)
         groups = b""
         if call.ask.users is not None:
             groups = np.searchsorted(block.group[slate], np.arange(call.groups + 1)).astype("<u4").tobytes()
