@@ -15,7 +15,7 @@ import zmq
 
 from mixline.ipc.wire import Kind, ReplyHeader
 from mixline.node.client_calls import Call, Calls, ask_call, page_of
-from mixline.node.errors import NodeError
+from mixline.node.errors import BadRequest, NodeError
 
 
 class Line:
@@ -27,7 +27,11 @@ class Line:
         self.socket.setsockopt(zmq.RECONNECT_IVL, 10)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self.socket.connect(endpoint)
+        try:
+            self.socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self.close()  # an open socket would hold up the context's end for ever
+            raise BadRequest(f"endpoint {endpoint!r}: {error}; use tcp://HOST:PORT or ipc://PATH") from None
 
     def close(self) -> None:
         """Hang up; what was not sent is dropped."""

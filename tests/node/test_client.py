@@ -12,7 +12,7 @@ from mixline.ipc.wire import Kind, Status
 from mixline.node import limits
 from mixline.node.client import Client
 from mixline.node.client_calls import Call
-from mixline.node.errors import NodeError, RequestTimeout, TooLarge
+from mixline.node.errors import BadRequest, NodeError, RequestTimeout, TooLarge
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +89,9 @@ def test_broker_restart_is_survived(node, client):
     killer.join()
     assert all(not isinstance(call.outcome, NodeError) for call in calls)
     assert client.info()["pid"] != broker
+
+
+@pytest.mark.parametrize("endpoint", ["bogus", "tcp://127.0.0.1", "tpc://127.0.0.1:5571"])
+def test_an_endpoint_that_is_none_is_refused_and_closes(endpoint):
+    with pytest.raises(BadRequest, match="endpoint"), Client(endpoint) as client:
+        client.echo(b"x", deadline_ms=100)
