@@ -119,15 +119,16 @@ cdef void scan_slice(TopK heap, const float* matrix, int64_t dim, const float* q
     cdef float scores[BLOCK_ROWS]
     cdef uint32_t listed[BLOCK_ROWS]
     cdef const uint32_t* rows
-    cdef Py_ssize_t count
+    cdef Py_ssize_t count, found
     cdef uint32_t first = start
     cdef int form = MIXLINE_SQUARED_DIFFERENCE if metric == L2 else MIXLINE_PRODUCT
     while first < stop:
         count = min(<Py_ssize_t>BLOCK_ROWS, <Py_ssize_t>(stop - first))
         rows = NULL
         if words != NULL:
-            if allowed_rows(words, first, count, listed) < count:
-                count = allowed_rows(words, first, count, listed)
+            found = allowed_rows(words, first, count, listed)
+            if found < count:
+                count = found
                 rows = listed
         if count:
             score_rows_chosen(matrix, dim, rows, first, count, query, form, scores)
