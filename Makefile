@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := setup.py pyproject.toml $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.h ipc/*.pyx ipc/*.pxd ipc/*.h ipc/os_build.py)
-COMPILED := $(patsubst %,mixline.%,$(subst /,.,$(basename $(wildcard kernels/*.pyx ipc/*.pyx))))
+COMPILED_FOLDERS := kernels ipc node tools
+SOURCES := setup.py pyproject.toml ipc/os_build.py $(foreach folder,$(COMPILED_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.pxd $(folder)/*.h))
+COMPILED := $(patsubst %,mixline.%,$(subst /,.,$(basename $(foreach folder,$(COMPILED_FOLDERS),$(wildcard $(folder)/*.pyx)))))
 # Where the other kinds of build lie; first on the path of the tests that are meant to load them.
 DEBUG_LIB := build/debug/lib
 SANITIZE_LIB := build/sanitize/lib
@@ -49,7 +50,7 @@ bench: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cython-lint kernels ipc
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cython-lint $(COMPILED_FOLDERS)
 	$(BIN)/codespell
 	MYPYPATH=build/cython_view $(BIN)/python -m mypy.stubtest $(COMPILED) --mypy-config-file pyproject.toml \
 		--allowlist tests/stubtest_allowed.txt --ignore-disjoint-bases
@@ -57,4 +58,4 @@ lint: install
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find kernels ipc -name '*.so' -delete
+	find $(COMPILED_FOLDERS) -name '*.so' -delete

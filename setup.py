@@ -18,6 +18,7 @@ from setuptools import Extension, setup
 
 ROOT = Path(__file__).resolve().parent
 FOLDERS = ("kernels", "ipc", "storage", "node", "tools")
+COMPILED = ("kernels", "ipc", "node", "tools")
 VIEW = ROOT / "build" / "cython_view"
 DEBUG = os.environ.get("MIXLINE_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("MIXLINE_SANITIZE", "")
@@ -50,14 +51,14 @@ def compile_args() -> list[str]:
 def extensions() -> list[Extension]:
     link_args = [f"-fsanitize={SANITIZE}"] if SANITIZE else []
     found = []
-    for folder in ("kernels", "ipc"):
-        headers = [str(path.relative_to(ROOT)) for path in sorted((ROOT / folder).glob("*.h"))]
+    headers = [str(path.relative_to(ROOT)) for folder in COMPILED for path in sorted((ROOT / folder).glob("*.h"))]
+    for folder in COMPILED:
         for source in sorted((ROOT / folder).glob("*.pyx")):
             found.append(
                 Extension(
                     f"mixline.{folder}.{source.stem}",
                     [str(source.relative_to(ROOT))],
-                    include_dirs=[numpy.get_include(), folder],
+                    include_dirs=[numpy.get_include(), *COMPILED],
                     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
                     extra_compile_args=compile_args(),
                     extra_link_args=link_args,
