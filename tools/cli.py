@@ -22,6 +22,7 @@ VERBS = {
     "bench": "mixline.tools.bench:bench",
     "check": "mixline.tools.check:check",
     "demo": "mixline.tools.demo:demo",
+    "doctor": "mixline.tools.doctor:doctor",
     "build": "mixline.tools.build:build",
     "epoch": "mixline.tools.epoch:epoch",
     "serve": "mixline.tools.serve:serve",
