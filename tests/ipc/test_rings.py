@@ -156,6 +156,6 @@ def test_two_processes_lose_nothing_while_one_is_killed():
 
 
 @pytest.mark.stress
-@pytest.mark.timeout(900)
-def test_ten_million_messages_while_one_is_killed():
-    assert run_two_processes(10_000_000, seed=11, gap_s=(0.2, 1.0)) > 10
+@pytest.mark.timeout(870)
+def test_ten_million_messages_while_one_is_killed(stress_seed):
+    assert run_two_processes(10_000_000, seed=stress_seed, gap_s=(0.2, 1.0)) > 10

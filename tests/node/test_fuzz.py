@@ -80,8 +80,8 @@ def test_ten_thousand_damaged_messages(tmp_path):
 
 
 @pytest.mark.stress
-@pytest.mark.timeout(1800)
-def test_a_million_damaged_messages(tmp_path):
+@pytest.mark.timeout(870)
+def test_a_million_damaged_messages(tmp_path, stress_seed):
     with running(tmp_path) as node:
-        fuzz(node, 1_000_000, seed=30)
-        raw_bytes(node, 10_000, seed=40)
+        fuzz(node, 1_000_000, seed=f"{stress_seed} messages")
+        raw_bytes(node, 10_000, seed=f"{stress_seed} bytes")

@@ -1,0 +1,46 @@
+"""What ``make stress`` consists of: a table of parts, one line each, none of which takes more than fifteen minutes.
+
+A part is a command that ends with 0 when all is well. It finds its seed in ``MIXLINE_SEED``, and in its arguments
+wherever they say ``{seed}``; if the last line that it prints is a JSON object, that is kept as its figures.
+"""
+
+import sys
+from typing import NamedTuple
+
+LIMIT_S_MAX = 900
+
+
+class Part(NamedTuple):
+    """``limit_s``: when the part's process group is killed."""
+
+    name: str
+    command: tuple[str, ...]
+    limit_s: int = LIMIT_S_MAX
+
+
+def tests(name, *selection, limit_s=LIMIT_S_MAX):
+    """Tests marked ``stress`` of files, or single ones as pytest names them: ``tests/x.py::test_y[1]``."""
+    pytest = (sys.executable, "-m", "pytest", "-m", "stress", "-p", "no:cacheprovider")
+    return Part(name, (*pytest, *selection), limit_s)
+
+
+def bench(name, benchmark, *options, limit_s=LIMIT_S_MAX):
+    """``mixline bench BENCHMARK --json OPTIONS``."""
+    return Part(name, (sys.executable, "-m", "mixline.tools", "bench", benchmark, "--json", *options), limit_s)
+
+
+def make(name, *words, limit_s=LIMIT_S_MAX):
+    """``make TARGET VARIABLE=VALUE``."""
+    return Part(name, ("make", *words), limit_s)
+
+
+ASKS = "tests/node/test_serve.py::test_a_million_damaged_asks"
+
+PARTS = (
+    make("sanitize-kernels", "sanitize-test", "SANITIZE_TESTS=tests/kernels"),
+    make("sanitize-ipc", "sanitize-test", "SANITIZE_TESTS=tests/ipc"),
+    tests("rings", "tests/ipc/test_rings.py"),
+    tests("fuzz-messages", "tests/node/test_fuzz.py"),
+    *(tests(f"fuzz-asks-{door}-{at}", f"{ASKS}[{door}-{at}]") for door in ("ipc", "tcp") for at in range(4)),
+    bench("deaths", "deaths", "--seconds", "60", "--seed", "{seed}"),
+)
