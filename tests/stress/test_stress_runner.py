@@ -74,6 +74,15 @@ def test_another_seed_or_revision_is_run(stress):
     assert stress.runs() == 3 and stress.result("count")["seeds_passed"] == [1]
 
 
+def test_a_pass_counts_for_no_code_that_changed_meanwhile(stress, monkeypatch, capsys):
+    revisions = iter(["a", "a", "b", "b", "b", "b"])
+    monkeypatch.setattr(runner, "revision_of", lambda root: next(revisions))
+    part = python("count", COUNT)
+    assert stress(part) == 0 and "code changed" in capsys.readouterr().out
+    assert stress.result("count")["seeds_passed"] == []
+    assert stress(part) == 0 and stress.runs() == 2
+
+
 def test_figures_and_seed(stress):
     part = table.Part("figures", (sys.executable, "-c", "import sys; assert sys.argv[1] == '9'; " + FIGURES, "{seed}"))
     assert stress(part, words=["--seed", "9"]) == 0
