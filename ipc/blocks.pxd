@@ -26,4 +26,9 @@ cdef class Blocks:
     cdef int class_of(self, uint32_t block) noexcept nogil
     cdef int64_t take_block(self, uint64_t length) noexcept nogil
     cdef int give_block(self, uint32_t block) noexcept nogil
+    cdef int reserve_block(self, uint32_t block) noexcept nogil
+    cdef void clear(self) noexcept nogil
+    cdef uint64_t start_of(self, uint32_t block) noexcept nogil
+    cdef uint64_t room_of(self, uint32_t block) noexcept nogil
+    cdef int64_t find_block(self, uint64_t offset) noexcept nogil
     cdef void audit(self, const SizeClass* size) noexcept nogil

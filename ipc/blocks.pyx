@@ -58,6 +58,9 @@ cdef class Blocks:
 
     def reset(self) -> None:
         """Every block is free again. Only when nobody reads any of them."""
+        self.clear()
+
+    cdef void clear(self) noexcept nogil:
         cdef uint32_t i, block
         cdef int c
         for c in range(self.class_count):
@@ -115,6 +118,40 @@ cdef class Blocks:
             self.audit(size)
         return 0
 
+    cdef int reserve_block(self, uint32_t block) noexcept nogil:
+        cdef SizeClass* size
+        cdef uint32_t i
+        if block >= self.block_count or self.in_use[block]:
+            return -1
+        size = &self.classes[self.class_of(block)]
+        for i in range(size.free):
+            if self.stack[size.first + i] == block:
+                size.free -= 1
+                self.stack[size.first + i] = self.stack[size.first + size.free]
+                break
+        self.in_use[block] = 1
+        self.taken += 1
+        mx_live_add(1)
+        return 0
+
+    cdef uint64_t start_of(self, uint32_t block) noexcept nogil:
+        cdef SizeClass* size = &self.classes[self.class_of(block)]
+        return size.start + (block - size.first) * size.block_bytes
+
+    cdef uint64_t room_of(self, uint32_t block) noexcept nogil:
+        return self.classes[self.class_of(block)].block_bytes
+
+    cdef int64_t find_block(self, uint64_t offset) noexcept nogil:
+        cdef int c
+        cdef SizeClass* size
+        for c in range(self.class_count):
+            size = &self.classes[c]
+            if size.start <= offset < size.start + size.block_bytes * size.count:
+                if (offset - size.start) % size.block_bytes:
+                    return -1
+                return size.first + (offset - size.start) // size.block_bytes
+        return -1
+
     cdef void audit(self, const SizeClass* size) noexcept nogil:
         """Debug build: the free stack of a class holds exactly its blocks that are not in use."""
         cdef uint32_t i, block, unused = 0
@@ -132,19 +169,8 @@ cdef class Blocks:
 
     def reserve(self, uint32_t block) -> None:
         """Take this very block: somebody of an earlier life may still read it. Linear in its class; at start only."""
-        cdef SizeClass* size
-        cdef uint32_t i
-        if block >= self.block_count or self.in_use[block]:
+        if self.reserve_block(block):
             raise Corrupt(f"block {block} of {self.block_count} cannot be reserved")
-        size = &self.classes[self.class_of(block)]
-        for i in range(size.free):
-            if self.stack[size.first + i] == block:
-                size.free -= 1
-                self.stack[size.first + i] = self.stack[size.first + size.free]
-                self.in_use[block] = 1
-                self.taken += 1
-                mx_live_add(1)
-                return
 
     def give(self, uint32_t block) -> None:
         """Return a block; Corrupt when it was not taken (a double release would lend it twice)."""
@@ -161,26 +187,17 @@ cdef class Blocks:
         """Where the block begins in its segment."""
         if block >= self.block_count:
             raise IndexError(f"block {block} of {self.block_count}")
-        cdef SizeClass* size = &self.classes[self.class_of(block)]
-        return size.start + (block - size.first) * size.block_bytes
+        return self.start_of(block)
 
     def capacity(self, uint32_t block) -> int:
         """Bytes in the block."""
         if block >= self.block_count:
             raise IndexError(f"block {block} of {self.block_count}")
-        return self.classes[self.class_of(block)].block_bytes
+        return self.room_of(block)
 
     def block_at(self, uint64_t offset) -> int:
         """The block that begins at ``offset``, or -1: how a reader checks an offset that another process wrote."""
-        cdef int c
-        cdef SizeClass* size
-        for c in range(self.class_count):
-            size = &self.classes[c]
-            if size.start <= offset < size.start + size.block_bytes * size.count:
-                if (offset - size.start) % size.block_bytes:
-                    return -1
-                return size.first + (offset - size.start) // size.block_bytes
-        return -1
+        return self.find_block(offset)
 
     def is_taken(self, uint32_t block) -> bool:
         """Whether the block is in use."""

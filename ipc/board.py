@@ -34,7 +34,7 @@ class Board:
     def begin_life(self, life: int) -> None:
         """The broker takes over. Workers that see it drop what they hold of the life before and attach anew."""
         self.words.store(SLEEPING, 0)
-        self.words.store(LIFE, life)
+        self.words.store(LIFE, life)  # SYNC POINT: broker life
 
     def beat(self, now_ns: int) -> None:
         """The broker is alive."""

@@ -23,6 +23,22 @@ BROKER_COUNTERS = (
     "unroutable",
     "peer_full",
     "wakes",
+    "shed",
+    "peer_credit",
+    "quarantined",
+    "suspected",
+    "hedged",
+    "hedges_won",
+    "lent",
+    "lends_refused",
+    "deaths",
+    "crashes",
+    "hangs",
+    "queued",
+    "queued_bytes",
+    "open",
+    "active",
+    "epoch",
 )
 WORKER_COUNTERS = ("asks", "echoes", "errors", "cancelled", "too_large", "arena_waits", "busy_ns", "stale", "wakes")
 COUNTERS_MAX = 64  # room in the layouts below; names are appended, never moved
@@ -45,6 +61,10 @@ class Counters:
     def add(self, name: str, amount: int = 1) -> None:
         """Count up; only the writer may."""
         self.words.add(self._index[name], amount)
+
+    def put(self, name: str, value: int) -> None:
+        """Set a gauge; only the writer may."""
+        self.words.store(self._index[name], value)
 
     def get(self, name: str) -> int:
         """The present value."""

@@ -18,7 +18,9 @@ STATE, BEAT, EXECUTING, ATTACHED, EPOCH, SLEEPING, CANCEL, CONFIG = range(8)
 _WORDS = 16
 _LINE = 64
 _COUNTERS_AT = _WORDS * _LINE
-_RINGS_AT = _COUNTERS_AT + COUNTERS_MAX * 8
+LENT_WORDS = 16  # bits of the arena's blocks that the broker has lent to libzmq; the broker writes them
+_LENT_AT = _COUNTERS_AT + COUNTERS_MAX * 8
+_RINGS_AT = _LENT_AT + 2 * _LINE
 
 # States of a worker.
 VACANT, STARTING, READY, LEAVING = range(4)
@@ -51,6 +53,7 @@ class Seat:
         self.memory = map_segment(fd, layout.size, writable=True)
         self.words = Words(self.memory, 0, _WORDS, _LINE)
         self.bell = Bell(self.words, SLEEPING, bell_fd)
+        self.lent = Words(self.memory, _LENT_AT, LENT_WORDS)
         self.counters = Counters(Words(self.memory, _COUNTERS_AT, COUNTERS_MAX), WORKER_COUNTERS)
 
     @property
@@ -81,7 +84,9 @@ class BrokerSide(Seat):
         self.arena = memoryview(map_segment(arena_fd, arena_bytes, writable=False))
 
     def vacate(self) -> None:
-        """Make the seat as new. Only after the pidfd of its last worker said that the worker is gone."""
+        """Make the seat as new. Only after the pidfd of its last worker said that the worker is gone.
+
+        What is lent stays lent: libzmq still reads those blocks, and the next worker leaves them alone."""
         for word in (STATE, BEAT, EXECUTING, ATTACHED, EPOCH, SLEEPING, CANCEL, CONFIG):
             self.words.store(word, 0)
         self.work.reset()

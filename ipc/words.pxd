@@ -2,6 +2,7 @@
 
 from cpython.buffer cimport Py_buffer
 from libc.stdint cimport uint64_t
+from posix.unistd cimport read, write
 
 
 cdef extern from "atomics.h" nogil:
@@ -10,6 +11,29 @@ cdef extern from "atomics.h" nogil:
     void mx_store_relaxed(uint64_t* word, uint64_t value) noexcept
     void mx_store_release(uint64_t* word, uint64_t value) noexcept
     void mx_fence() noexcept
+
+
+cdef inline bint bell_toll(const uint64_t* flag, int fd) noexcept nogil:
+    """Wake the sleeper if it sleeps: publish the work first. True when that took a system call."""
+    cdef uint64_t one = 1
+    mx_fence()
+    if not mx_load_acquire(flag):  # SYNC POINT: sleeping flag
+        return False
+    return write(fd, &one, sizeof(one)) >= 0
+
+
+cdef inline void bell_lie_down(uint64_t* flag) noexcept nogil:
+    """Say that this process will sleep; it must look for work once more before it does."""
+    mx_store_release(flag, 1)  # SYNC POINT: sleeping flag
+    mx_fence()
+
+
+cdef inline void bell_rise(uint64_t* flag, int fd) noexcept nogil:
+    """Take the flag down and empty the eventfd, which must be non-blocking."""
+    cdef uint64_t count
+    cdef ssize_t _read
+    mx_store_relaxed(flag, 0)
+    _read = read(fd, &count, sizeof(count))
 
 
 cdef class Words:

@@ -4,8 +4,6 @@ A word has one writer and any number of readers, so a plain release store is eno
 process could keep. The bell is an eventfd behind a flag: ringing costs a system call only when somebody sleeps.
 """
 
-import os
-
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint64_t, uintptr_t
 
@@ -96,25 +94,16 @@ cdef class Bell:
 
     cpdef bint toll(self) except -1:
         """Wake the sleeper if it sleeps; return whether a system call was needed."""
-        mx_fence()
-        if not mx_load_acquire(self.words.at(self.index)):  # SYNC POINT: sleeping flag
-            return False
-        os.eventfd_write(self.fd, 1)
-        return True
+        return bell_toll(self.words.at(self.index), self.fd)
 
     cpdef int lie_down(self) except -1:
         """Say that this process will sleep; it must look for work once more before it does."""
         if not self.words.writable:
             raise SegmentError("bell: only the sleeper, which maps the flag writable, may lie down")
-        mx_store_release(self.words.at(self.index), 1)  # SYNC POINT: sleeping flag
-        mx_fence()
+        bell_lie_down(self.words.at(self.index))
         return 0
 
     cpdef int rise(self) except -1:
         """Take the flag down and empty the eventfd, which must be non-blocking."""
-        mx_store_relaxed(self.words.at(self.index), 0)
-        try:
-            os.eventfd_read(self.fd)
-        except BlockingIOError:
-            pass
+        bell_rise(self.words.at(self.index), self.fd)
         return 0

@@ -1,15 +1,19 @@
-"""The broker's view of its workers: who sits where, who may get work, who holds what, whose heart has stopped."""
+"""The broker's view of its workers: who sits where, who may get work, whose heart has stopped."""
 
 from __future__ import annotations
+
+import signal
 
 import msgspec
 
 from mixline.ipc import seats
-from mixline.ipc.board import Board
-from mixline.ipc.wire import Kind
+from mixline.ipc.meters import Meters
+from mixline.ipc.segments import map_segment
 from mixline.node import limits
-from mixline.node.broker_ledger import Request
+from mixline.node.broker_places import Places
 
+# Deaths that a request can cause; a SIGKILL comes from outside (the operator, the OOM killer).
+CRASHES = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 TICKS_TO_HANG = limits.hang_ms // limits.tick_ms
 
 
@@ -21,6 +25,7 @@ class SeatOrders(msgspec.Struct, frozen=True):
     seat_fd: int
     arena_fd: int
     bell_fd: int
+    meters_fd: int
 
 
 class Member:
@@ -32,7 +37,10 @@ class Member:
         self.seat = seats.BrokerSide(
             orders.seat, limits.seat_layout, orders.seat_fd, orders.bell_fd, orders.arena_fd, limits.arena_bytes
         )
-        self.held: dict[int, Request] = {}
+        self.meters = Meters(
+            map_segment(orders.meters_fd, limits.worker_meters_bytes, writable=False), limits.worker_meter_rows
+        )
+        self.places: Places | None = None  # where the loop keeps what this worker holds
         self.ready = False
         self.retiring = False
         self.hung = False
@@ -50,18 +58,10 @@ class Member:
 
     def missed_its_beats(self) -> bool:
         """Called once a tick; True when the heart has stood still for too many of them."""
-        beat = self.seat.words.load(seats.BEAT)
+        beat = self.seat.words.load(seats.BEAT)  # SYNC POINT: beat
         self.ticks_missed = 0 if beat != self.last_beat else self.ticks_missed + 1
         self.last_beat = beat
         return self.ticks_missed >= TICKS_TO_HANG
-
-    def has_room(self, request: Request) -> bool:
-        """Whether the request may be given to this worker now. A second attempt runs alone, and nothing joins it."""
-        if not self.held:
-            return True
-        if request.kind != Kind.ECHO or request.attempt or len(self.held) >= limits.held_echo_max:
-            return False
-        return all(held.kind == Kind.ECHO and held.attempt == 1 for held in self.held.values())
 
     def describe(self, active: bool) -> dict[str, object]:
         """For INFO."""
@@ -72,7 +72,7 @@ class Member:
             "seat": self.number,
             "pid": self.pid,
             "state": state,
-            "held": len(self.held),
+            "held": self.places.held(self.number) if self.places else 0,
             "epoch": self.seat.words.load(seats.EPOCH),
             "config_generation": self.seat.words.load(seats.CONFIG),
             "counters": self.seat.counters.as_dict(),
@@ -80,22 +80,35 @@ class Member:
 
 
 class Crew:
-    """All seats; ``active`` are the ones that get work, at most ``workers_max``, the rest stand by."""
+    """All seats; ``active`` are the ones that get work, at most ``workers``, the rest stand by."""
 
-    def __init__(self, orders: list[SeatOrders], workers: int, board: Board, life: int) -> None:
+    def __init__(self, orders: list[SeatOrders], workers: int, life: int) -> None:
         self.members = {each.seat: Member(each) for each in orders}
         self.workers = workers
-        self.board = board
         self.life = life
         self.active: list[Member] = []
-        self.ever_ready = any(member.pid and member.seat.state == seats.READY for member in self.members.values())
+        self.was_ready = any(member.pid and member.seat.state == seats.READY for member in self.members.values())
+        self.places: Places | None = None
         self._order = 0
+
+    def give_places(self, places: Places) -> None:
+        """Where the loop keeps what workers hold, in the order of ``members``."""
+        self.places = places
+        for member in self.members.values():
+            member.places = places
+
+    @property
+    def epoch(self) -> int:
+        """The newest that an active worker serves."""
+        return max((member.seat.words.load(seats.EPOCH) for member in self.active), default=0)
 
     def rank(self) -> None:
         """Choose the active members again: those ready the longest. A standby moves up the moment a place is free."""
         ready = [member for member in self.members.values() if member.ready and not member.retiring]
         ready.sort(key=lambda member: member.since)
         self.active = ready[: self.workers]
+        if self.places is not None:
+            self.places.activate(member.number for member in self.active)
 
     def notice_ready(self) -> list[Member]:
         """Members that have joined this life since the last call."""
@@ -103,22 +116,13 @@ class Crew:
         for member in self.members.values():
             if member.ready or not member.pid or member.seat.state != seats.READY:
                 continue
-            if member.seat.words.load(seats.ATTACHED) != self.life:
+            if member.seat.words.load(seats.ATTACHED) != self.life:  # SYNC POINT: attached life
                 continue
             self._order += 1
             member.ready, member.since = True, self._order
+            if self.places is not None:
+                self.places.notice(member.number)
             fresh.append(member)
         if fresh:
-            self.ever_ready = True
             self.rank()
         return fresh
-
-    def seat_for(self, request: Request) -> Member | None:
-        """The active member with the least in hand that has room; idle ones first."""
-        best: Member | None = None
-        for member in self.active:
-            if not member.held:
-                return member
-            if member.has_room(request) and (best is None or len(member.held) < len(best.held)):
-                best = member
-        return best

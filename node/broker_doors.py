@@ -52,8 +52,8 @@ def open_router(context: zmq.Context, endpoints: list[str]) -> tuple[zmq.Socket,
     router.setsockopt(zmq.ROUTER_HANDOVER, 1)
     router.setsockopt(zmq.MAXMSGSIZE, limits.frame_bytes_max)
     router.setsockopt(zmq.HANDSHAKE_IVL, limits.handshake_ms)
-    router.setsockopt(zmq.SNDHWM, limits.peer_messages_max)
-    router.setsockopt(zmq.RCVHWM, limits.peer_messages_max)
+    router.setsockopt(zmq.SNDHWM, limits.peer_messages_out_max)
+    router.setsockopt(zmq.RCVHWM, limits.peer_messages_in_max)
     router.setsockopt(zmq.LINGER, 1000)
     bound = []
     for endpoint in endpoints:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from mixline.ipc.meters import Meters
 from mixline.ipc.wire import RequestHeader, Status
 from mixline.kernels.accumulate import Scratch
 from mixline.node import limits
 from mixline.node.block import DROPPED
 from mixline.node.call import Call
 from mixline.node.config import STAGES, NodeConfig, Surface, nearest
+from mixline.node.engine_meters import EngineMeters
 from mixline.node.errors import BadRequest, ConfigError, NodeError, NotFound
 from mixline.node.explain import explain_slate
 from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
@@ -31,6 +34,14 @@ WHOLE = ("ok", "disabled")
 WARM_UP_NS = 1_000_000_000
 
 
+class Trace(NamedTuple):
+    """How the latest answer was made; ``slow_us`` is what its surface promises."""
+
+    slow_us: int
+    timing: dict[str, int]
+    coverage: list[Coverage]
+
+
 class Engine:
     """Answers asks on one epoch under one configuration; neither changes while it lives. For one thread."""
 
@@ -43,6 +54,12 @@ class Engine:
         self.live_seq = epoch.live_seq
         self.pipelines = {name: Pipeline(surface, epoch) for name, surface in config.surfaces.items()}
         self.scratch = Scratch()
+        self.meters: EngineMeters | None = None
+        self.trace: Trace | None = None
+
+    def meter(self, meters: Meters) -> None:
+        """Count in a segment of this process from now on."""
+        self.meters = EngineMeters(meters, self.pipelines)
 
     @classmethod
     def open(cls, store: str | Path, config: NodeConfig) -> Engine:
@@ -105,7 +122,11 @@ class Engine:
         encoded = encode_answer(answer)
         pipeline.after(call)
         whole = all(entry.state in WHOLE for entry in coverage)
-        return (Status.OK if whole else Status.DEGRADED), encoded
+        status = Status.OK if whole else Status.DEGRADED
+        self.trace = Trace(int(surface.deadline_ms * 1000), answer.timing, coverage)
+        if self.meters is not None:
+            self.meters.answered(surface.name, status, (time.monotonic_ns() - started_ns) // 1000, coverage)
+        return status, encoded
 
     def _check(self, ask: Ask, surface: Surface) -> int:
         """Refuse what no pipeline should see; return the page's limit."""

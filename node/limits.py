@@ -6,7 +6,9 @@ the layout of shared memory from it. Durations say who counts them.
 
 from __future__ import annotations
 
+from mixline.ipc.meters import meters_bytes
 from mixline.ipc.seats import SeatLayout, arena_total
+from mixline.ipc.segments import page_round
 from mixline.ipc.wire import HEADER_BYTES
 
 KIB, MIB = 1024, 1024 * 1024
@@ -24,18 +26,31 @@ arena_bytes = arena_total(arena_plan)
 
 # Descriptors in flight between the broker and one worker.
 held_max = 1  # asks given to a worker at once: nothing parks behind a busy one
-held_echo_max = 8  # echoes are over before a second wake-up would be
+held_echo_max = 48  # echoes are over before a second wake-up would be
 ring_slots = 64
 release_slots = 1024
 seat_layout = SeatLayout(ring_slots, release_slots)
 workers_max = 512
 
+# Meters: a page per row, of which those never used take no memory.
+surfaces_max = 64  # with meters of their own, those for unknown names and for echoes among them
+broker_meter_rows = 2 * surfaces_max
+broker_meters_bytes = page_round(meters_bytes(broker_meter_rows))
+worker_meter_rows = 1024  # surfaces and components; what goes beyond is not metered
+worker_meters_bytes = page_round(meters_bytes(worker_meter_rows))
+
 # The queue in the broker.
 queue_max = 4096
 queue_bytes_max = 64 * MIB
 receive_batch = 64  # messages taken from the socket before replies are looked at again
-frames_max = 5  # identity, delimiter, header, body, and one too many
-peer_messages_max = 8192  # replies that libzmq holds for a peer that does not read; more are dropped and counted
+queue_share_alone = 0.75  # of the queue, that one tenant may take while no other waits
+wait_share_max = 0.5  # of what a request's budget leaves beyond its service: a longer wait is refused at the door
+peer_open_max = 1024  # requests of one connection that have no reply yet
+peer_messages_in_max = 512  # requests that libzmq holds for the broker, per connection; beyond, the sender waits
+peer_messages_out_max = 4096  # replies that libzmq holds for a peer that does not read; more are dropped and counted
+lend_bytes_min = 32 * KIB  # a reply of this length is lent to libzmq, a shorter one copied
+peer_lent_bytes_max = 16 * MIB  # lent to one connection that does not read; more are dropped and counted
+tenants_max = 255  # with a share of their own in NODE.toml
 
 # Answers.
 limit_max = 1000  # items of one page, per group
@@ -57,8 +72,19 @@ hang_ms = 3_000  # without a beat: hung, killed, its request moved
 broker_hang_ms = 10_000
 ready_timeout_ms = 120_000  # a worker that has not said ready by then is killed and counted as a failed start
 
+# The log of slow requests.
+slow_lines_per_s = 5  # per worker
+
 # Deaths.
 attempts_max = 2
+suspect_ms = 10_000  # the bytes of a request that killed one worker are not let in again before its second attempt ends
+quarantine_ms = 60_000  # nor for this long after it killed two
+
+# Hedging.
+hedge_share = 0.05  # of the requests given to workers may be started a second time
+hedge_credit_max = 8.0  # such starts saved up
+hedge_samples_min = 200  # requests of a surface before its slow ones can be told
+hedge_wait_min_us = 1_000
 
 # Start and stop.
 backoff_first_ms = 100
@@ -77,7 +103,10 @@ assert reply_bytes_max <= arena_plan[-1][0]
 assert request_bytes_max <= reply_bytes_max, "an echo of the largest request must fit a reply"
 assert sum(count for _, count in arena_plan) <= release_slots, "every block can be on its way back at once"
 assert held_max <= held_echo_max <= ring_slots
-assert 2 * queue_max <= peer_messages_max, "a whole queue of one peer can expire at once, each with its reply"
+assert 2 * peer_open_max <= peer_messages_out_max, "all that a peer has open can end at once, each with its reply"
+assert peer_open_max <= queue_max
+assert lend_bytes_min <= peer_lent_bytes_max and reply_bytes_max <= peer_lent_bytes_max
+assert 0 < queue_share_alone <= 1 and 0 < wait_share_max <= 1
 assert queue_max <= sum(count for _, count in slot_plan)
 assert sum(count for _, count in slot_plan) < 1 << 24, "a slot number has 24 bits in the executing word"
 assert attempts_max < 256

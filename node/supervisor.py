@@ -22,6 +22,7 @@ from mixline.ipc.calls import set_name
 from mixline.node import limits
 from mixline.node.broker import BrokerOrders
 from mixline.node.broker_crew import SeatOrders
+from mixline.node.logs import start_logging
 from mixline.node.supervisor_child import Child
 from mixline.node.supervisor_exchange import Exchange
 from mixline.node.systemd import Notifier
@@ -41,6 +42,9 @@ class ServeOptions(msgspec.Struct, frozen=True):
     engine: str = ENGINE
     json: bool = False
     parent: int = 0  # die with this process; tests and `mixline demo` set it
+    tenants: dict[str, float] = {}  # shares of the workers, 1 for whom nothing is said
+    hedge: bool = True
+    log: str = "text"
 
 
 class Chair:
@@ -108,14 +112,23 @@ class Supervisor:
             board_fd=memory.board_fd,
             slots_fd=memory.slots_fd,
             bell_fd=memory.broker_bell_fd,
+            meters_fd=memory.meters_fd,
             workers=self.options.workers,
             bind=self.endpoints,
             seats=[
                 SeatOrders(
-                    chair.number, chair.child.pid if chair.child else 0, at.seat_fd, at.arena_read_fd, at.bell_fd
+                    chair.number,
+                    chair.child.pid if chair.child else 0,
+                    at.seat_fd,
+                    at.arena_read_fd,
+                    at.bell_fd,
+                    at.meters_read_fd,
                 )
                 for chair, at in zip(self.chairs, memory.seats, strict=True)
             ],
+            tenants=self.options.tenants,
+            hedge=self.options.hedge,
+            log=self.options.log,
         )
         fds = [theirs.fileno(), *memory.broker_fds()]
         self.broker = Child(self.loop, "mixline.node.broker", orders, fds, self.broker_gone)
@@ -154,6 +167,7 @@ class Supervisor:
             seat_fd=at.seat_fd,
             arena_fd=at.arena_fd,
             bell_fd=at.bell_fd,
+            meters_fd=at.meters_fd,
             board_fd=memory.board_read_fd,
             slots_fd=memory.slots_read_fd,
             broker_bell_fd=memory.broker_bell_fd,
@@ -161,6 +175,7 @@ class Supervisor:
             config=self.options.config,
             engine=self.options.engine,
             generation=self.generation,
+            log=self.options.log,
         )
         fds = memory.worker_fds(chair.number)
         child = Child(self.loop, "mixline.node.worker", orders, fds, lambda gone: self.worker_gone(chair, gone))
@@ -401,8 +416,8 @@ def serve(options: ServeOptions) -> int:
 
 def main() -> None:
     """Entry of ``python -m mixline.node.supervisor OPTIONS``; ``mixline serve`` execs into it."""
-    logging.basicConfig(level=logging.INFO, format="%(name)s[%(process)d] %(levelname)s %(message)s")
     options = msgspec.json.decode(sys.argv[1], type=ServeOptions)
+    start_logging(options.log)
     if options.parent:
         from mixline.ipc.calls import die_with_parent
 

@@ -27,6 +27,8 @@ class SeatMemory:
         self.arena_fd = create(f"mixline-arena-{number}", limits.arena_bytes)
         self.arena_read_fd = reopen_readonly(self.arena_fd)
         self.bell_fd = make_bell()
+        self.meters_fd = create(f"mixline-meters-{number}", limits.worker_meters_bytes)
+        self.meters_read_fd = reopen_readonly(self.meters_fd)
 
 
 class Exchange:
@@ -38,6 +40,7 @@ class Exchange:
         self.slots_fd = create("mixline-slots", limits.slot_bytes)
         self.slots_read_fd = reopen_readonly(self.slots_fd)
         self.broker_bell_fd = make_bell()
+        self.meters_fd = create("mixline-meters-broker", limits.broker_meters_bytes)
         self.seats = [SeatMemory(number) for number in range(count)]
 
     def worker_fds(self, number: int) -> list[int]:
@@ -50,11 +53,12 @@ class Exchange:
             seat.seat_fd,
             seat.arena_fd,
             seat.bell_fd,
+            seat.meters_fd,
         ]
 
     def broker_fds(self) -> list[int]:
         """What the broker inherits."""
-        fds = [self.board_fd, self.slots_fd, self.broker_bell_fd]
+        fds = [self.board_fd, self.slots_fd, self.broker_bell_fd, self.meters_fd]
         for seat in self.seats:
-            fds += [seat.seat_fd, seat.arena_read_fd, seat.bell_fd]
+            fds += [seat.seat_fd, seat.arena_read_fd, seat.bell_fd, seat.meters_read_fd]
         return fds

@@ -1,39 +1,38 @@
-"""A worker: one process in one seat, which takes requests off its ring and answers them with the engine.
+"""A worker: one process in one seat, which opens the store and answers requests with the engine.
 
-It trusts nothing but the broker's life number on the board: work of another life is skipped without reading its slot,
-and on a new life every arena block is free again, since whoever held it is dead. ECHO is answered here, before any
-pipeline, so it measures the way and not the work.
+Messages are the loop's (:mod:`mixline.node.worker_loop`); this page turns a slot into an answer, a failure into a typed
+one, and keeps the slow ones in the log.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import logging
 import os
-import select
 import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from mixline.ipc import seats
-from mixline.ipc.blocks import Blocks
 from mixline.ipc.board import Board
 from mixline.ipc.calls import die_with_parent, set_name
 from mixline.ipc.errors import WireError
-from mixline.ipc.rings import Descriptor
+from mixline.ipc.meters import Meters
 from mixline.ipc.segments import map_segment
-from mixline.ipc.wire import HEADER_BYTES, Kind, RequestHeader, Status
-from mixline.ipc.words import fence
+from mixline.ipc.wire import HEADER_BYTES, RequestHeader, Status
 from mixline.node import limits
+from mixline.node.logs import start_logging
+from mixline.node.slow_log import SlowLog
+from mixline.node.worker_loop import WorkerLoop
 
 log = logging.getLogger("mixline.worker")
 ENGINE = "mixline.node.engine:Engine"
-NEVER_NS = 1 << 63
 
 
 class WorkerOrders(msgspec.Struct, frozen=True):
@@ -44,6 +43,7 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     seat_fd: int
     arena_fd: int
     bell_fd: int
+    meters_fd: int
     board_fd: int
     slots_fd: int
     broker_bell_fd: int
@@ -51,6 +51,7 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     config: str | None = None
     engine: str = ENGINE
     generation: int = 0
+    log: str = "text"
 
 
 class AnswersRequests(Protocol):
@@ -63,170 +64,65 @@ class AnswersRequests(Protocol):
 
 
 class Worker:
-    """The message loop of one seat."""
+    """One seat's process."""
 
     def __init__(self, orders: WorkerOrders) -> None:
         self.orders = orders
-        self.board = Board(orders.board_fd, orders.broker_bell_fd, writable=False)
-        self.slots = memoryview(map_segment(orders.slots_fd, limits.slot_bytes, writable=False))
         self.seat = seats.WorkerSide(
             orders.seat, limits.seat_layout, orders.seat_fd, orders.bell_fd, orders.arena_fd, limits.arena_bytes
         )
-        self.blocks = Blocks(limits.arena_plan)
+        self.counters = self.seat.counters
+        self.wake_fd, self.signal_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        board = Board(orders.board_fd, orders.broker_bell_fd, writable=False)
+        slots = memoryview(map_segment(orders.slots_fd, limits.slot_bytes, writable=False))
+        self.loop = WorkerLoop(self.seat, board, slots, self.wake_fd, self.answer)
         self.engine: AnswersRequests | None = None
-        self.life = 0
-        self.running = 0  # the executing word of the request in hand
-        self.leaving = False
-        self.work, self.done, self.released = Descriptor(), Descriptor(), Descriptor()
-        self.words, self.counters = self.seat.words, self.seat.counters
-        self.beat_at_ns = 0
-        self.poller = select.poll()
-        self.poller.register(orders.bell_fd, select.POLLIN)
+        self.slow_log = SlowLog(orders.seat)
 
     def open_engine(self) -> None:
         """Open the store and the surfaces; READY tells the broker that this seat can serve."""
-        self.words.store(seats.STATE, seats.STARTING)
-        self.beat()
+        words = self.seat.words
+        words.store(seats.STATE, seats.STARTING)
+        words.store(seats.BEAT, time.monotonic_ns())
         self.engine = make_engine(self.orders)
-        self.words.store(seats.EPOCH, getattr(self.engine, "epoch_number", 0))
-        self.words.store(seats.CONFIG, getattr(self.engine, "config_generation", self.orders.generation))
-        self.words.store(seats.STATE, seats.READY)
-        self.board.bell.toll()
+        if hasattr(self.engine, "meter"):
+            memory = map_segment(self.orders.meters_fd, limits.worker_meters_bytes, writable=True)
+            self.engine.meter(Meters(memory, limits.worker_meter_rows))
+        words.store(seats.EPOCH, getattr(self.engine, "epoch_number", 0))
+        words.store(seats.CONFIG, getattr(self.engine, "config_generation", self.orders.generation))
+        gc.collect()
+        gc.freeze()  # what lives as long as the process is not looked at again
+        words.store(seats.STATE, seats.READY)
+        self.loop.attach()
 
     def run(self) -> None:
-        """Serve until told to leave; the request in hand is always finished."""
-        while not self.leaving:
-            if self.board.life != self.life:
-                self.attach()
-            if self.seat.work.pop(self.work):
-                self.serve()
-            else:
-                self.sleep()
-        self.words.store(seats.STATE, seats.LEAVING)
-        self.board.bell.toll()
+        """Serve until told to leave."""
+        signal.set_wakeup_fd(self.signal_fd, warn_on_full_buffer=False)
+        self.loop.run(self.engine)
+        self.seat.words.store(seats.STATE, seats.LEAVING)
 
-    def attach(self) -> None:
-        """Join a new broker life. The old broker is dead, so no block of the arena is in anybody's hands."""
-        self.life = self.board.life
-        self.blocks.reset()
-        self.words.store(seats.ATTACHED, self.life)
-        self.board.bell.toll()
-
-    def beat(self) -> None:
-        """Tell the broker that this process still runs."""
-        self.words.store(seats.BEAT, time.monotonic_ns())
-
-    def pulse(self) -> bool:
-        """Called by the engine between slices of work: beat, and say whether to stop."""
-        self.beat()
-        return self.words.load(seats.CANCEL) == self.running or self.board.life != self.life
-
-    def sleep(self) -> None:
-        """Wait for work; wakes a few times a second to beat and to see a new life."""
-        self.beat()
-        self.seat.bell.lie_down()
-        if not len(self.seat.work) and not self.leaving and self.board.life == self.life:
-            self.poller.poll(limits.beat_idle_ms)
-        self.seat.bell.rise()
-
-    def serve(self) -> None:
-        """Answer the request in ``self.work``."""
-        work = self.work
-        if work.life != self.life:
-            self.counters.add("stale")
-            return
-        started_ns = time.monotonic_ns()
-        self.running = seats.executing_word(work.slot, work.generation, work.attempt)
-        self.words.store(seats.EXECUTING, self.running)
-        fence()
-        # A broker that took over has read the executing word or will be seen here: it never reuses a slot in use.
-        if self.board.life != self.life:
-            self.words.store(seats.EXECUTING, 0)
-            return
-        self.words.store(seats.BEAT, started_ns)
-        status, body = self.answer(self.slots[work.offset : work.offset + work.length])
-        self.publish(status, body, started_ns)
-        self.words.store(seats.EXECUTING, 0)
-        self.counters.add("busy_ns", time.monotonic_ns() - started_ns)
-
-    def answer(self, slot: memoryview) -> tuple[Status, bytes | memoryview]:
-        """The status and body for the request in ``slot``; every failure of the engine becomes a typed answer."""
-        body = slot[HEADER_BYTES:]
-        if self.work.kind == Kind.ECHO:
-            self.counters.add("echoes")
-            return Status.OK, body
-        self.counters.add("asks")
+    def answer(self, slot: memoryview, queued_us: int, deadline_ns: int) -> tuple[int, bytes]:
+        """The status code and body for the request in ``slot``; every failure becomes a typed answer."""
         assert self.engine is not None
+        started_ns = time.monotonic_ns()
         try:
             header = RequestHeader.unpack(slot[:HEADER_BYTES])
-            return self.engine.answer(header, body, self.work.deadline_ns, self.pulse)
+            status, body = self.engine.answer(header, slot[HEADER_BYTES:], deadline_ns, self.loop.pulse)
         except WireError as error:
-            return Status.BAD_REQUEST, error_body(str(error))
+            return Status.BAD_REQUEST.code, error_body(str(error))
         except Exception as error:
+            failed = getattr(error, "status", None)
             self.counters.add("errors")
-            status = getattr(error, "status", None)
-            if isinstance(status, Status):
-                return status, error_body(str(error))
+            if isinstance(failed, Status):
+                return failed.code, error_body(str(error))
             log.exception("request for %r failed", bytes(slot[48:80]).rstrip(b"\0"))
-            return Status.INTERNAL, error_body(f"{type(error).__name__}: {error}")
-
-    def publish(self, status: Status, body: bytes | memoryview, started_ns: int) -> None:
-        """Put the reply into the arena and its descriptor onto the ring."""
-        if len(body) > limits.reply_bytes_max:
-            self.counters.add("too_large")
-            text = f"the reply has {len(body)} bytes, at most {limits.reply_bytes_max} fit: ask for less"
-            status, body = Status.TOO_LARGE, error_body(text)
-        block = self.take_block(len(body), self.work.deadline_ns)
-        if block < 0 and self.board.life == self.life:
-            # Only a broker that stands still keeps so many replies; the small classes may still have room for a word.
-            status, body = Status.OVERLOADED, error_body("the reply found no room in the arena by its deadline")
-            block = self.take_block(len(body), NEVER_NS)
-        if block < 0:
-            return  # the life ended while waiting; nobody expects this reply any more
-        work, done = self.work, self.done
-        done.slot, done.generation, done.attempt = work.slot, work.generation, work.attempt
-        done.life, done.kind, done.status = self.life, work.kind, status.code
-        done.offset, done.length = self.blocks.offset(block), len(body)
-        self.seat.arena[done.offset : done.offset + done.length] = body
-        done.server_us = min((time.monotonic_ns() - started_ns) // 1000, 0xFFFFFFFF)
-        engine: Any = self.engine
-        done.epoch = getattr(engine, "epoch_number", 0)
-        done.live_seq = getattr(engine, "live_seq", 0)
-        done.config_generation = getattr(engine, "config_generation", self.orders.generation)
-        while not self.seat.done.push(done):
-            if self.pulse_wait():
-                return
-        self.board.bell.toll()
-
-    def take_block(self, length: int, deadline_ns: int) -> int:
-        """A block for the reply, waiting for one until ``deadline_ns`` or the end of its life: -1."""
-        self.take_back()
-        block = self.blocks.take(length)
-        while block < 0:
-            self.counters.add("arena_waits")
-            if self.pulse_wait() or time.monotonic_ns() > deadline_ns:
-                return -1
-            self.take_back()
-            block = self.blocks.take(length)
-        return block
-
-    def take_back(self) -> None:
-        """Free the blocks that the broker returned; returns of another life were settled by :meth:`attach`."""
-        while self.seat.released.pop(self.released):
-            if self.released.life == self.life:
-                self.blocks.give(self.blocks.block_at(self.released.offset))
-
-    def pulse_wait(self) -> bool:
-        """Beat, sleep a moment; True when the life of the broker that waits for us has ended."""
-        self.beat()
-        self.board.bell.toll()
-        time.sleep(0.0005)
-        return self.board.life != self.life
+            return Status.INTERNAL.code, error_body(f"{type(error).__name__}: {error}")
+        self.slow_log.look(self.engine, header, status, queued_us, (time.monotonic_ns() - started_ns) // 1000)
+        return status.code, body
 
     def leave(self, _signal: int, _frame: object) -> None:
         """SIGTERM: finish what is in hand, then go."""
-        self.leaving = True
-        os.eventfd_write(self.orders.bell_fd, 1)
+        self.loop.leaving = True
 
 
 def error_body(text: str) -> bytes:
@@ -247,9 +143,9 @@ def make_engine(orders: WorkerOrders) -> AnswersRequests:
 
 def main() -> None:
     """Entry of ``python -m mixline.node.worker ORDERS``."""
-    logging.basicConfig(level=logging.INFO, format="%(name)s[%(process)d] %(levelname)s %(message)s")
-    faulthandler.enable()
     orders = msgspec.json.decode(sys.argv[1], type=WorkerOrders)
+    start_logging(orders.log)
+    faulthandler.enable()
     die_with_parent(orders.parent)
     set_name(f"mixline-work-{orders.seat}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides

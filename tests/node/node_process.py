@@ -36,7 +36,7 @@ def wait_until(met, timeout_s=20.0):
 class Node:
     """A node with a strange engine, or with ``store`` the one that ``mixline serve`` starts on it."""
 
-    def __init__(self, folder, workers=2, bind="ipc", engine="strange_engines:StrangeEngine", store=None):
+    def __init__(self, folder, workers=2, bind="ipc", engine="strange_engines:StrangeEngine", store=None, libzmq=""):
         endpoint = f"ipc://{folder}/node.sock" if bind == "ipc" else "tcp://127.0.0.1:0"
         options = ServeOptions(str(folder), [endpoint], workers, engine=engine, json=True, parent=os.getpid())
         command = ["-m", "mixline.node.supervisor", msgspec.json.encode(options).decode()]
@@ -49,7 +49,7 @@ class Node:
             [sys.executable, *command],
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env={**os.environ, "PYTHONPATH": str(HERE)},
+            env={**os.environ, "PYTHONPATH": str(HERE), "MIXLINE_LIBZMQ": libzmq},
         )
         self.pids = {self.process.pid}
         assert select.select([self.process.stdout], [], [], 30)[0], "not ready"

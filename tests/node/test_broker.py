@@ -10,15 +10,16 @@ from node_process import running, wait_until
 
 from mixline.ipc.wire import Kind, ReplyHeader, RequestHeader, Status
 from mixline.node import limits
-from mixline.node.broker_deaths import verdict
 from mixline.node.broker_doors import DoorError, check_bind
-from mixline.node.broker_ledger import Ledger, Request
 from mixline.node.client import Client
 
 
-@pytest.fixture(scope="module", params=["ipc", "tcp"])
+@pytest.fixture(scope="module", params=[("ipc", ""), ("tcp", ""), ("ipc", "off")], ids=["ipc", "tcp", "plain"])
 def node(request, tmp_path_factory):
-    with running(tmp_path_factory.mktemp("node"), bind=request.param) as node:
+    """Both transports promise the same: the loop in C, and the one on plain pyzmq."""
+    bind, libzmq = request.param
+    with running(tmp_path_factory.mktemp("node"), bind=bind, libzmq=libzmq) as node:
+        assert node.info()["transport"] == ("plain pyzmq" if libzmq else "libzmq")
         yield node
 
 
@@ -143,43 +144,3 @@ def test_open_doors_are_refused(endpoint):
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://[::1]:1", "tcp://localhost:1", "ipc:///tmp/x"])
 def test_local_doors_are_fine(endpoint):
     check_bind(endpoint)
-
-
-@pytest.mark.parametrize(
-    ("deaths", "expected"),
-    [
-        ([(11, False), (11, False)], Status.POISON),
-        ([(6, False), (9, True)], Status.POISON),
-        ([(9, False), (9, False)], Status.WORKER_LOST),
-        ([(11, False), (9, False)], Status.WORKER_LOST),
-        ([(0, False), (7, False)], Status.WORKER_LOST),
-    ],
-)
-def test_verdict(deaths, expected):
-    request = Request([b""], Kind.ASK, bytes(16), 0, 0)
-    assert verdict(request, False, 11, False) is None and request.deaths == 0
-    assert verdict(request, True, *deaths[0]) is None
-    assert verdict(request, True, *deaths[1]) is expected
-
-
-def test_ledger_expires_each_once_and_forgets_all():
-    ledger = Ledger()
-    requests = []
-    for number in range(2000):
-        request = Request([b""], Kind.ASK, bytes(16), number % 3, 0)
-        request.deadline_ns = 1000 + number * 7919 % 2000
-        assert ledger.admit(request, 300)
-        requests.append(request)
-    expired = []
-    while (request := ledger.expired(2000)) is not None:
-        ledger.mark_answered(request)
-        expired.append(request.deadline_ns)
-    assert expired == sorted(r.deadline_ns for r in requests if r.deadline_ns <= 2000)
-    order = []
-    while (request := ledger.first()) is not None:
-        ledger.start(request, 0)
-        order.append((request.priority, request.deadline_ns))
-        ledger.mark_answered(request)
-        ledger.forget(request)
-    assert order == sorted(order)
-    assert (ledger.queued, ledger.queued_bytes, ledger.waiting, ledger.slots.taken) == (0, 0, 0, 0)

@@ -148,4 +148,5 @@ def test_random_kills_under_load_lose_and_double_nothing(node):
     assert len(seen) > 100 and len(killed) == len(set(killed)) >= 4
     node.wait_settled()
     assert not set(killed) & set(node.worker_pids())
-    assert node.info()["slots_taken"] == 0 and node.ask(b"q", kind=Kind.ECHO)[1] == b"q"
+    wait_until(lambda: node.info()["slots_taken"] == 0)
+    assert node.ask(b"q", kind=Kind.ECHO)[1] == b"q"

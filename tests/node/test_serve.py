@@ -201,7 +201,7 @@ def fuzz_asks(node, cases, seed):
             allowed = (Status.OK, Status.DEGRADED, Status.BAD_REQUEST, Status.NOT_FOUND)
             assert reply.status in allowed, (reply.status, surface, asked[:200], body)
     assert sorted(node.worker_pids()) == before
-    assert node.info()["slots_taken"] == 0
+    wait_until(lambda: node.info()["slots_taken"] == 0)  # a hedge may still run for nobody
     return statuses
 
 

@@ -43,6 +43,7 @@ class PlayedBroker:
                 seat_fd=at.seat_fd,
                 arena_fd=at.arena_fd,
                 bell_fd=at.bell_fd,
+                meters_fd=at.meters_fd,
                 board_fd=exchange.board_read_fd,
                 slots_fd=exchange.slots_read_fd,
                 broker_bell_fd=exchange.broker_bell_fd,
@@ -55,7 +56,7 @@ class PlayedBroker:
     def begin(self, life):
         self.life = life
         self.board.begin_life(life)
-        self.worker.attach()
+        self.worker.loop.attach()
 
     def give(self, body, kind=Kind.ASK, budget_ms=5000, life=None):
         """One request through the ring, served at once."""
@@ -64,8 +65,7 @@ class PlayedBroker:
         work = Descriptor()
         work.generation, work.life, work.attempt, work.kind = 1, life or self.life, 1, kind
         work.length, work.deadline_ns = len(frame), time.monotonic_ns() + budget_ms * 1_000_000
-        assert self.seat.work.push(work) and self.worker.seat.work.pop(self.worker.work)
-        self.worker.serve()
+        assert self.seat.work.push(work) and self.worker.loop.serve_waiting(self.worker.engine) == 1
 
     def take(self):
         """The reply: (status, body, offset), or None."""
@@ -109,22 +109,22 @@ def test_every_block_comes_back(broker):
         status, body, offset = broker.take()
         assert (status, len(body)) == (Status.OK, size)
         broker.release(offset)
-    broker.worker.take_back()
-    assert broker.worker.blocks.taken == 0
+    broker.worker.loop.serve_waiting(broker.worker.engine)
+    assert broker.worker.loop.blocks.taken == 0
 
 
 def test_work_and_releases_of_another_life_are_not_believed(broker):
     broker.give(b"5")
     _, _, offset = broker.take()
     broker.begin(2)
-    assert broker.worker.blocks.taken == 0
+    assert broker.worker.loop.blocks.taken == 0
     broker.give(b"5", life=1)
     assert broker.take() is None and broker.worker.counters.get("stale") == 1
     broker.give(b"5")
     assert broker.take()[2] == offset
     broker.release(offset, life=1)
-    broker.worker.take_back()
-    assert broker.worker.blocks.taken == 1
+    broker.worker.loop.serve_waiting(broker.worker.engine)
+    assert broker.worker.loop.blocks.taken == 1
 
 
 def test_too_large_a_reply_is_told_so(broker):

@@ -1,0 +1,15 @@
+from mixline.node.broker_ledger import Ledger
+from mixline.node.broker_quarantine import Quarantine
+from mixline.node.broker_surfaces import Surfaces
+
+class Desk(Ledger):
+    surfaces: Surfaces
+    quarantine: Quarantine
+    question_count: int
+    draining: bool
+    ever_ready: bool
+    hedging: bool
+    def bury(self, number: int, crash: bool) -> None: ...
+    def answer_questions(self, body: bytes) -> int: ...
+    def reserve(self, slot: int) -> bool: ...
+    def unreserve(self, slot: int) -> None: ...

@@ -1,0 +1,468 @@
+"""The rules of the broker, in the order of a request's life: refused or admitted, given to a worker, perhaps hedged,
+expired or settled, charged with a death. One implementation for every transport; nothing here needs the GIL.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcmp, memcpy, memset
+
+from mixline.ipc import counters, seats, wire
+from mixline.node import limits
+
+from mixline.ipc.clock cimport mx_now_ns
+from mixline.ipc.frames cimport (
+    BAD_REQUEST, KIND_ASK, KIND_ECHO, KIND_INFO, MX_HEADER_BYTES, NOT_READY, OK, OVERLOADED, POISON, SHUTTING_DOWN,
+    STATUS_COUNT, TIMEOUT, TOO_LARGE, WORKER_LOST, mx_is_name, mx_request_frame)
+from mixline.ipc.meters cimport ROW_WORDS, meter_record
+from mixline.ipc.rings cimport Fields, ring_advance, ring_peek
+from mixline.ipc.words cimport bell_toll, mx_load_acquire
+from mixline.node.broker_ledger cimport QUEUED, ROUTING_MAX, RUNNING, Ledger, Lend, Request, Run, executing_word
+from mixline.node.broker_places cimport WORD, Place
+from mixline.node.broker_quarantine cimport CONDEMNED, INNOCENT, SUSPECT, Quarantine, request_digest
+from mixline.node.broker_surfaces cimport ECHO, Surfaces
+
+cdef int EXECUTING_WORD = seats.EXECUTING * WORD
+cdef int SLEEPING_WORD = seats.SLEEPING * WORD
+cdef bytes MAGIC_TEXT = wire.MAGIC
+cdef const char* MAGIC_BYTES = MAGIC_TEXT
+cdef uint8_t WIRE_VERSION = wire.VERSION
+cdef uint64_t REQUEST_BYTES_MAX = limits.request_bytes_max
+cdef uint64_t BUDGET_DEFAULT_US = limits.budget_default_us
+cdef uint64_t BUDGET_MAX_US = limits.budget_max_us
+cdef uint32_t QUEUE_MAX = limits.queue_max
+cdef uint64_t QUEUE_BYTES_MAX = limits.queue_bytes_max
+cdef uint32_t PEER_OPEN_MAX = limits.peer_open_max
+cdef uint64_t PEER_LENT_BYTES_MAX = limits.peer_lent_bytes_max
+cdef uint64_t LEND_BYTES_MIN = limits.lend_bytes_min
+cdef double SHARE_ALONE = limits.queue_share_alone
+cdef double WAIT_SHARE = limits.wait_share_max
+cdef uint8_t ATTEMPTS_MAX = limits.attempts_max
+cdef int64_t QUARANTINE_NS = limits.quarantine_ms * 1_000_000
+cdef int64_t SUSPECT_WAIT_NS = 100_000_000
+cdef int64_t SHUTTING_WAIT_NS = limits.retry_after_us_max * 1000
+cdef double HEDGE_SHARE = limits.hedge_share
+cdef double HEDGE_CREDIT_MAX = limits.hedge_credit_max
+cdef uint64_t HEDGE_SAMPLES_MIN = limits.hedge_samples_min
+cdef double HEDGE_WAIT_MIN_NS = limits.hedge_wait_min_us * 1000.0
+cdef int64_t NEVER = 1 << 62
+
+cdef int N_REQUESTS = counters.BROKER_COUNTERS.index("requests")
+cdef int N_BAD_FRAMES = counters.BROKER_COUNTERS.index("bad_frames")
+cdef int N_NOT_READY = counters.BROKER_COUNTERS.index("not_ready")
+cdef int N_OVERLOADED = counters.BROKER_COUNTERS.index("overloaded")
+cdef int N_SHED = counters.BROKER_COUNTERS.index("shed")
+cdef int N_PEER_CREDIT = counters.BROKER_COUNTERS.index("peer_credit")
+cdef int N_SHUTTING_DOWN = counters.BROKER_COUNTERS.index("shutting_down")
+cdef int N_TOO_LARGE = counters.BROKER_COUNTERS.index("too_large")
+cdef int N_EXPIRED_QUEUED = counters.BROKER_COUNTERS.index("expired_queued")
+cdef int N_TIMED_OUT_RUNNING = counters.BROKER_COUNTERS.index("timed_out_running")
+cdef int N_DISPATCHED = counters.BROKER_COUNTERS.index("dispatched")
+cdef int N_REDISPATCHED = counters.BROKER_COUNTERS.index("redispatched")
+cdef int N_WORKER_LOST = counters.BROKER_COUNTERS.index("worker_lost")
+cdef int N_POISON = counters.BROKER_COUNTERS.index("poison")
+cdef int N_LATE = counters.BROKER_COUNTERS.index("late_replies")
+cdef int N_OLD_LIFE = counters.BROKER_COUNTERS.index("old_life_replies")
+cdef int N_PEER_FULL = counters.BROKER_COUNTERS.index("peer_full")
+cdef int N_LENDS_REFUSED = counters.BROKER_COUNTERS.index("lends_refused")
+cdef int N_QUARANTINED = counters.BROKER_COUNTERS.index("quarantined")
+cdef int N_SUSPECTED = counters.BROKER_COUNTERS.index("suspected")
+cdef int N_HEDGED = counters.BROKER_COUNTERS.index("hedged")
+cdef int N_HEDGES_WON = counters.BROKER_COUNTERS.index("hedges_won")
+
+
+cdef class Desk(Ledger):
+    """A ledger with its rules. See :class:`~mixline.node.broker_ledger.Ledger` for the arguments."""
+
+    def __cinit__(self, *_, **__):
+        self.surfaces = Surfaces()
+        self.quarantine = Quarantine(limits.suspect_ms, limits.quarantine_ms)
+        self.hedging = True
+        self.hedge_at_ns = NEVER
+
+    # -- at the door -------------------------------------------------------------------------------------------------
+
+    cdef void consider(self, const Incoming* message) noexcept nogil:
+        """Refuse a message or admit it."""
+        cdef Request* fresh = &self.fresh
+        cdef const mx_request_frame* head = <const mx_request_frame*>message.head
+        cdef char text[TEXT_BYTES]
+        cdef bint ours = message.head_length >= 24 and not memcmp(message.head, MAGIC_BYTES, 4)
+        self.count(N_REQUESTS)
+        memset(fresh, 0, sizeof(Request) - ROUTING_MAX)
+        fresh.arrived_ns = mx_now_ns()
+        fresh.delimiter = message.delimiter
+        fresh.routing_length = <uint8_t>message.routing_length
+        memcpy(fresh.routing, message.routing, message.routing_length)
+        if ours:
+            fresh.kind = head.kind & 0x7F
+            memcpy(fresh.request_id, head.request_id, 16)
+        if self.malformed(message, text):
+            self.count(N_BAD_FRAMES)
+            self.refuse(fresh, BAD_REQUEST, text, -1)
+        elif head.kind == KIND_INFO:
+            if self.question_count < QUESTIONS_MAX:
+                memcpy(&self.questions[self.question_count], fresh, sizeof(Request))
+                self.question_count += 1
+            else:
+                self.count(N_OVERLOADED)
+                self.refuse(fresh, OVERLOADED, "too many INFO requests at once", 0)
+        elif message.body_length > REQUEST_BYTES_MAX:
+            self.count(N_TOO_LARGE)
+            snprintf(text, TEXT_BYTES, "the body has %zu bytes, at most %zu are taken", message.body_length,
+                     <size_t>REQUEST_BYTES_MAX)
+            self.refuse(fresh, TOO_LARGE, text, -1)
+        else:
+            self.admit(fresh, message)
+
+    cdef bint malformed(self, const Incoming* message, char* text) noexcept nogil:
+        """True, with the reason, for what is no request of this protocol."""
+        cdef const mx_request_frame* head = <const mx_request_frame*>message.head
+        if message.frames < 1 or message.head_length != MX_HEADER_BYTES:
+            snprintf(text, TEXT_BYTES, "header frame: %zu bytes, must be %d", message.head_length, MX_HEADER_BYTES)
+        elif memcmp(head.magic, MAGIC_BYTES, 4):
+            snprintf(text, TEXT_BYTES, "header frame: magic %02x %02x %02x %02x, must be %s", head.magic[0],
+                     head.magic[1], head.magic[2], head.magic[3], MAGIC_BYTES)
+        elif head.version != WIRE_VERSION:
+            snprintf(text, TEXT_BYTES, "header frame: version %d, this node speaks %d", head.version, WIRE_VERSION)
+        elif message.frames > 2:
+            snprintf(text, TEXT_BYTES, "%d frames after the envelope, must be a header and a body", message.frames)
+        elif head.kind != KIND_ASK and head.kind != KIND_ECHO and head.kind != KIND_INFO:
+            snprintf(text, TEXT_BYTES, "kind %d is none of 1 ASK, 2 ECHO, 3 INFO", head.kind)
+        elif not mx_is_name(head.surface, 32) or not mx_is_name(head.tenant, 16):
+            snprintf(text, TEXT_BYTES, "surface and tenant must be ASCII padded with NUL")
+        else:
+            return False
+        return True
+
+    cdef void admit(self, Request* fresh, const Incoming* message) noexcept nogil:
+        """Put the request into a slot and the queue, or say why not."""
+        cdef const mx_request_frame* head = <const mx_request_frame*>message.head
+        cdef uint64_t length = message.head_length + message.body_length
+        cdef uint64_t budget_us = head.budget_us
+        cdef int64_t wait_ns
+        cdef char text[TEXT_BYTES]
+        cdef int slot, verdict
+        cdef uint8_t* into
+        fresh.surface = ECHO if fresh.kind == KIND_ECHO else self.surfaces.find(head.surface)
+        if not budget_us and self.surfaces.at[fresh.surface].deadline_ns:
+            budget_us = <uint64_t>self.surfaces.at[fresh.surface].deadline_ns // 1000
+        budget_us = min(budget_us if budget_us else BUDGET_DEFAULT_US, BUDGET_MAX_US)
+        fresh.deadline_ns = fresh.arrived_ns + <int64_t>budget_us * 1000
+        fresh.cost_ns = <int64_t>self.surfaces.at[fresh.surface].service_ns
+        fresh.priority = head.priority
+        if self.shut(fresh):
+            return
+        if self.quarantine.count:
+            fresh.digest = request_digest(fresh.kind, head.surface, message.body, message.body_length)
+            verdict = self.quarantine.look(fresh.digest, fresh.arrived_ns)
+            if verdict == CONDEMNED:
+                self.count(N_QUARANTINED)
+                self.refuse(fresh, POISON, "a request with these bytes has killed two workers", QUARANTINE_NS)
+                return
+            if verdict == SUSPECT:
+                self.count(N_SUSPECTED)
+                self.refuse(fresh, OVERLOADED, "a request with these bytes has just killed a worker and is tried again",
+                            SUSPECT_WAIT_NS)
+                return
+        fresh.tenant = self.queue.tenant_of(head.tenant)
+        fresh.peer = self.peers.enter(fresh.routing, fresh.routing_length)
+        wait_ns = self.predicted_wait_ns(fresh)
+        slot = -1
+        if not self.crowded(fresh, length, text):
+            if wait_ns and wait_ns > (fresh.deadline_ns - fresh.arrived_ns - fresh.cost_ns) * WAIT_SHARE:
+                self.count(N_SHED)
+                snprintf(text, TEXT_BYTES, "it would wait %lld us and then take %lld, of a budget of %llu",
+                         <long long>(wait_ns // 1000), <long long>(fresh.cost_ns // 1000),
+                         <unsigned long long>budget_us)
+            else:
+                slot = self.enter(fresh, length)
+                snprintf(text, TEXT_BYTES, "no slot for %zu bytes is free", <size_t>length)
+        if slot < 0:
+            self.peers.leave(fresh.peer)
+            self.count(N_OVERLOADED)
+            self.refuse(fresh, OVERLOADED, text, wait_ns)
+            return
+        into = self.slot_bytes + self.slots.start_of(<uint32_t>slot)
+        memcpy(into, message.head, message.head_length)
+        memcpy(into + message.head_length, message.body, message.body_length)
+
+    cdef bint shut(self, Request* fresh) noexcept nogil:
+        """True, and refused, while the node does not serve."""
+        if self.draining:
+            self.count(N_SHUTTING_DOWN)
+            self.refuse(fresh, SHUTTING_DOWN, "the node is shutting down", SHUTTING_WAIT_NS)
+        elif not self.ever_ready:
+            self.count(N_NOT_READY)
+            self.refuse(fresh, NOT_READY, "no worker is ready yet", SUSPECT_WAIT_NS)
+        return self.draining or not self.ever_ready
+
+    cdef bint crowded(self, const Request* fresh, uint64_t length, char* text) noexcept nogil:
+        """True, with the reason, when a bound by count or bytes is reached. The more urgent a request, the more of the
+        queue is its: all for priority 0, half for 255; of that a tenant alone has three quarters, else its share."""
+        cdef double bound = QUEUE_MAX * (1.0 - fresh.priority / 510.0)
+        cdef double weight = self.queue.tenants[fresh.tenant].weight
+        cdef uint32_t own = self.queue.tenants[fresh.tenant].heap.count
+        cdef double others = self.queue.weight_waiting - (weight if own else 0.0)
+        cdef double share = SHARE_ALONE if others <= 0.0 else min(SHARE_ALONE, weight / (weight + others))
+        if self.peers.pool[fresh.peer].open_requests >= PEER_OPEN_MAX:
+            self.count(N_PEER_CREDIT)
+            snprintf(text, TEXT_BYTES, "this connection has %u requests open already", PEER_OPEN_MAX)
+        elif self.queue.total_bytes + length > QUEUE_BYTES_MAX:
+            snprintf(text, TEXT_BYTES, "%zu bytes wait already", <size_t>self.queue.total_bytes)
+        elif self.queue.count >= bound or own >= bound * share:
+            snprintf(text, TEXT_BYTES, "%u requests wait already, %u of them of this tenant", self.queue.count, own)
+        else:
+            return False
+        return True
+
+    cdef int64_t predicted_wait_ns(self, const Request* fresh) noexcept nogil:
+        """How long the request would wait: what lies ahead of it and what is left of what runs, over the workers."""
+        cdef int64_t left_ns, ahead_ns
+        cdef int at
+        cdef Place* place
+        cdef Request* running
+        if not self.places.active_count or fresh.kind == KIND_ECHO:
+            return 0
+        if not self.queue.count and self.places.idle() >= 0:
+            return 0
+        ahead_ns = self.queue.ahead_ns(fresh.tenant, fresh.priority)
+        for at in range(self.places.active_count):
+            place = &self.places.at[self.places.active[at]]
+            if place.held_count:
+                running = &self.requests[place.held[0]]
+                left_ns = running.cost_ns - (fresh.arrived_ns - running.runs[0].started_ns)
+                ahead_ns += max(left_ns, running.cost_ns // 4)
+        return ahead_ns // self.places.active_count + 1
+
+    # -- to a worker -------------------------------------------------------------------------------------------------
+
+    cdef void dispatch(self, int64_t now_ns) noexcept nogil:
+        """Give queued requests to workers while there is one with room."""
+        cdef int64_t slot
+        cdef int number
+        cdef Request* request
+        while self.queue.count:
+            slot = self.queue.first()
+            request = &self.requests[slot]
+            number = self.places.choose(request.kind == KIND_ECHO, request.attempts > 0)
+            if number < 0:
+                return
+            self.queue.take(<uint32_t>slot)
+            meter_record(self.meters.base + (request.surface * 2 + 1) * ROW_WORDS,
+                         (now_ns - request.arrived_ns) // 1000)
+            self.hedge_credit = min(self.hedge_credit + HEDGE_SHARE, HEDGE_CREDIT_MAX)
+            self.begin(<uint32_t>slot, number, now_ns)
+
+    cdef void begin(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil:
+        """Start one run of a request on a place with room."""
+        cdef Request* request = &self.requests[slot]
+        cdef Place* place = &self.places.at[number]
+        cdef Run* run = &request.runs[0 if request.runs[0].seat < 0 else 1]
+        cdef Fields work
+        request.state = RUNNING
+        request.attempts += 1
+        run.seat, run.attempt, run.started_ns = number, request.attempts, now_ns
+        memset(&work, 0, sizeof(work))
+        work.slot, work.generation, work.life = slot, request.generation, self.life
+        work.attempt, work.kind, work.length = <uint16_t>request.attempts, request.kind, request.length
+        work.offset, work.deadline_ns = self.slots.start_of(slot), <uint64_t>request.deadline_ns
+        work.server_us = <uint32_t>min((now_ns - request.arrived_ns) // 1000, <int64_t>0xFFFFFFFF)
+        self.count(N_DISPATCHED)
+        if self.places.hand(place, &work, request.kind == KIND_ECHO, request.attempts > 1):
+            bell_toll(&place.words[SLEEPING_WORD], place.bell_fd)
+        else:
+            self.broken = True
+
+    cdef void hedge(self, int64_t now_ns) noexcept nogil:
+        """Start requests that run longer than 99 of 100 of their surface on a second worker, while one is idle and
+        nothing waits; and work out when to look again."""
+        cdef int at, idle
+        cdef Place* place
+        cdef Request* request
+        cdef int64_t due_ns
+        self.hedge_at_ns = NEVER
+        if not self.hedging or self.queue.count or self.hedge_credit < 1.0:
+            return
+        for at in range(self.places.active_count):
+            place = &self.places.at[self.places.active[at]]
+            if place.held_count != 1:
+                continue
+            request = &self.requests[place.held[0]]
+            if request.kind != KIND_ASK or request.attempts != 1 or request.answered:
+                continue
+            if self.surfaces.at[request.surface].samples < HEDGE_SAMPLES_MIN:
+                continue
+            due_ns = request.runs[0].started_ns + <int64_t>max(
+                self.surfaces.at[request.surface].slow_ns, HEDGE_WAIT_MIN_NS)
+            idle = self.places.idle()
+            if idle < 0:
+                return
+            if due_ns > now_ns:
+                self.hedge_at_ns = min(self.hedge_at_ns, due_ns)
+            else:
+                request.hedged = True
+                self.hedge_credit -= 1.0
+                self.count(N_HEDGED)
+                self.begin(place.held[0], idle, now_ns)
+
+    cdef void expire(self, int64_t now_ns) noexcept nogil:
+        """TIMEOUT at the deadline, whether the request still waits or a worker is busy with it."""
+        cdef uint32_t slot
+        cdef Request* request
+        while self.deadlines.count and <int64_t>self.deadlines.entries[0].major <= now_ns:
+            slot = self.deadlines.entries[0].item
+            request = &self.requests[slot]
+            if request.state == QUEUED:
+                self.count(N_EXPIRED_QUEUED)
+                self.refuse(request, TIMEOUT, "the time budget ran out in the queue", -1)
+            else:
+                self.count(N_TIMED_OUT_RUNNING)
+                self.cancel(slot)
+                self.refuse(request, TIMEOUT, "the time budget ran out in a worker", -1)
+            self.finish(slot)
+            self.forget(slot)
+
+    # -- back from a worker ------------------------------------------------------------------------------------------
+
+    cdef int collect(self) noexcept nogil:
+        """Take the replies that workers have published; how many."""
+        cdef int number, got, many = 0
+        cdef Place* place
+        cdef Fields done
+        for number in range(self.places.count):
+            place = &self.places.at[number]
+            while not place.broken:
+                got = ring_peek(place.done, &done)
+                if not got:
+                    break
+                if got > 0:
+                    ring_advance(place.done)
+                    many += 1
+                if got < 0 or not self.settle(place, &done):
+                    place.broken = self.broken = True
+        return many
+
+    cdef bint settle(self, Place* place, const Fields* done) noexcept nogil:
+        """One reply: check every number that the worker wrote, send it, return its memory. False: it is not ours."""
+        cdef Run* run
+        cdef Request* request
+        cdef int64_t block
+        cdef bint lent = False
+        if done.life != self.life:
+            self.count(N_OLD_LIFE)
+            return True
+        run = self.find(done, place.seat)
+        block = self.arena.find_block(done.offset)
+        if run == NULL or block < 0 or done.length > self.arena.room_of(<uint32_t>block) or done.status >= STATUS_COUNT:
+            return False
+        request = &self.requests[done.slot]
+        run.seat = -1
+        self.places.drop(place, done.slot)
+        if request.answered:
+            self.count(N_LATE)
+        else:
+            self.surfaces.learn(request.surface, <int64_t>done.server_us * 1000)
+            lent = self.reply(request, place, done, <uint32_t>block)
+            if request.hedged and done.attempt == 2:
+                self.count(N_HEDGES_WON)
+            if request.deaths:
+                self.quarantine.note(request.digest, INNOCENT, mx_now_ns())
+            self.cancel(done.slot)
+            self.finish(done.slot)
+        self.forget(done.slot)
+        if not lent:
+            self.release(place, done.offset)
+        return True
+
+    cdef bint reply(self, Request* request, Place* place, const Fields* done, uint32_t block) noexcept nogil:
+        """Send a worker's reply, copied or lent; True when the block is lent. A peer that leaves too much unread loses
+        what is large, as it does when libzmq's queue for it is full."""
+        cdef Lend* lend = NULL
+        if done.length >= LEND_BYTES_MIN:
+            if self.peers.pool[request.peer].lent_bytes + done.length > PEER_LENT_BYTES_MAX:
+                self.count(N_PEER_FULL)
+                self.count(N_LENDS_REFUSED)
+                return False
+            lend = self.lend(place, request, block, done)
+        self.answer(request, done.status, place.arena + done.offset, done.length, done, place.seat, -1, lend)
+        return lend != NULL
+
+    # -- deaths ------------------------------------------------------------------------------------------------------
+
+    cdef void charge(self, uint32_t slot, bint executing, bint crash) noexcept nogil:
+        """A worker with this request is gone: move it, or end it when it killed two.
+
+        Only the request that was executing is charged. It runs once more, alone. If that kills a worker too, and both
+        deaths are of the kind that a request can cause, it is POISON; a SIGKILL comes from outside (the operator, the
+        OOM killer), so then the worker is merely lost.
+        """
+        cdef Request* request = &self.requests[slot]
+        cdef mx_request_frame* head = <mx_request_frame*>(self.slot_bytes + self.slots.start_of(slot))
+        cdef char text[TEXT_BYTES]
+        cdef int64_t now_ns = mx_now_ns()
+        if executing and not request.answered:
+            request.deaths += 1
+            request.crashes += crash
+            request.digest = request_digest(request.kind, head.surface, <const uint8_t*>head + MX_HEADER_BYTES,
+                                            request.length - MX_HEADER_BYTES)
+        if request.answered or self.running(request):  # over, or its other run goes on
+            pass
+        elif request.deaths < ATTEMPTS_MAX:
+            if request.crashes:
+                self.quarantine.note(request.digest, SUSPECT, now_ns)
+            self.count(N_REDISPATCHED)
+            self.enqueue(slot)
+        else:
+            if request.crashes == request.deaths:
+                self.quarantine.note(request.digest, CONDEMNED, now_ns)
+            self.count(N_POISON if request.crashes == request.deaths else N_WORKER_LOST)
+            snprintf(text, TEXT_BYTES, "%d workers died while they ran this request", request.deaths)
+            self.refuse(request, POISON if request.crashes == request.deaths else WORKER_LOST, text, -1)
+            self.finish(slot)
+        if request.state != QUEUED:
+            self.forget(slot)
+
+    def bury(self, int number, bint crash) -> None:
+        """The worker in a seat is gone: keep what it had published, charge what it was executing, move what merely
+        waited. ``crash``: it died of a kind that a request can cause, or hung."""
+        cdef Place* place = &self.places.at[number]
+        cdef uint64_t executing = mx_load_acquire(&place.words[EXECUTING_WORD])  # SYNC POINT: executing word
+        cdef uint32_t slot
+        cdef Request* request
+        cdef Run* run
+        cdef bint mine
+        cdef int at
+        self.collect()
+        while place.held_count:
+            slot = place.held[place.held_count - 1]
+            self.places.drop(place, slot)
+            request = &self.requests[slot]
+            mine = False
+            for at in range(2):
+                run = &request.runs[at]
+                if run.seat == number:
+                    mine = executing == executing_word(slot, request.generation, run.attempt)
+                    run.seat = -1
+            self.charge(slot, mine, crash)
+
+    # -- in the broker's own name ------------------------------------------------------------------------------------
+
+    def answer_questions(self, bytes body) -> int:
+        """Answer all INFO requests that wait with the same body; how many there were."""
+        cdef const unsigned char[::1] text = body
+        cdef int at, many = self.question_count
+        for at in range(many):
+            self.answer(&self.questions[at], OK, &text[0], len(body), NULL, 0, -1, NULL)
+        self.question_count = 0
+        return many
+
+    def reserve(self, uint32_t slot) -> bool:
+        """Take a slot that a worker of the life before still reads; False when it is no free slot."""
+        if slot >= self.slots.block_count or self.slots.is_taken(slot):
+            return False
+        self.slots.reserve(slot)
+        return True
+
+    def unreserve(self, uint32_t slot) -> None:
+        """The reader of a reserved slot is gone, or has come over to this life."""
+        self.slots.give(slot)

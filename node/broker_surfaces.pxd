@@ -1,0 +1,24 @@
+"""What the broker knows of each surface: its deadline, what a request of it costs, how long a slow one takes."""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+cdef enum:
+    SURFACES_MAX = 64
+    SURFACE_BYTES = 32
+    OTHER = 0  # a name that no worker has announced
+    ECHO = 1
+
+cdef struct Surface:
+    uint8_t name[SURFACE_BYTES]
+    int64_t deadline_ns  # 0: the node's default
+    double service_ns    # moving average of the time in a worker
+    double slow_ns       # running estimate of its 99th percentile
+    uint64_t samples
+
+
+cdef class Surfaces:
+    cdef Surface at[SURFACES_MAX]
+    cdef readonly int count
+
+    cdef int find(self, const uint8_t* name) noexcept nogil
+    cdef void learn(self, int surface, int64_t service_ns) noexcept nogil

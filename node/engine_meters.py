@@ -1,0 +1,46 @@
+"""What an engine counts: per surface its time and outcome; per component time, state, and what it took and left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mixline.ipc.meters import Meters
+from mixline.ipc.wire import Status
+from mixline.node.config import STAGES
+from mixline.node.directory import COMPONENT, STATES, SURFACE, SURFACE_COUNTS, Row, worker_directory
+from mixline.node.page import Coverage
+from mixline.node.pipeline import Pipeline
+
+OUTCOMES = {name: at for at, name in enumerate(SURFACE_COUNTS)}
+
+
+class EngineMeters:
+    """Rows for every surface and its components, in the order in which coverage lists them."""
+
+    def __init__(self, meters: Meters, pipelines: Mapping[str, Pipeline]) -> None:
+        self.meters = meters
+        self.first: dict[str, int] = {}
+        rows: list[Row] = []
+        for name, pipeline in pipelines.items():
+            components = [
+                Row(COMPONENT, name, stage=stage, name=each.name, kind=each.kind)
+                for stage in STAGES
+                for each in pipeline.surface.components.get(stage, ())
+                if stage != "side_effect"
+            ]
+            if len(rows) + 1 + len(components) <= meters.rows:
+                self.first[name] = len(rows)
+                rows += [Row(SURFACE, name, pipeline.surface.deadline_ms), *components]
+        if not meters.publish(worker_directory(rows)):
+            self.first.clear()
+
+    def answered(self, surface: str, status: Status, us: int, coverage: Sequence[Coverage]) -> None:
+        """Count an answer and what each component did for it."""
+        row = self.first.get(surface, -1)
+        if row < 0:
+            return
+        note = self.meters.note
+        note(row, OUTCOMES[status], us)
+        for entry in coverage:
+            row += 1
+            note(row, STATES[entry.state], entry.us, entry.taken, entry.left)
