@@ -22,6 +22,7 @@ NAMES = {
     "memory": "mixline.tools.bench_memory:memory",
     "gowalla": "mixline.tools.bench_gowalla:gowalla",
     "deaths": "mixline.tools.bench_deaths:deaths",
+    "broker": "mixline.tools.bench_broker:broker",
 }
 
 
