@@ -23,6 +23,7 @@ NAMES = {
     "gowalla": "mixline.tools.bench_gowalla:gowalla",
     "deaths": "mixline.tools.bench_deaths:deaths",
     "broker": "mixline.tools.bench_broker:broker",
+    "load": "mixline.tools.bench_load:load",
 }
 
 

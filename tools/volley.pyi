@@ -6,6 +6,7 @@ import numpy as np
 from mixline.tools.flight import Flight
 
 CLOSED_RATE_MAX: int
+GENERATOR_NICE: int
 
 class Transport:
     @property
@@ -20,4 +21,5 @@ class Volley:
     ) -> Flight: ...
     def _loop(self) -> None: ...
 
+def go_first() -> bool: ...
 def other_threads_cpu_ns() -> dict[int, int]: ...
