@@ -208,7 +208,7 @@ def load(
         transport = ZmqTransport(where, [(header.pack(), body) for header, body in mix.asks], connections)
         try:
             place = Range(Volley(transport), mix, seed if arrivals == "poisson" else None, pids)
-            result = {"endpoint": where, "arrivals": arrivals, "mix": mix.describe()}
+            result: dict[str, Any] = {"endpoint": where, "arrivals": arrivals, "mix": mix.describe()}
             if rate is not None:
                 result |= one_rate(place, rate, seconds, histograms)
             else:
