@@ -24,6 +24,7 @@ NAMES = {
     "deaths": "mixline.tools.bench_deaths:deaths",
     "broker": "mixline.tools.bench_broker:broker",
     "load": "mixline.tools.bench_load:load",
+    "serving": "mixline.tools.bench_serving:serving",
 }
 
 
