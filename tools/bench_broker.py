@@ -23,7 +23,7 @@ from mixline.tools.bench import report
 from mixline.tools.bench_store import sized_store
 from mixline.tools.demo import serving
 from mixline.tools.flight import Flight
-from mixline.tools.processes import Crew, Usage, family, usages
+from mixline.tools.processes import Crew, Neighbours, Usage, family, usages
 from mixline.tools.proxy_build import Proxy, build_proxy
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport
@@ -47,6 +47,7 @@ class Round(NamedTuple):
     p99_us: float
     cpu_us: dict[str, float]  # per request, by process
     client_cpu_us: float
+    cores_of_others: float
     bottleneck: str
 
 
@@ -114,9 +115,10 @@ def measure(name: str, contender: Contender, body_bytes: int, in_flight: int, se
         volley = Volley(transport, expect=[[request[1]]])
         which = np.zeros(1, np.uint32)
         check_echo(name, volley.closed(which, in_flight, WARM_S, 20.0), request[1])
-        before = usages(family(contender.roots))
+        neighbours = Neighbours(family(contender.roots))
         flight = volley.closed(which, in_flight, seconds, 20.0, keep_every=1000)
         after = usages(family(contender.roots))
+        others = neighbours.cores(after)
     finally:
         transport.close()
     check_echo(name, flight, request[1])
@@ -125,8 +127,9 @@ def measure(name: str, contender: Contender, body_bytes: int, in_flight: int, se
         flight.pace,
         float(p50),
         float(p99),
-        cpu_by_process(contender.roots, before, after, flight.sent),
+        cpu_by_process(contender.roots, neighbours.before, after, flight.sent),
         flight.process_cpu_ns / 1000 / flight.sent,
+        others,
         flight.bottleneck,
     )
 
@@ -152,6 +155,7 @@ def figures_of(rounds: list[Round]) -> dict[str, Any]:
         "p99_us": round(middle.p99_us),
         "cpu_us": middle.cpu_us,
         "client_cpu_us": round(middle.client_cpu_us, 2),
+        "cores_of_others": middle.cores_of_others,
         "bottleneck": middle.bottleneck,
     }
 

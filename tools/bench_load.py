@@ -25,7 +25,7 @@ from mixline.tools.flight import Flight
 from mixline.tools.load import schedule
 from mixline.tools.load_mix import Mix, MixError, mix_from_file, mix_from_store
 from mixline.tools.load_ramp import NoCapacity, find_capacity
-from mixline.tools.processes import family, read
+from mixline.tools.processes import Neighbours, family, read
 from mixline.tools.tables import show_table
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport
@@ -207,6 +207,7 @@ def load(
         pids = node_pids(where)
         transport = ZmqTransport(where, [(header.pack(), body) for header, body in mix.asks], connections)
         try:
+            neighbours = Neighbours(pids() if pids else [])
             place = Range(Volley(transport), mix, seed if arrivals == "poisson" else None, pids)
             result: dict[str, Any] = {"endpoint": where, "arrivals": arrivals, "mix": mix.describe()}
             if rate is not None:
@@ -216,6 +217,8 @@ def load(
                 c, probes = (capacity, []) if capacity else ramp(place, seconds, allow_degraded, as_json)
                 result |= {"capacity": round(c, 1), "probes": probes}
                 result |= around_capacity(place, c, seconds, steps or [], curve, histograms)
+            if pids:
+                result["cores_of_others"] = neighbours.cores(pids())
         finally:
             transport.close()
     if png is not None:
@@ -280,6 +283,10 @@ def show(result: dict[str, Any]) -> None:
     """Tables for people."""
     if "capacity" in result:
         click.echo(f"C = {result['capacity']:,.0f} requests per second")
+    if result.get("cores_of_others", 0) > 0.1:
+        click.echo(
+            f"others kept {result['cores_of_others']:.2f} cores busy meanwhile: measure again on a quiet machine"
+        )
     runs = [*result.get("runs", []), *result.get("curve", [])]
     if runs:
         show_table(

@@ -155,6 +155,32 @@ def rss_mb(pids: Iterable[int]) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def machine_cpu_us() -> float:
+    """CPU that everything on this machine has had so far, and what a hypervisor took; all cores together."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, read("/proc/stat").split("\n")[0].split()[1:9])
+    return (user + nice + system + irq + softirq + steal) * 1e6 / os.sysconf("SC_CLK_TCK")
+
+
+class Neighbours:
+    """How many cores others kept busy since it was made: a figure from a machine that was not quiet should say so."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self.before = usages(pids)
+        self.machine_us, self.own_us, self.at_s = machine_cpu_us(), time.process_time() * 1e6, time.monotonic()
+
+    def spent_us(self, pids: Iterable[int]) -> float:
+        """CPU of the contender since then."""
+        return sum(
+            now.cpu_us - (self.before[pid].cpu_us if pid in self.before else 0.0) for pid, now in usages(pids).items()
+        )
+
+    def cores(self, pids: Iterable[int]) -> float:
+        """Neither the contender (its processes that are alive) nor this process."""
+        machine_us, own_us = machine_cpu_us() - self.machine_us, time.process_time() * 1e6 - self.own_us
+        others_us = machine_us - own_us - self.spent_us(pids)
+        return round(max(0.0, others_us) / 1e6 / (time.monotonic() - self.at_s), 2)
+
+
 def read(path: str | Path) -> str:
     """A file of /proc; empty when its process has ended."""
     try:

@@ -43,7 +43,6 @@ cdef extern from *:
 cdef enum:
     BURST = 64  # shots sent before replies are looked at again
     NAP_MAX_NS = 100_000_000  # how soon a halt is seen
-GENERATOR_NICE = -15
 CLOSED_RATE_MAX = 500_000  # shots per second that a closed loop has room to record
 
 
@@ -218,6 +217,8 @@ cdef class Volley:
         """The loop in a thread of its own, so that the caller's can be interrupted; CPU of the other threads."""
         self.transport.start()
         self.halted = False
+        helpers = [] if self.in_flight else io_threads()
+        put_first(helpers, True)
         before, process_ns = other_threads_cpu_ns(), time.process_time_ns()
         thread = threading.Thread(target=self._loop, name="volley")
         thread.start()
@@ -228,6 +229,7 @@ cdef class Volley:
             thread.join()
             raise
         finally:
+            put_first(helpers, False)
             self.transport.finish()
         after = other_threads_cpu_ns()
         spent = [after[one] - before.get(one, 0) for one in after]
@@ -235,7 +237,8 @@ cdef class Volley:
 
     def _loop(self):
         cdef int64_t cpu_ns
-        go_first()
+        if not self.in_flight:  # a closed loop is never idle: it must not take a core from those it drives
+            put_first([0], True)
         with nogil:
             prctl(PR_SET_TIMERSLACK, 1)
             cpu_ns = thread_cpu_ns()
@@ -336,16 +339,32 @@ cdef class Volley:
         )
 
 
-def go_first():
-    """Ask that this thread, and those it starts, run before the server's on a shared core: lateness is no latency.
+def put_first(threads, first):
+    """Let threads run before everything ordinary on a shared core, or not; False without the privilege.
 
-    Without the privilege it stays as it is, and the lateness is in the report.
+    A generator that waits for its turn behind the server's processes reports their turns as latency. Niceness does not
+    help where the kernel groups processes by session, so it is the lowest real-time priority; sleeping is all it does.
     """
+    policy, priority = (os.SCHED_RR, 1) if first else (os.SCHED_OTHER, 0)
     try:
-        os.setpriority(os.PRIO_PROCESS, 0, GENERATOR_NICE)  # on Linux 0 means this thread alone
-    except PermissionError:
+        for thread in threads:
+            os.sched_setscheduler(thread, policy, os.sched_param(priority))
+    except (PermissionError, ProcessLookupError):
         return False
     return True
+
+
+def io_threads():
+    """libzmq's I/O threads in this process, by thread id."""
+    found = []
+    for name in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{name}/comm") as file:
+                if file.read().startswith("ZMQbg/IO"):
+                    found.append(int(name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
+    return found
 
 
 def other_threads_cpu_ns():

@@ -3,8 +3,6 @@
 The id counts up over the whole life of a transport, so that a late reply of an earlier run is a stranger to the next.
 """
 
-import os
-
 import zmq
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -14,8 +12,6 @@ from libc.string cimport memcpy, memset
 from mixline.ipc.libzmq cimport (
     MX_ZMQ_DONTWAIT, MX_ZMQ_FD, MX_ZMQ_SNDMORE, mx_msg, mx_zmq, raw_socket, zmq_table,
 )
-from mixline.tools.volley import go_first
-
 from mixline.tools.volley cimport FAILED, POLLIN, Record, Transport, now_ns, pollfd, settle
 
 cdef enum:
@@ -62,15 +58,6 @@ cdef class ZmqTransport(Transport):
             self.frames[at].header, self.frames[at].body = header, body
             self.frames[at].body_bytes = len(body)
         self.context, self.owners = zmq.Context(), []
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        go_first()  # libzmq's I/O thread starts with the first socket and inherits it
-        try:
-            self.connect(endpoint, connections)
-        finally:
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-
-    cdef int connect(self, str endpoint, int connections) except -1:
-        cdef int at
         for at in range(connections):
             socket = self.context.socket(zmq.DEALER)
             self.owners.append(socket)
@@ -80,7 +67,6 @@ cdef class ZmqTransport(Transport):
             self.sockets[at] = raw_socket(socket)
             self.waits[at].fd, self.waits[at].events = socket.getsockopt(MX_ZMQ_FD), POLLIN
         self.wait_count = connections
-        return 0
 
     def __dealloc__(self):
         free(self.frames)
