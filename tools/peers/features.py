@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -45,8 +46,8 @@ class RedisFeatures:
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         every = self.keys
-        found = self.client.mget([every[row] for row in rows.tolist()])
-        return np.frombuffer(b"".join(found), np.float32).reshape(-1, FEATURES)  # type: ignore[arg-type]
+        found: Any = self.client.mget([every[row] for row in rows.tolist()])
+        return np.frombuffer(b"".join(found), np.float32).reshape(-1, FEATURES)
 
 
 def keys(count: int) -> list[bytes]:
