@@ -46,9 +46,9 @@ def plot(file: Path, runs: Sequence[dict[str, Any]], capacity: float, deadline_m
     top.yaxis.set_major_formatter(FuncFormatter(milliseconds))
     top.yaxis.set_minor_formatter(NullFormatter())
     top.set_ylabel("latency from the intended send")
-    top.set_title(title, loc="left", fontsize=11)
+    top.set_title(title, loc="left", fontsize=11, pad=26)
     mark_doubts(top, runs)
-    top.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False, borderaxespad=0.2)
+    top.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, frameon=False, borderaxespad=0.2)
     below.plot(rates, rates, color=GREY, linewidth=1, linestyle=":", label="offered")
     below.plot(
         rates,
@@ -71,12 +71,12 @@ def plot(file: Path, runs: Sequence[dict[str, Any]], capacity: float, deadline_m
         axes.spines[["top", "right"]].set_visible(False)
     top.annotate(
         f"C = {capacity:,.0f}/s",
-        (capacity, 1),
+        (capacity, 0),  # below the curves, which rise towards it
         xycoords=("data", "axes fraction"),
-        xytext=(-4, -4),
+        xytext=(-4, 4),
         textcoords="offset points",
         ha="right",
-        va="top",
+        va="bottom",
         color=GREY,
         fontsize=9,
     )
