@@ -22,6 +22,9 @@ NAMES = {
     "memory": "mixline.tools.bench_memory:memory",
     "gowalla": "mixline.tools.bench_gowalla:gowalla",
     "deaths": "mixline.tools.bench_deaths:deaths",
+    "broker": "mixline.tools.bench_broker:broker",
+    "load": "mixline.tools.bench_load:load",
+    "serving": "mixline.tools.bench_serving:serving",
 }
 
 

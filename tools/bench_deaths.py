@@ -14,23 +14,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import msgspec
 import numpy as np
-import zmq
 
-from mixline.ipc.wire import ReplyHeader, Status
+from mixline.ipc.wire import Status
 from mixline.node import Client, Node
 from mixline.node.page import Answer
 from mixline.node.request import Prepared, prepare
 from mixline.tools.bench import report
 from mixline.tools.bench_store import sized_store
 from mixline.tools.demo import serving
-from mixline.tools.load import Load
+from mixline.tools.flight import Flight
+from mixline.tools.load import OK_CODES, Load, statuses
 
 SURFACE, USERS, LIMIT = "homefeed", 200, 25
 STORE_MB = 16
@@ -39,51 +38,42 @@ CLOCK_GRACE_S = 0.05  # for the way back and this process's own turn on the proc
 Content = tuple[bytes, bytes]
 
 
-class Account:
-    """Every ask: when it was meant to leave, when it left, and how it ended."""
+class Account(NamedTuple):
+    """How the asks of one run ended. ``late`` counts from when an ask left, everything else from when it was due."""
 
-    def __init__(self, deadline_s: float, expected: Sequence[Content]) -> None:
-        self.deadline_s = deadline_s
-        self.expected = expected
-        self.open: dict[int, tuple[float, float]] = {}
-        self.statuses: dict[str, int] = {}
-        self.wrong = self.doubled = self.late = self.sent = self.second_attempts = 0
-        self.latencies_us: list[float] = []
-        self._decoder = msgspec.msgpack.Decoder(Answer)
+    flight: Flight
+    deadline_s: float
 
-    def close(self, frames: list[bytes]) -> None:
-        """Check one reply against what was asked."""
-        header, now_s = ReplyHeader.unpack(frames[0]), time.monotonic()
-        number = int.from_bytes(header.request_id, "little")
-        entry = self.open.pop(number, None)
-        if entry is None:
-            self.doubled += 1
-            return
-        meant_s, left_s = entry
-        self.latencies_us.append((now_s - meant_s) * 1e6)
-        self.late += now_s - left_s > self.deadline_s + CLOCK_GRACE_S
-        self.second_attempts += header.attempt > 1
-        self.statuses[header.status] = self.statuses.get(header.status, 0) + 1
-        if header.status is Status.OK:
-            answer = self._decoder.decode(frames[1])
-            self.wrong += (answer.ids, answer.scores) != self.expected[number % len(self.expected)]
+    @property
+    def late(self) -> int:
+        """Replies that came after the deadline and the clock's grace."""
+        took_ns = self.flight.latency_ns - self.flight.lateness_ns
+        return int(((self.flight.status >= 0) & (took_ns > (self.deadline_s + CLOCK_GRACE_S) * 1e9)).sum())
+
+    @property
+    def whole(self) -> bool:
+        """Every ask brought its complete and correct page."""
+        return self.flight.counts == {Status.OK.code: len(self.flight.status)} and not self.flight.wrong
 
     def figures(self) -> dict[str, Any]:
         """What the run showed. A page that is not whole (DEGRADED) is an answer; it is counted by its status."""
-        p50, p99, p999 = np.percentile(self.latencies_us or [0.0], [50, 99, 99.9])
-        answered = sum(self.statuses.get(status, 0) for status in (Status.OK, Status.DEGRADED))
+        flight = self.flight
+        replied = flight.latency_ns[flight.status >= 0] / 1000
+        p50, p99, p999 = np.percentile(replied if len(replied) else [0.0], [50, 99, 99.9])
+        answered = sum(flight.counts.get(code, 0) for code in OK_CODES)
         return {
-            "sent": self.sent,
-            "statuses": self.statuses,
-            "second_attempts": self.second_attempts,
-            "without_reply": len(self.open),
-            "wrong": self.wrong,
-            "doubled": self.doubled,
+            "sent": flight.sent,
+            "statuses": statuses(flight),
+            "second_attempts": int((flight.attempt > 1).sum()),
+            "without_reply": flight.unanswered,
+            "wrong": flight.wrong,
+            "doubled": flight.doubled + flight.strangers + flight.malformed,
             "late": self.late,
-            "error_ratio": (self.sent - answered) / max(1, self.sent),
+            "error_ratio": (flight.sent - answered) / max(1, flight.sent),
             "p50_us": round(p50),
             "p99_us": round(p99),
             "p999_us": round(p999),
+            **flight.cost(),
         }
 
 
@@ -106,46 +96,20 @@ class Killer(threading.Thread):
                     self.killed.append(victim)
 
 
-def run(endpoint: str, asks: Sequence[Prepared], account: Account, rate: float, seconds: float) -> None:
-    """Open loop: asks leave on schedule, whatever comes back."""
-    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
-    for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 0), (zmq.RCVHWM, 0)):
-        socket.setsockopt(option, value)
-    socket.connect(endpoint)
-    start_s, total, sent = time.monotonic(), int(rate * seconds), 0
-    while sent < total or (account.open and time.monotonic() < start_s + seconds + account.deadline_s + 2):
-        while sent < total and (now_s := time.monotonic()) >= start_s + sent / rate:
-            header, body = asks[sent % len(asks)]
-            socket.send_multipart([header._replace(request_id=sent.to_bytes(16, "little")).pack(), body])
-            account.open[sent] = (start_s + sent / rate, now_s)
-            sent += 1
-        account.sent = sent
-        next_s = start_s + sent / rate if sent < total else time.monotonic() + 0.05
-        if socket.poll(max(0, int((next_s - time.monotonic()) * 1000))):
-            account.close(socket.recv_multipart())
-    socket.close()
-
-
-def find_capacity(
-    endpoint: str, asks: Sequence[Prepared], expected: Sequence[Content], deadline_s: float, seconds: float
-) -> dict[str, float]:
+def find_capacity(load: Load, deadline_s: float, seconds: float) -> dict[str, float]:
     """The highest tried rate with p99 within the deadline and no error; a closed loop only says where to look."""
-    load = Load(endpoint, asks)
     pace = load.closed(2.0, 8)
-    load.close()
     for share in np.arange(1.2, 0.1, -0.1):
-        account = Account(deadline_s, expected)
-        run(endpoint, asks, account, pace * share, seconds)
-        seen = account.figures()
-        whole = account.statuses == {Status.OK: account.sent} and not account.wrong
-        if whole and seen["p99_us"] <= deadline_s * 1e6:
-            return {"closed_loop": pace, "capacity": pace * share, "capacity_p99_us": seen["p99_us"]}
+        account = Account(load.fly(pace * share, seconds, deadline_s + 2), deadline_s)
+        p99_us = account.figures()["p99_us"]
+        if account.whole and p99_us <= deadline_s * 1e6:
+            return {"closed_loop": pace, "capacity": pace * share, "capacity_p99_us": p99_us}
     raise click.ClickException(f"no rate down to a tenth of {pace:.0f}/s keeps p99 within {deadline_s} s")
 
 
 def asks_with_answers(store: Path, deadline_ms: float) -> tuple[list[Prepared], list[Content], float]:
-    """Asks of some users, and the (ids, scores) that each must bring; with the surface's deadline."""
-    decoder = msgspec.msgpack.Decoder(Answer)
+    """Asks of some users, and the (ids, scores) that each must bring, as they travel; with the surface's deadline."""
+    decoder, encode = msgspec.msgpack.Decoder(Answer), msgspec.msgpack.encode
     with Node.open(store) as node:
         deadline_ms = deadline_ms or node.engine.pipelines[SURFACE].surface.deadline_ms
         asks, expected = [], []
@@ -155,7 +119,7 @@ def asks_with_answers(store: Path, deadline_ms: float) -> tuple[list[Prepared], 
             content = decoder.decode(answer)
             assert isinstance(content.ids, bytes)
             asks.append(Prepared(header, body))
-            expected.append((content.ids, content.scores))
+            expected.append((encode("ids") + encode(content.ids), encode("scores") + encode(content.scores)))
     return asks, expected, deadline_ms
 
 
@@ -179,12 +143,15 @@ def deaths(
         tempfile.TemporaryDirectory(prefix="mixline-bench-") as folder,
         serving(path, Path(folder), workers) as (endpoint, _),
     ):
-        capacity = find_capacity(endpoint, asks, expected, deadline_ms / 1000, 4.0)
-        account, killer = Account(deadline_ms / 1000, expected), Killer(endpoint, every_s, seed)
+        load = Load(endpoint, asks, expect=expected)
+        capacity = find_capacity(load, deadline_ms / 1000, 4.0)
+        killer = Killer(endpoint, every_s, seed)
         killer.start()
-        run(endpoint, asks, account, capacity["capacity"] / 2, seconds)
+        flight = load.fly(capacity["capacity"] / 2, seconds, deadline_ms / 1000 + 2)
         killer.over.set()
         killer.join()
+        load.close()
+    account = Account(flight, deadline_ms / 1000)
     result = {
         "workers": workers,
         "deadline_ms": deadline_ms,
@@ -194,5 +161,5 @@ def deaths(
         **account.figures(),
     }
     report(result, as_json)
-    bad = account.wrong + account.doubled + account.late + len(account.open)
+    bad = result["wrong"] + result["doubled"] + result["late"] + result["without_reply"]
     sys.exit(1 if bad or result["error_ratio"] > 0.001 else 0)

@@ -99,9 +99,11 @@ def build_store(folder: Path) -> Path:
 
 
 @contextmanager
-def serving(store: Path, folder: Path, workers: int, config: Path | None = None) -> Iterator[tuple[str, list[int]]]:
+def serving(
+    store: Path, folder: Path, workers: int, config: Path | None = None, bind: str | None = None
+) -> Iterator[tuple[str, list[int]]]:
     """``mixline serve`` until the block ends; SIGTERM then, and the exit code is looked at."""
-    endpoint = f"ipc://{folder}/node.sock"
+    endpoint = bind or f"ipc://{folder}/node.sock"
     command = [*COMMAND, "serve", "--store", str(store), "--bind", endpoint, "--workers", str(workers), "--json"]
     command += ["--config", str(config)] if config else []
     with open(folder / "node.log", "w") as log:

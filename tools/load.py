@@ -1,20 +1,22 @@
-"""A small open-loop load generator: requests leave on schedule whatever comes back, and latency counts from then.
+"""Load on one endpoint: prepared asks through the compiled generator, and what a run says in figures.
 
-One thread, one DEALER socket. A generator that waits for replies would slow down with the node and hide its queue
-(coordinated omission); this one reports how late it was itself.
+The shots are :mod:`mixline.tools.volley`'s; here are schedules (constant or Poisson) and the account by status.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import zmq
 
-from mixline.ipc.wire import REPLY_BIT, Kind, Status
+from mixline.ipc.wire import Status
 from mixline.node.request import Prepared
+from mixline.tools.flight import FAILED, UNANSWERED, Flight
+from mixline.tools.volley import Volley
+from mixline.tools.volley_zmq import ZmqTransport
+
+OK_CODES = tuple(status.code for status in Status if status.answered)
 
 
 class LoadReport(NamedTuple):
@@ -28,94 +30,83 @@ class LoadReport(NamedTuple):
     p99_us: float
     p999_us: float
     lateness_p99_us: float
+    generator_cpu_share: float
+    bottleneck: str
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: round(v, 1) if isinstance(v, float) else v for name, v in self._asdict().items()}
+        return {name: round(v, 3) if isinstance(v, float) else v for name, v in self._asdict().items()}
+
+
+def schedule(rate: float, seconds: float, poisson_seed: int | None = None) -> np.ndarray:
+    """int64 nanoseconds at which shots are due: evenly spaced, or as many with exponential gaps."""
+    count = max(1, int(rate * seconds))
+    if poisson_seed is None:
+        return (np.arange(count) * (1e9 / rate)).astype(np.int64)
+    gaps = np.random.default_rng(poisson_seed).exponential(1e9 / rate, count)
+    return np.cumsum(gaps).astype(np.int64)
+
+
+def status_name(code: int) -> str:
+    """A wire code, or what the generator saw instead of one."""
+    if code == UNANSWERED:
+        return "UNANSWERED"
+    if code == FAILED:
+        return "FAILED"
+    return str(Status.of(code))
+
+
+def statuses(flight: Flight) -> dict[str, int]:
+    """Replies by status; what was never answered is not among them."""
+    return {status_name(code): count for code, count in flight.counts.items() if code != UNANSWERED}
 
 
 class Load:
-    """Sends prepared requests to an endpoint in turn, each under a number of its own."""
+    """Sends prepared asks to an endpoint in turn, each under a number of its own."""
 
-    def __init__(self, endpoint: str, requests: Sequence[Prepared]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        requests: Sequence[Prepared],
+        connections: int = 1,
+        expect: Sequence[Sequence[bytes]] | None = None,
+    ) -> None:
         self.requests = requests
-        self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.setsockopt(zmq.SNDHWM, 0)
-        self.socket.setsockopt(zmq.RCVHWM, 0)
-        self.socket.connect(endpoint)
-        self.next = 0
-
-    def send(self) -> int:
-        """Send the next request; returns its number."""
-        number, self.next = self.next, self.next + 1
-        header, body = self.requests[number % len(self.requests)]
-        frame = header._replace(kind=Kind.ASK, request_id=number.to_bytes(16, "little")).pack()
-        self.socket.send_multipart([frame, body], copy=True)
-        return number
-
-    def receive(self, timeout_ms: int) -> tuple[int, Status] | None:
-        """One reply's number and status, None when none came in time."""
-        if not self.socket.poll(timeout_ms):
-            return None
-        header = self.socket.recv_multipart()[0]
-        assert header[5] & REPLY_BIT
-        return int.from_bytes(header[8:24], "little"), Status.of(header[7])
+        frames = [(header.pack(), body) for header, body in requests]
+        self.transport = ZmqTransport(endpoint, frames, connections)
+        self.volley = Volley(self.transport, expect)
 
     def closed(self, seconds: float, in_flight: int) -> float:
         """Replies per second with a fixed number in flight: the node's pace when it is never idle."""
-        for _ in range(in_flight):
-            self.send()
-        started, done = time.perf_counter(), 0
-        while time.perf_counter() - started < seconds:
-            if self.receive(1000) is not None:
-                done += 1
-                self.send()
-        pace = done / (time.perf_counter() - started)
-        while self.receive(500) is not None:
-            pass
-        return pace
+        return self.volley.closed(np.arange(len(self.requests)), in_flight, seconds).pace
+
+    def fly(
+        self, rate: float, seconds: float, grace_s: float = 2.0, poisson_seed: int | None = None, keep_every: int = 0
+    ) -> Flight:
+        """``rate`` requests per second for ``seconds``, whatever comes back; every shot's record."""
+        due_ns = schedule(rate, seconds, poisson_seed)
+        return self.volley.open(due_ns, np.arange(len(due_ns)) % len(self.requests), grace_s, keep_every)
 
     def open(self, rate: float, seconds: float, grace_s: float = 2.0) -> LoadReport:
-        """``rate`` requests per second for ``seconds``, at fixed intervals."""
-        total = max(1, int(rate * seconds))
-        first = self.next
-        latency = np.full(total, np.nan)
-        lateness = np.zeros(total)
-        statuses: dict[str, int] = {}
-        started = time.perf_counter()
-        sent = done = 0
-        while done < total:
-            now = time.perf_counter() - started
-            while sent < total and now >= sent / rate:
-                lateness[sent] = now - sent / rate
-                self.send()
-                sent += 1
-                now = time.perf_counter() - started
-            wait_s = sent / rate - now if sent < total else total / rate + grace_s - now
-            if wait_s <= 0 and sent == total:
-                break
-            got = self.receive(int(wait_s * 1000))
-            while got is not None:
-                at = got[0] - first
-                if 0 <= at < total:
-                    done += 1
-                    statuses[str(got[1])] = statuses.get(str(got[1]), 0) + 1
-                    if got[1].answered:
-                        latency[at] = time.perf_counter() - started - at / rate
-                behind = sent < total and time.perf_counter() - started >= sent / rate
-                got = None if behind else self.receive(0)
-        answered = latency[np.isfinite(latency)]
-        p50, p99, p999 = np.percentile(answered, [50, 99, 99.9]) if len(answered) else (np.nan,) * 3
-        return LoadReport(
-            rate,
-            sent,
-            statuses,
-            total - done,
-            float(p50 * 1e6),
-            float(p99 * 1e6),
-            float(p999 * 1e6),
-            float(np.percentile(lateness, 99) * 1e6),
-        )
+        """``rate`` requests per second for ``seconds``, at fixed intervals, in figures."""
+        return summary(rate, self.fly(rate, seconds, grace_s))
 
     def close(self) -> None:
-        self.socket.close()
+        self.transport.close()
+
+
+def summary(rate: float, flight: Flight) -> LoadReport:
+    """The figures of a run."""
+    answered = flight.latency_us(*OK_CODES)
+    p50, p99, p999 = np.percentile(answered, [50, 99, 99.9]) if len(answered) else (np.nan,) * 3
+    return LoadReport(
+        rate,
+        flight.sent,
+        statuses(flight),
+        flight.unanswered,
+        float(p50),
+        float(p99),
+        float(p999),
+        flight.lateness_p99_us,
+        flight.generator_cpu_share,
+        flight.bottleneck,
+    )
