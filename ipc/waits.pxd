@@ -16,3 +16,7 @@ cdef extern from "<poll.h>" nogil:
     const short POLLIN
     int poll(pollfd* fds, unsigned long count, int timeout_ms) noexcept
     int ppoll(pollfd* fds, unsigned long count, const timespec* timeout, const void* mask) noexcept
+
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield() noexcept

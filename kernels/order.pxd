@@ -23,11 +23,9 @@ cdef inline float sunk(float score) noexcept nogil:
 
 cdef inline bint ranks_before(Entry* a, Entry* b) noexcept nogil:
     """Whether ``a`` stands before ``b``. Scores must have passed :func:`sunk`."""
-    if a.score != b.score:
-        return a.score > b.score
-    if a.key != b.key:
-        return a.key < b.key
-    return a.row < b.row
+    # Without branches: which way a comparison goes cannot be foretold.
+    return (a.score > b.score) | (
+        (a.score == b.score) & ((a.key < b.key) | ((a.key == b.key) & (a.row < b.row))))
 
 
 cdef inline void sift_down(Entry* heap, Py_ssize_t size, Py_ssize_t hole) noexcept nogil:
@@ -47,31 +45,98 @@ cdef inline void sift_down(Entry* heap, Py_ssize_t size, Py_ssize_t hole) noexce
     heap[hole] = moving
 
 
-cdef inline Py_ssize_t heap_offer(Entry* heap, Py_ssize_t size, Py_ssize_t k, Entry entry) noexcept nogil:
-    """Offer ``entry`` to a heap of at most ``k``; return the new size."""
-    cdef Py_ssize_t at, parent
-    if size < k:
-        at = size
-        while at > 0:
-            parent = (at - 1) // 2
-            if not ranks_before(&heap[parent], &entry):
-                break
-            heap[at] = heap[parent]
-            at = parent
-        heap[at] = entry
-        return size + 1
-    if k > 0 and ranks_before(&entry, &heap[0]):
-        heap[0] = entry
-        sift_down(heap, k, 0)
-    return size
-
-
 cdef inline void heap_sort(Entry* heap, Py_ssize_t size) noexcept nogil:
-    """Turn the heap into rank order, best first, in place."""
+    """Put entries into rank order, best first, in place; in any case in n log n steps."""
     cdef Entry last
+    cdef Py_ssize_t hole = size // 2
+    while hole > 0:
+        hole -= 1
+        sift_down(heap, size, hole)
     while size > 1:
         size -= 1
         last = heap[size]
         heap[size] = heap[0]
         heap[0] = last
         sift_down(heap, size, 0)
+
+
+cdef inline void insertion_sort(Entry* entries, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t at, hole
+    cdef Entry moving
+    for at in range(1, size):
+        moving = entries[at]
+        hole = at
+        while hole > 0 and ranks_before(&moving, &entries[hole - 1]):
+            entries[hole] = entries[hole - 1]
+            hole -= 1
+        entries[hole] = moving
+
+
+cdef inline Py_ssize_t split(Entry* entries, Py_ssize_t size) noexcept nogil:
+    """Part entries around the median of three of them; its place, with all before it ranking before it."""
+    cdef Py_ssize_t low = 0, high = size - 1, middle = size // 2
+    cdef Entry pivot, swapped
+    if ranks_before(&entries[high], &entries[0]):
+        swapped = entries[0]
+        entries[0] = entries[high]
+        entries[high] = swapped
+    if ranks_before(&entries[middle], &entries[0]):
+        middle = 0
+    elif ranks_before(&entries[high], &entries[middle]):
+        middle = high
+    pivot = entries[middle]
+    entries[middle] = entries[high]
+    for middle in range(high):
+        swapped = entries[middle]
+        entries[middle] = entries[low]
+        entries[low] = swapped
+        low += ranks_before(&swapped, &pivot)
+    entries[high] = entries[low]
+    entries[low] = pivot
+    return low
+
+
+cdef inline void select_first(Entry* entries, Py_ssize_t size, Py_ssize_t k) noexcept nogil:
+    """Bring the best ``k`` (0 < k <= size) to the front in any order, the last of them at ``k - 1`` (Hoare 1961).
+
+    Parts that shrink too slowly are sorted instead, so no order of input costs more than n log n.
+    """
+    cdef Py_ssize_t at, patience = 64
+    while size > 16 and patience:
+        patience -= 1
+        at = split(entries, size)
+        if at == k - 1:
+            return
+        if at >= k:
+            size = at
+        else:
+            entries += at + 1
+            size -= at + 1
+            k -= at + 1
+    if size > 16:
+        heap_sort(entries, size)
+    else:
+        insertion_sort(entries, size)
+
+
+cdef inline void sort_entries(Entry* entries, Py_ssize_t size) noexcept nogil:
+    """Rank order, best first, in place: quicksort with its deeper part left to the loop, heap sort when it goes deep."""
+    cdef Entry* starts[64]
+    cdef Py_ssize_t sizes[64]
+    cdef Py_ssize_t at
+    cdef int depth = 0
+    while True:
+        while size > 16:
+            if depth == 64:
+                heap_sort(entries, size)
+                size = 0
+                break
+            at = split(entries, size)
+            starts[depth], sizes[depth] = entries + at + 1, size - at - 1
+            depth += 1
+            size = at
+        insertion_sort(entries, size)
+        if not depth:
+            return
+        depth -= 1
+        entries, size = starts[depth], sizes[depth]

@@ -99,3 +99,18 @@ def accumulate(
             weight = 1.0 if weights is None else float(weights[position])
             sums[row] = sums.get(row, 0.0) + seed_weight * weight
     return {row: np.float32(total) for row, total in sums.items()}
+
+
+def blend(columns, weights):
+    """Twin of :func:`mixline.kernels.blend.blend`."""
+    total = np.zeros(len(columns[0]), dtype=np.float64)
+    for column, weight in zip(columns, weights, strict=True):
+        values = column.astype(np.float64)
+        total += np.where(np.isnan(values), 0.0, weight * values)
+    return total
+
+
+def is_choice(taken, offered, count):
+    """Twin of :func:`mixline.kernels.blend.is_choice`."""
+    valid = {at for at in offered.tolist() if 0 <= at < count}
+    return len(set(taken.tolist())) == len(taken) and set(taken.tolist()) <= valid

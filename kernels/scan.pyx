@@ -1,4 +1,4 @@
-"""Exact nearest rows of a float32 matrix: score a block of rows, push what beats the heap's worst, go on.
+"""Exact nearest rows of a float32 matrix: score a block of rows, push what beats the worst of the best k, go on.
 
 The scan is bound by the bytes it reads, so scores live only in a small block on the stack and rows that the bitmap
 forbids are never touched. A caller that watches a deadline scans in slices into one heap.
@@ -11,7 +11,6 @@ import numpy as np
 from libc.math cimport INFINITY, sqrtf
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from mixline.kernels.order cimport sunk
 from mixline.kernels.scan cimport (
     MIXLINE_PRODUCT,
     MIXLINE_SQUARED_DIFFERENCE,
@@ -74,26 +73,27 @@ cdef void finish(float* scores, Py_ssize_t count, int metric, float query_norm, 
 
 cdef void push_block(TopK heap, const float* scores, Py_ssize_t count, const uint32_t* rows, uint32_t first,
                      const uint64_t* keys) noexcept nogil:
-    """Push a block; keys are read only for rows that reach the heap's worst score.
+    """Push a block; keys are read only for rows that reach the worst score of the best k so far.
 
-    Most blocks of a long scan have no such row: one pass without branches finds that out. It may pass over what is not
-    finite only while the heap's worst is finite, since all that sinks is equal to a sunken worst.
+    One pass without branches lists them. It may pass over what is not finite only while that worst is finite, since all
+    that sinks is equal to a sunken worst.
     """
-    cdef Py_ssize_t i, hits = 0
+    cdef uint32_t hits[BLOCK_ROWS]
+    cdef Py_ssize_t i, hit_count = 0
     cdef uint32_t row
-    cdef float score, worst
-    if heap.size >= heap.k and heap.heap[0].score > -INFINITY:
-        worst = heap.heap[0].score
+    cdef float worst
+    if not heap.full or heap.worst.score == -INFINITY:
         for i in range(count):
-            hits += scores[i] >= worst
-        if hits == 0:
-            return
+            row = rows[i] if rows != NULL else <uint32_t>(first + i)
+            heap.push(scores[i], row, keys[row])
+        return
+    worst = heap.worst.score
     for i in range(count):
-        score = sunk(scores[i])
-        if heap.size >= heap.k and score < heap.heap[0].score:
-            continue
-        row = rows[i] if rows != NULL else <uint32_t>(first + i)
-        heap.push(score, row, keys[row])
+        hits[hit_count] = <uint32_t>i
+        hit_count += scores[i] >= worst
+    for i in range(hit_count):
+        row = rows[hits[i]] if rows != NULL else first + hits[i]
+        heap.push(scores[hits[i]], row, keys[row])
 
 
 cdef Py_ssize_t allowed_rows(const uint64_t* words, uint32_t first, Py_ssize_t count, uint32_t* rows) noexcept nogil:

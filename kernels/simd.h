@@ -93,6 +93,32 @@ MIXLINE_DEFINE_ROW(4)
 MIXLINE_DEFINE_ROW(8)
 MIXLINE_DEFINE_ROW(16)
 
+/* Two neighbouring rows of whole lanes at once: each load of the query serves both, and two streams are under way. */
+#define MIXLINE_DEFINE_PAIR(WIDTH)                                                                                    \
+    static inline __attribute__((always_inline)) void mixline_pair##WIDTH(const float *row, const float *query,      \
+                                                                          int64_t dim, float *out) {                 \
+        mixline_v##WIDTH one[MIXLINE_LANES / WIDTH], two[MIXLINE_LANES / WIDTH];                                     \
+        memset(one, 0, sizeof one);                                                                                  \
+        memset(two, 0, sizeof two);                                                                                  \
+        for (int64_t at = 0; at < dim; at += MIXLINE_LANES) {                                                        \
+            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES);                                   \
+            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES + 64);                              \
+            __builtin_prefetch((const char *)(row + dim + at) + MIXLINE_PREFETCH_BYTES);                             \
+            __builtin_prefetch((const char *)(row + dim + at) + MIXLINE_PREFETCH_BYTES + 64);                        \
+            _Pragma("GCC unroll 8") for (int j = 0; j < MIXLINE_LANES / WIDTH; j++) {                                \
+                mixline_v##WIDTH q = *(const mixline_v##WIDTH *)(query + at + j * WIDTH);                            \
+                one[j] += *(const mixline_v##WIDTH *)(row + at + j * WIDTH) * q;                                     \
+                two[j] += *(const mixline_v##WIDTH *)(row + dim + at + j * WIDTH) * q;                               \
+            }                                                                                                        \
+        }                                                                                                            \
+        out[0] = mixline_fold_lanes##WIDTH(one);                                                                     \
+        out[1] = mixline_fold_lanes##WIDTH(two);                                                                     \
+    }
+
+MIXLINE_DEFINE_PAIR(4)
+MIXLINE_DEFINE_PAIR(8)
+MIXLINE_DEFINE_PAIR(16)
+
 /* Rows first..first+count of the matrix, or the listed rows when `rows` is not NULL. */
 #define MIXLINE_DEFINE_SCORE_ROWS(NAME, WIDTH, TARGET)                                                                \
     TARGET static void mixline_score_rows_##NAME(const float *matrix, int64_t dim, const uint32_t *rows,             \
@@ -109,7 +135,11 @@ MIXLINE_DEFINE_ROW(16)
                 out[i] = mixline_row##WIDTH(matrix + (int64_t)rows[i] * dim, query, dim, MIXLINE_PRODUCT);           \
             }                                                                                                        \
         } else {                                                                                                     \
-            for (int64_t i = 0; i < count; i++)                                                                      \
+            int64_t i = 0;                                                                                           \
+            if (dim % MIXLINE_LANES == 0)                                                                            \
+                for (; i + 2 <= count; i += 2)                                                                       \
+                    mixline_pair##WIDTH(matrix + (first + i) * dim, query, dim, out + i);                            \
+            for (; i < count; i++)                                                                                   \
                 out[i] = mixline_row##WIDTH(matrix + (first + i) * dim, query, dim, MIXLINE_PRODUCT);                \
         }                                                                                                            \
     }

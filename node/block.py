@@ -72,11 +72,14 @@ def merge(found: list[tuple[str, list[Candidates]]], keys: np.ndarray) -> Candid
         block = CandidateBlock(NO_ROWS, NO_ROWS, keys)
         block.columns = {f"{name}.score": NO_SCORES for name, _ in found}
         return block
+    if len(parts) == 1 and (block := sole(parts[0], keys)) is not None:
+        block.columns |= {f"{name}.score": absent(len(block)) for name, _ in found if name != parts[0][1]}
+        return block
     joined = np.concatenate([part.rows.astype(np.uint64) | np.uint64(group << 32) for _, _, group, part in parts])
     unique, place = np.unique(joined, return_inverse=True)
     block = CandidateBlock((unique >> np.uint64(32)).astype(np.uint32), unique.astype(np.uint32), keys)
     for name, _ in found:
-        block.columns[f"{name}.score"] = np.full(len(block), np.nan, dtype=np.float32)
+        block.columns[f"{name}.score"] = absent(len(block))
     start = 0
     for bit, name, _, part in parts:
         at = place[start : start + len(part.rows)]
@@ -85,3 +88,22 @@ def merge(found: list[tuple[str, list[Candidates]]], keys: np.ndarray) -> Candid
         block.rank[at] = np.minimum(block.rank[at], np.arange(len(at), dtype=np.uint32))
         block.columns[f"{name}.score"][at] = part.scores
     return block
+
+
+def sole(part: tuple[int, str, int, Candidates], keys: np.ndarray) -> CandidateBlock | None:
+    """The block of what one source brought for one group, which needs no merging; None if a row comes twice."""
+    bit, name, group, found = part
+    order = np.argsort(found.rows, kind="stable")
+    rows = found.rows[order].astype(np.uint32, copy=False)
+    if (rows[1:] == rows[:-1]).any():
+        return None
+    block = CandidateBlock(np.full(len(rows), group, dtype=np.uint32), rows, keys)
+    block.sources[:] = np.uint64(1 << bit)
+    block.rank = order.astype(np.uint32)
+    block.columns[f"{name}.score"] = found.scores[order].astype(np.float32, copy=False)
+    return block
+
+
+def absent(count: int) -> np.ndarray:
+    """A score column of a source that brought nothing."""
+    return np.full(count, np.nan, dtype=np.float32)

@@ -176,7 +176,8 @@ cdef class Desk(Ledger):
                          <unsigned long long>budget_us)
             else:
                 slot = self.enter(fresh, length)
-                snprintf(text, TEXT_BYTES, "no slot for %zu bytes is free", <size_t>length)
+                if slot < 0:
+                    snprintf(text, TEXT_BYTES, "no slot for %zu bytes is free", <size_t>length)
         if slot < 0:
             self.peers.leave(fresh.peer)
             self.count(N_OVERLOADED)

@@ -11,7 +11,7 @@ from mixline.ipc import counters
 from mixline.node import limits
 
 from mixline.ipc.clock cimport mx_now_ns
-from mixline.ipc.waits cimport POLLIN, pollfd, ppoll
+from mixline.ipc.waits cimport POLLIN, pollfd, ppoll, sched_yield
 from mixline.ipc.words cimport bell_lie_down, bell_rise
 from mixline.node.broker_desk cimport Desk
 
@@ -50,6 +50,10 @@ cdef class Loop(Desk):
         while True:
             busy = self.receive()
             busy += self.collect()
+            if not busy:
+                sched_yield()
+                busy = self.receive()
+                busy += self.collect()
             self.reclaim()
             now_ns = mx_now_ns()
             self.expire(now_ns)

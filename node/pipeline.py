@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mixline.kernels.blend import is_choice
 from mixline.node.block import DROPPED, LIVE, CandidateBlock, Candidates, merge
 from mixline.node.call import Call
 from mixline.node.components import Filter, Hydrator, Scorer, Selector, SideEffect, Source
@@ -87,8 +88,10 @@ class Pipeline:
             coverage.extend(entry for _, entry in self.stage("selector"))
             return
         live = block.live
-        edges = np.searchsorted(block.group[live], np.arange(call.groups + 1))
-        slates = [live[edges[group] : edges[group + 1]] for group in range(call.groups)]
+        slates = [live]
+        if call.groups > 1:
+            edges = np.searchsorted(block.group[live], np.arange(call.groups + 1))
+            slates = [live[edges[group] : edges[group + 1]] for group in range(call.groups)]
         for component, entry in self.stage("selector"):
             coverage.append(entry)
             chosen: list[np.ndarray] = []
@@ -155,8 +158,11 @@ def retrieve(call: Call, source: Source, brought: list[Candidates]) -> None:
 def hydrate(call: Call, hydrator: Hydrator, entry: Coverage, at: int) -> None:
     """Let it write, and see that each column has the block's length."""
     hydrator.hydrate(call)
+    columns, shape = call.block.columns, (len(call.block),)
     for name in hydrator.writes():
-        check_length(call.block, call.block.columns.get(name), name)
+        column = columns.get(name)
+        if type(column) is not np.ndarray or column.shape != shape:
+            check_length(call.block, column, name)
 
 
 def drop(call: Call, component: Filter, entry: Coverage, at: int) -> None:
@@ -181,7 +187,11 @@ def select(call: Call, selector: Selector, slates: list[np.ndarray], chosen: lis
     """Let it order and take per group, and see that it only took what was there."""
     for slate in slates:
         taken = np.asarray(selector.select(call, slate, limit))
-        if len(np.unique(taken)) != len(taken) or not np.isin(taken, slate).all():
+        if not len(slate) or taken.dtype.kind not in "iu":
+            legal = not len(taken)
+        else:
+            legal = is_choice(taken.astype(np.int64, copy=False), slate, len(call.block))
+        if not legal:
             raise ComponentMisbehaved("took a candidate twice, or one that was not offered")
         chosen.append(taken)
 

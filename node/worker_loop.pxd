@@ -26,12 +26,14 @@ cdef class WorkerLoop:
     cdef const uint8_t* slot_bytes
     cdef Fields current
     cdef uint64_t executing
+    cdef int unrung  # replies published of which the broker was not told
     cdef int bell_fd
     cdef int broker_bell_fd
     cdef int wake_fd
 
     cdef uint64_t board_life(self) noexcept nogil
     cdef void toll(self) noexcept nogil
+    cdef void ring(self) noexcept nogil
     cdef void beat(self) noexcept nogil
     cdef void join(self) noexcept nogil
     cdef bint step(self) noexcept nogil

@@ -16,13 +16,14 @@ from mixline.ipc.clock cimport mx_now_ns
 from mixline.ipc.frames cimport KIND_ECHO, MX_HEADER_BYTES, OK, OVERLOADED, TOO_LARGE, mx_error_body
 from mixline.ipc.meters cimport meter_count
 from mixline.ipc.rings cimport Consumer, Fields, Producer, ring_advance, ring_peek, ring_push
-from mixline.ipc.waits cimport POLLIN, poll, pollfd
+from mixline.ipc.waits cimport POLLIN, poll, pollfd, sched_yield
 from mixline.ipc.words cimport (
     Words, bell_lie_down, bell_rise, bell_toll, mx_fence, mx_load_acquire, mx_load_relaxed, mx_store_release)
 
 
 cdef enum:
     WORD = 8
+    ECHO_BATCH = 16
 
 cdef int BEAT_WORD = seats.BEAT * WORD
 cdef int EXECUTING_WORD = seats.EXECUTING * WORD
@@ -101,6 +102,12 @@ cdef class WorkerLoop:
     cdef void toll(self) noexcept nogil:
         bell_toll(&self.board_words[BROKER_SLEEPING_WORD], self.broker_bell_fd)
 
+    cdef void ring(self) noexcept nogil:
+        """Tell the broker of what was published and not yet told: an ask at once, echoes by the batch."""
+        if self.unrung:
+            self.unrung = 0
+            self.toll()
+
     cdef void beat(self) noexcept nogil:
         """Tell the broker that this process still runs."""
         mx_store_release(&self.words[BEAT_WORD], <uint64_t>mx_now_ns())  # SYNC POINT: beat
@@ -130,6 +137,9 @@ cdef class WorkerLoop:
                 return True
             if self.work.seen != self.work.own:
                 continue
+            sched_yield()  # whoever waits for this core may have more work for us; then it comes without a wake-up
+            if mx_load_relaxed(&self.work.lines.tail) != self.work.own:
+                continue
             self.sleep()
             return False
 
@@ -140,6 +150,8 @@ cdef class WorkerLoop:
             self.join()
         while True:
             got = ring_peek(self.work, &self.current)
+            if got <= 0 or self.unrung == ECHO_BATCH:
+                self.ring()
             if got <= 0:
                 return False
             ring_advance(self.work)
@@ -192,6 +204,7 @@ cdef class WorkerLoop:
             self.publish(status, &body[0], length, started_ns)
         else:
             self.publish(status, NULL, 0, started_ns)
+        self.ring()
         meter_count(self.counts, N_BUSY_NS, <uint64_t>(mx_now_ns() - started_ns))
         return 0
 
@@ -218,7 +231,7 @@ cdef class WorkerLoop:
             while ring_push(self.done, &done) != 1:
                 if self.linger():
                     break
-            self.toll()
+            self.unrung += 1
         self.execute(0)
 
     cdef int64_t take_block(self, uint64_t length, int64_t deadline_ns) noexcept nogil:

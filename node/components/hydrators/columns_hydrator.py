@@ -38,5 +38,6 @@ class ColumnsHydrator(Hydrator, frozen=True, kw_only=True):
         return set(self.columns)
 
     def hydrate(self, call: Call) -> None:
-        values = gather([call.epoch.items.columns[name].values for name in self.columns], call.block.row)
+        columns = call.epoch.items.columns
+        values = gather([columns[name].values for name in self.columns], call.block.row)
         call.block.columns |= dict(zip(self.columns, values, strict=True))

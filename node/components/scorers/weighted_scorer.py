@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixline.kernels.blend import blend
 from mixline.node.components.base import Scorer, not_numbers
 from mixline.storage.epoch import Epoch
 
@@ -38,10 +39,14 @@ class WeightedScorer(Scorer, frozen=True, kw_only=True):
         return set(self.terms)
 
     def score(self, call: Call) -> np.ndarray:
-        total = np.zeros(len(call.block), dtype=np.float64)
-        for name, weight in self.terms.items():
-            values = call.numbers(name).astype(np.float64)
-            values[np.isnan(values)] = 0.0
-            total += weight * values
+        weights = np.fromiter(self.terms.values(), dtype=np.float64)
+        total = blend([floating(call.numbers(name)) for name in self.terms], weights)
         with np.errstate(over="ignore"):  # a sum beyond float32 is an infinity, and sinks
             return total.astype(np.float32)
+
+
+def floating(values: np.ndarray) -> np.ndarray:
+    """As the kernel takes it."""
+    if values.dtype == np.float32 and values.flags.c_contiguous:
+        return values
+    return np.ascontiguousarray(values, dtype=np.float32 if values.dtype == np.float32 else np.float64)
