@@ -40,6 +40,7 @@ BROKER_COUNTERS = (
     "active",
     "epoch",
 )
+BROKER_GAUGES = ("queued", "queued_bytes", "open", "active", "epoch")  # of the above, those that also fall
 WORKER_COUNTERS = ("asks", "echoes", "errors", "cancelled", "too_large", "arena_waits", "busy_ns", "stale", "wakes")
 COUNTERS_MAX = 64  # room in the layouts below; names are appended, never moved
 

@@ -62,6 +62,26 @@ class Seat:
         return self.words.load(STATE)
 
 
+class SeatView:
+    """A seat as an onlooker maps it, read-only."""
+
+    def __init__(self, number: int, layout: SeatLayout, fd: int) -> None:
+        self.number = number
+        memory = map_segment(fd, layout.size, writable=False)
+        self.words = Words(memory, 0, _WORDS, _LINE)
+        self.counters = Counters(Words(memory, _COUNTERS_AT, COUNTERS_MAX), WORKER_COUNTERS)
+
+    @property
+    def state_name(self) -> str:
+        """vacant, starting, ready or leaving."""
+        return STATE_NAMES[min(self.words.load(STATE), len(STATE_NAMES) - 1)]
+
+    @property
+    def epoch(self) -> int:
+        """Of the store, that the worker serves."""
+        return self.words.load(EPOCH)
+
+
 class WorkerSide(Seat):
     """The worker's ends: takes work, publishes replies, takes back arena blocks."""
 
