@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from mixline.ipc.wire import TENANT_BYTES
 from mixline.node import limits
 from mixline.node.components import KINDS, Component, stage_of
 from mixline.node.components.custom import load_custom
 from mixline.node.errors import ConfigError
+from mixline.node.metrics_door import MetricsError, metrics_address
 
 T = TypeVar("T", bound=msgspec.Struct)
 BIND_DEFAULT = "tcp://127.0.0.1:5571"
@@ -52,6 +54,10 @@ class NodeKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     bind: list[str] = msgspec.field(default_factory=lambda: [BIND_DEFAULT])
     workers: int = 0
     surfaces: str = ""
+    log: Literal["text", "json"] = "text"
+    hedge: bool = True
+    tenants: dict[str, Any] = {}
+    metrics: str = ""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +66,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     bind: list[str]
     workers: int
     surfaces: dict[str, Surface]
+    log: Literal["text", "json"] = "text"
+    hedge: bool = True
+    tenants: dict[str, float] = {}
+    metrics: str = ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -80,8 +90,7 @@ def load_node_config(path: str | Path | None = None) -> NodeConfig:
         keys = read or keys
         if keys.surfaces:
             folder = file.parent / keys.surfaces
-        if not 0 <= keys.workers < limits.workers_max:
-            problems.append(f"{file}: workers = {keys.workers}: must lie in 0 .. {limits.workers_max - 1}")
+        problems += [f"{file}: {problem}" for problem in node_problems(keys)]
     surfaces = {surface.name: surface for surface in shipped_surfaces(problems)}
     if folder is not None:
         if not folder.is_dir():
@@ -89,7 +98,33 @@ def load_node_config(path: str | Path | None = None) -> NodeConfig:
         surfaces |= {surface.name: surface for surface in read_surfaces(sorted(folder.glob("*.toml")), problems)}
     if problems:
         raise ConfigError(problems)
-    return NodeConfig(bind=keys.bind, workers=keys.workers, surfaces=surfaces)
+    return NodeConfig(
+        bind=keys.bind,
+        workers=keys.workers,
+        surfaces=surfaces,
+        log=keys.log,
+        hedge=keys.hedge,
+        tenants={name: float(weight) for name, weight in keys.tenants.items()},
+        metrics=keys.metrics,
+    )
+
+
+def node_problems(keys: NodeKeys) -> Iterator[str]:
+    """All that is wrong with the values of NODE.toml."""
+    if not 0 <= keys.workers < limits.workers_max:
+        yield f"workers = {keys.workers}: must lie in 0 .. {limits.workers_max - 1}"
+    if len(keys.tenants) > limits.tenants_max:
+        yield f"tenants: {len(keys.tenants)} names, at most {limits.tenants_max} have a share of their own"
+    for name, weight in keys.tenants.items():
+        if not name.isascii() or not name.isprintable() or not 0 < len(name) <= TENANT_BYTES:
+            yield f"tenants.{name!r}: a name has 1 to {TENANT_BYTES} ASCII characters"
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+            yield f"tenants.{name} = {weight!r}: a weight is a number above 0"
+    if keys.metrics:
+        try:
+            metrics_address(keys.metrics)
+        except MetricsError as error:
+            yield str(error)
 
 
 def shipped_surfaces(problems: list[str]) -> list[Surface]:

@@ -89,6 +89,12 @@ hedge_wait_min_us = 1_000
 # Start and stop.
 backoff_first_ms = 100
 backoff_max_ms = 10_000
+backoff_alone_max_ms = 1_000  # while no worker serves at all
+crash_window_ms = 60_000
+crashes_max = 20  # of serving workers within the window; one more opens the breaker
+breaker_first_ms = 1_000  # then a crashed worker's seat stays empty for this long, doubled each time
+breaker_max_ms = 30_000
+breaker_calm_ms = 60_000  # without a crash, and the breaker closes
 drain_ms = 10_000
 leave_ms = 5_000  # SIGTERM to SIGKILL
 handshake_ms = 5_000  # a connection that does not finish its greeting is closed
@@ -114,6 +120,9 @@ assert budget_default_us <= budget_max_us
 assert retry_after_us_min <= retry_after_us_max < 1 << 32
 assert tick_ms * 10 <= hang_ms and beat_idle_ms * 4 <= hang_ms
 assert hang_ms < broker_hang_ms
-assert backoff_first_ms <= backoff_max_ms
+assert backoff_first_ms <= backoff_alone_max_ms <= backoff_max_ms
+assert breaker_first_ms <= breaker_max_ms <= breaker_calm_ms, "calm must not be a pause between two refills"
+assert crash_window_ms <= breaker_calm_ms, "a closed breaker has forgotten what opened it"
+assert crashes_max >= 2 * attempts_max, "a few requests that kill are no loop"
 assert workers_max < 1 << 16, "a reply header has 16 bits for the seat"
 assert limit_max <= source_limit_max and groups_max < 1 << 16

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from mixline.ipc.board import Board
 from mixline.ipc.counters import BROKER_GAUGES
 from mixline.ipc.errors import SegmentError
@@ -43,9 +45,15 @@ class RowReading(NamedTuple):
         """Both together, as of two workers that ran the same component."""
         return RowReading(added(self.counts, other.counts), self.times.plus(other.times))
 
+    def began_anew(self, before: RowReading) -> bool:
+        """Whether the counts, which only grow, are less than before."""
+        return any(value < before.counts.get(name, 0) for name, value in self.counts.items()) or any(
+            self.times.buckets.get(bucket, 0) < many for bucket, many in before.times.buckets.items()
+        )
+
     def since(self, before: RowReading) -> RowReading:
         """What came after ``before``; a row that began anew meanwhile counts whole."""
-        if any(value < before.counts.get(name, 0) for name, value in self.counts.items()):
+        if self.began_anew(before):
             return self
         return RowReading(grown(self.counts, before.counts), self.times.since(before.times))
 
@@ -196,11 +204,18 @@ class MeterReader:
 
 
 def read_rows(meters: Meters) -> Rows:
-    """Every row that the directory names. Others are not touched: reading an unused page would make it."""
-    directory = read_directory(meters.directory)
+    """Every row that the directory names. Others are not touched: reading an unused page would make it.
+
+    Empty before anything was published, and for the moment in which a directory is replaced.
+    """
+    raw = meters.directory
+    try:
+        directory = read_directory(raw)
+    except msgspec.DecodeError:
+        return {}  # copied while it was written
     found: Rows = {}
     for at, row in enumerate(directory.rows):
         names = directory.counts.get(row.what, [])
         counts = dict(zip(names, meters.counts(at), strict=False))
         found[Key(row.what, row.surface, row.stage, row.name)] = RowReading(counts, Histogram(*meters.histogram(at)))
-    return found
+    return found if meters.directory == raw else {}

@@ -23,49 +23,17 @@ from mixline.node import limits
 from mixline.node.broker import BrokerOrders
 from mixline.node.broker_crew import SeatOrders
 from mixline.node.logs import start_logging
+from mixline.node.metrics_door import MetricsDoor, MetricsError, open_metrics
+from mixline.node.serve_options import ServeOptions
+from mixline.node.supervisor_breaker import Breaker
+from mixline.node.supervisor_chair import Chair
 from mixline.node.supervisor_child import Child
 from mixline.node.supervisor_exchange import Exchange
 from mixline.node.systemd import Notifier
-from mixline.node.worker import ENGINE, WorkerOrders
+from mixline.node.worker import WorkerOrders
 
 log = logging.getLogger("mixline.supervisor")
 EX_UNAVAILABLE = 69
-
-
-class ServeOptions(msgspec.Struct, frozen=True):
-    """What ``mixline serve`` was asked for."""
-
-    store: str
-    bind: list[str]
-    workers: int
-    config: str | None = None
-    engine: str = ENGINE
-    json: bool = False
-    parent: int = 0  # die with this process; tests and `mixline demo` set it
-    tenants: dict[str, float] = {}  # shares of the workers, 1 for whom nothing is said
-    hedge: bool = True
-    log: str = "text"
-
-
-class Chair:
-    """One seat as the supervisor sees it: the process in it, and how its starts have gone."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.child: Child | None = None
-        self.clean = False  # the broker has emptied the seat: a worker may be started
-        self.ready = False
-        self.retired = False
-        self.hung = False
-        self.failures = 0  # starts in a row that never served
-        self.order = 0
-
-    @property
-    def backoff_s(self) -> float:
-        """Only a worker that dies before it serves is made to wait; one that served is replaced at once."""
-        if not self.failures:
-            return 0.0
-        return min(limits.backoff_first_ms * 2 ** (self.failures - 1), limits.backoff_max_ms) / 1000
 
 
 class Supervisor:
@@ -78,6 +46,8 @@ class Supervisor:
         self.exchange = Exchange(options.workers + 1)  # one more than asked for: the warm standby
         self.board = Board(self.exchange.board_fd, self.exchange.broker_bell_fd, writable=False)
         self.chairs = [Chair(number) for number in range(options.workers + 1)]
+        self.breaker = Breaker()
+        self.metrics: MetricsDoor | None = None
         self.broker: Child | None = None
         self.control: socket.socket | None = None
         self.endpoints = list(options.bind)
@@ -148,6 +118,8 @@ class Supervisor:
             self.drained = True
             return
         log.warning("broker %d is gone (%s)", child.pid, child.fate)
+        if self.metrics is not None:
+            self.metrics.look()  # its successor may begin counts anew
         if not self.broker_up and self.life == 1:
             self.give_up(child.exit_code or EX_UNAVAILABLE)
             return
@@ -199,12 +171,23 @@ class Supervisor:
             child.fate,
             ", killed because its heart stood still" if chair.hung else "",
         )
-        chair.child = None
-        chair.failures = 0 if chair.ready else chair.failures + 1
+        chair.vacate(child)
+        if chair.crashed and self.breaker.crashed(self.loop.time()):
+            text = "crash loop: more than %d workers crashed within %d s; one seat is refilled at once, others slowly"
+            log.error(text, limits.crashes_max, limits.crash_window_ms // 1000)
+            self.notifier.status(self.status_line())
+        if self.metrics is not None:
+            self.metrics.look()
         self.tell("gone", seat=chair.number, signal=child.death_signal, hung=chair.hung)
         self.changed.set()
-        if not self.announced and child.exit_code and not any(each.ready for each in self.chairs):
+        if not self.announced and child.exit_code and chair.failures and not any(each.ready for each in self.chairs):
             self.give_up(child.exit_code)
+
+    def refill_delay_s(self, chair: Chair) -> float:
+        """How long an empty seat waits for its next worker."""
+        if chair.crashed:
+            return self.breaker.delay_s(alone=not any(each.staffed for each in self.chairs))
+        return chair.backoff_s(alone=not any(each.ready for each in self.chairs))
 
     def give_up(self, exit_code: int) -> None:
         """The node cannot start: end with the code of the process that knows why."""
@@ -249,7 +232,11 @@ class Supervisor:
         if op == "clean":
             if chair.child is None:
                 chair.clean = True
-                self.loop.call_later(chair.backoff_s, self.start_worker, chair)
+                delay_s = self.refill_delay_s(chair)
+                if delay_s:
+                    self.loop.call_later(delay_s, self.start_worker, chair)
+                else:
+                    self.start_worker(chair)
         elif op == "ready":
             if chair.child is not None and chair.child.pid == message["pid"]:
                 chair.ready, chair.failures = True, 0
@@ -278,6 +265,7 @@ class Supervisor:
                 "endpoints": self.endpoints,
                 "broker": self.broker.pid if self.broker else 0,
                 "workers": [chair.child.pid for chair in ready if chair.child],
+                "metrics": self.metrics.url if self.metrics else "",
             }
             print(msgspec.json.encode(line).decode(), flush=True)
         else:
@@ -285,7 +273,10 @@ class Supervisor:
 
     def status_line(self) -> str:
         """For people and for systemctl status."""
-        return f"serving {self.options.store} on {', '.join(self.endpoints)} with {self.options.workers} workers"
+        line = f"serving {self.options.store} on {', '.join(self.endpoints)} with {self.options.workers} workers"
+        if self.breaker.openings:
+            line += f"; crash loops {self.breaker.openings}{', the last not over' if self.breaker.open else ''}"
+        return line
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -298,6 +289,9 @@ class Supervisor:
             log.error("broker %d stands still: killing it", self.broker.pid)
             self.broker.send(signal.SIGKILL)
             self._beats_missed = 0
+        if self.breaker.calmed(self.loop.time()):
+            log.warning("crash loop over: no worker crashed for %d s", limits.breaker_calm_ms // 1000)
+            self.notifier.status(self.status_line())
         self.loop.call_later(1.0, self.watch)
 
     def keep_alive(self, period_s: float) -> None:
@@ -338,7 +332,8 @@ class Supervisor:
 
     async def rehearse(self) -> bool:
         """Open store and surfaces in a throw-away process; a mistake costs a log line and not the node."""
-        orders = {"store": self.options.store, "config": self.options.config, "engine": self.options.engine}
+        told = self.options
+        orders = {"store": told.store, "config": told.config, "engine": told.engine, "log": told.log}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mixline.node.supervisor_rehearsal", msgspec.json.encode(orders).decode()
         )
@@ -409,7 +404,11 @@ def serve(options: ServeOptions) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
         async def start() -> int:
-            return await Supervisor(options, asyncio.get_running_loop()).run()
+            supervisor = Supervisor(options, asyncio.get_running_loop())
+            if not options.metrics:
+                return await supervisor.run()
+            with open_metrics(options.metrics, supervisor.exchange.reader(), supervisor.breaker) as supervisor.metrics:
+                return await supervisor.run()
 
         return runner.run(start())
 
@@ -422,7 +421,12 @@ def main() -> None:
         from mixline.ipc.calls import die_with_parent
 
         die_with_parent(options.parent)
-    sys.exit(serve(options))
+    try:
+        code = serve(options)
+    except MetricsError as error:
+        log.error("%s", error)
+        code = error.exit_code
+    sys.exit(code)
 
 
 if __name__ == "__main__":

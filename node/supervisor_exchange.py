@@ -11,6 +11,7 @@ import os
 from mixline.ipc.board import BOARD_BYTES
 from mixline.ipc.segments import create, reopen_readonly
 from mixline.node import limits
+from mixline.node.readings import MeterReader
 
 
 def make_bell() -> int:
@@ -42,6 +43,12 @@ class Exchange:
         self.broker_bell_fd = make_bell()
         self.meters_fd = create("mixline-meters-broker", limits.broker_meters_bytes)
         self.seats = [SeatMemory(number) for number in range(count)]
+
+    def reader(self) -> MeterReader:
+        """All that the node counts, mapped read-only."""
+        return MeterReader(
+            self.board_read_fd, self.meters_fd, [(seat.seat_fd, seat.meters_read_fd) for seat in self.seats]
+        )
 
     def worker_fds(self, number: int) -> list[int]:
         """What the worker in a seat inherits."""

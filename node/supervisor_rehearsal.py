@@ -7,15 +7,16 @@ import sys
 
 import msgspec
 
+from mixline.node.logs import start_logging
 from mixline.node.worker import WorkerOrders, make_engine
 
 
 def main() -> None:
     """Exit code 0 when a worker with these orders would start."""
-    logging.basicConfig(level=logging.INFO, format="%(name)s[%(process)d] %(levelname)s %(message)s")
     fds = ("seat_fd", "arena_fd", "bell_fd", "meters_fd", "board_fd", "slots_fd", "broker_bell_fd")
     nowhere = dict.fromkeys(("parent", "seat", *fds), -1)
     orders = msgspec.convert({**nowhere, **msgspec.json.decode(sys.argv[1])}, WorkerOrders)
+    start_logging(orders.log)
     try:
         make_engine(orders)
     except Exception as error:

@@ -43,6 +43,10 @@ class Notifier:
         """Draining."""
         return self.send("STOPPING=1", "STATUS=draining")
 
+    def status(self, text: str) -> bool:
+        """A new line for systemctl status."""
+        return self.send(f"STATUS={text}")
+
     def alive(self) -> bool:
         """Keep the watchdog quiet."""
         return self.send("WATCHDOG=1")

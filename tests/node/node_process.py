@@ -14,7 +14,7 @@ import msgspec
 import zmq
 
 from mixline.ipc.wire import Kind, ReplyHeader, RequestHeader
-from mixline.node.supervisor import ServeOptions
+from mixline.node.serve_options import ServeOptions
 
 HERE = Path(__file__).parent
 
@@ -34,15 +34,29 @@ def wait_until(met, timeout_s=20.0):
 
 
 class Node:
-    """A node with a strange engine, or with ``store`` the one that ``mixline serve`` starts on it."""
+    """A node with a strange engine, or with ``store`` the one that ``mixline serve`` starts on it.
 
-    def __init__(self, folder, workers=2, bind="ipc", engine="strange_engines:StrangeEngine", store=None, libzmq=""):
+    ``options`` are further :class:`ServeOptions`, ``serve`` further arguments of ``mixline serve``."""
+
+    def __init__(
+        self,
+        folder,
+        workers=2,
+        bind="ipc",
+        engine="strange_engines:StrangeEngine",
+        store=None,
+        libzmq="",
+        serve=(),
+        **options,
+    ):
         endpoint = f"ipc://{folder}/node.sock" if bind == "ipc" else "tcp://127.0.0.1:0"
-        options = ServeOptions(str(folder), [endpoint], workers, engine=engine, json=True, parent=os.getpid())
+        options = ServeOptions(
+            str(folder), [endpoint], workers, engine=engine, json=True, parent=os.getpid(), **options
+        )
         command = ["-m", "mixline.node.supervisor", msgspec.json.encode(options).decode()]
         if store is not None:
             command = ["-m", "mixline.tools", "serve", "--store", str(store), "--bind", endpoint, "--json"]
-            command += ["--workers", str(workers)]
+            command += ["--workers", str(workers), *map(str, serve)]
         self.folder = Path(folder)
         self.errors = (self.folder / "stderr").open("w+")  # closed by close()
         self.process = subprocess.Popen(
@@ -55,7 +69,8 @@ class Node:
         assert select.select([self.process.stdout], [], [], 30)[0], "not ready"
         line = self.process.stdout.readline()
         assert line, self.log()
-        self.endpoint = json.loads(line)["endpoints"][0]
+        self.told = json.loads(line)
+        self.endpoint = self.told["endpoints"][0]
         self.workers = workers
         self.context = zmq.Context()
         self.socket = self.connect()

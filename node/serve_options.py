@@ -1,0 +1,23 @@
+"""What ``mixline serve`` asks a supervisor for: NODE.toml and the command line merged, as JSON on its command line."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mixline.node.worker import ENGINE
+
+
+class ServeOptions(msgspec.Struct, frozen=True):
+    """One node. ``tenants`` are shares of the workers, 1 for whom nothing is said; ``metrics`` HOST:PORT or nothing."""
+
+    store: str
+    bind: list[str]
+    workers: int
+    config: str | None = None
+    engine: str = ENGINE
+    json: bool = False
+    parent: int = 0  # die with this process; tests and `mixline demo` set it
+    tenants: dict[str, float] = {}
+    hedge: bool = True
+    log: str = "text"
+    metrics: str = ""
