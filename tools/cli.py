@@ -27,6 +27,7 @@ VERBS = {
     "epoch": "mixline.tools.epoch:epoch",
     "serve": "mixline.tools.serve:serve",
     "systemd": "mixline.tools.systemd:systemd",
+    "top": "mixline.tools.top:top",
 }
 
 

@@ -1,5 +1,7 @@
 """Components of a user's own that misbehave in one way each."""
 
+import time
+
 import numpy as np
 
 from mixline.node.block import Candidates
@@ -18,6 +20,16 @@ class OutsideSource(Source, frozen=True, kw_only=True):
 
     def retrieve(self, call, group):
         return Candidates(np.array([10**6], np.uint32), np.ones(1, np.float32))
+
+
+class SleepySource(Source, frozen=True, kw_only=True):
+    """Looks at no deadline."""
+
+    sleep_s: float
+
+    def retrieve(self, call, group):
+        time.sleep(self.sleep_s)
+        return Candidates(np.arange(3, dtype=np.uint32), np.ones(3, np.float32))
 
 
 class ShortScorer(Scorer, frozen=True, kw_only=True):

@@ -1,6 +1,8 @@
 """Configuration files: every problem at once, with file, key and the nearest known name."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -9,6 +11,7 @@ from film_store import write_config
 from mixline.node.config import load_node_config
 from mixline.node.errors import ConfigError
 from mixline.tools.check import check
+from mixline.tools.serve import options_from
 
 BAD = """
 deadline = 5
@@ -74,3 +77,56 @@ def test_check_says_what_is_wrong_and_exits_78(tmp_path, film_store):
     done = CliRunner().invoke(check, [str(bad), "--store", str(film_store), "--json"])
     assert done.exit_code == 78
     assert "'nothing'" in json.loads(done.stdout)["problems"][0]
+
+
+def test_keys_of_the_node(tmp_path):
+    path = tmp_path / "node.toml"
+    path.write_text('log = "json"\nhedge = false\nmetrics = "127.0.0.1:9464"\n[tenants]\nweb = 3\nbatch = 0.5\n')
+    config = load_node_config(path)
+    assert (config.log, config.hedge, config.metrics) == ("json", False, "127.0.0.1:9464")
+    assert config.tenants == {"web": 3.0, "batch": 0.5}
+    told = options_from(str(tmp_path), str(path), workers=3)
+    assert (told.log, told.hedge, told.metrics, told.tenants) == ("json", False, config.metrics, config.tenants)
+    assert options_from(str(tmp_path), str(path), log="text").log == "text"
+    plain = options_from(str(tmp_path), None)
+    assert (plain.log, plain.hedge, plain.metrics, plain.tenants) == ("text", True, "", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('log = "xml"', "$.log"),
+        ('hedge = "yes"', "$.hedge"),
+        ("hegde = true", "unknown key 'hegde'; did you mean 'hedge'?"),
+        ('metrics = "0.0.0.0:9464"', "metrics = '0.0.0.0:9464': only a loopback address"),
+        ('metrics = "here"', "metrics = 'here': write HOST:PORT"),
+        ("tenants = 3", "$.tenants"),
+        ("[tenants]\nweb = 0", "tenants.web = 0: a weight is a number above 0"),
+        ("[tenants]\nweb = -1.5", "tenants.web = -1.5"),
+        ("[tenants]\nweb = inf", "tenants.web = inf"),
+        ("[tenants]\nweb = nan", "tenants.web = nan"),
+        ("[tenants]\nweb = true", "tenants.web = True"),
+        ('[tenants]\nweb = "3"', "tenants.web = '3'"),
+        ('[tenants]\n"" = 1', "tenants.'': a name has 1 to 16 ASCII characters"),
+        ('[tenants]\n"höme" = 1', "tenants.'höme'"),
+        (f"[tenants]\n{'x' * 17} = 1", "1 to 16 ASCII"),
+        ("[tenants]\n" + "".join(f"t{at} = 1\n" for at in range(256)), "256 names, at most 255"),
+    ],
+)
+def test_wrong_keys_of_the_node_are_named(tmp_path, text, said):
+    path = tmp_path / "node.toml"
+    path.write_text(text + "\n")
+    with pytest.raises(ConfigError) as refused:
+        load_node_config(path)
+    assert said in str(refused.value) and str(path) in str(refused.value)
+
+
+def test_serve_refuses_a_bad_node_file_with_78(tmp_path, film_store):
+    path = tmp_path / "node.toml"
+    path.write_text('metrics = "192.0.2.7:80"\nlog = "xml"\n[tenants]\nweb = 0\n')
+    command = [sys.executable, "-m", "mixline.tools", "serve", "--store", str(film_store), "--config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 78 and "$.log" in done.stderr and "Traceback" not in done.stderr
+    path.write_text('metrics = "192.0.2.7:80"\n[tenants]\nweb = 0\n')
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 78 and "only a loopback" in done.stderr and "tenants.web" in done.stderr
