@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -76,6 +77,9 @@ def test_a_served_surface_is_counted(tmp_path, film_store):
         assert value(samples, "mixline_component_taken_total", **popular) > 0
         assert value(samples, "mixline_workers_active") == 2 and value(samples, "mixline_workers", state="ready") == 3
         assert value(samples, "mixline_epoch") == 1 and value(samples, "mixline_crash_loop_open") == 0
+        guide = (Path(__file__).parents[2] / "docs" / "node.md").read_text()
+        told = [name for name in types if not name.startswith(("mixline_broker_", "mixline_worker_"))]
+        assert [name for name in told if name not in guide] == []
         # A reload replaces every worker; with other surfaces their rows begin anew.
         (tmp_path / "surfaces" / "more.toml").write_text('name = "more"\n[[source]]\nkind = "popular"\n')
         config.write_text('metrics = "127.0.0.1:0"\nsurfaces = "surfaces"\n')
