@@ -36,7 +36,7 @@ def bucket_bounds(int bucket) -> tuple[int, int]:
     if bucket < 16:
         return bucket, bucket + 1
     shift = bucket // 16 - 1
-    return (16 + bucket % 16) << shift, (17 + bucket % 16) << shift
+    return <uint64_t>(16 + bucket % 16) << shift, <uint64_t>(17 + bucket % 16) << shift
 
 
 def live() -> int:

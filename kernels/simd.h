@@ -60,8 +60,8 @@ static inline __attribute__((always_inline)) float mixline_fold_lanes16(const mi
         memset(lanes, 0, sizeof lanes);                                                                              \
         int64_t at = 0;                                                                                              \
         for (; at + MIXLINE_LANES <= dim; at += MIXLINE_LANES) {                                                     \
-            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES);                                   \
-            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES + 64);                              \
+            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES, 0, 0);                                 \
+            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES + 64, 0, 0);                            \
             _Pragma("GCC unroll 8") for (int j = 0; j < MIXLINE_LANES / WIDTH; j++) {                                \
                 mixline_v##WIDTH x = *(const mixline_v##WIDTH *)(row + at + j * WIDTH);                              \
                 mixline_v##WIDTH q = *(const mixline_v##WIDTH *)(query + at + j * WIDTH);                            \
@@ -101,10 +101,10 @@ MIXLINE_DEFINE_ROW(16)
         memset(one, 0, sizeof one);                                                                                  \
         memset(two, 0, sizeof two);                                                                                  \
         for (int64_t at = 0; at < dim; at += MIXLINE_LANES) {                                                        \
-            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES);                                   \
-            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES + 64);                              \
-            __builtin_prefetch((const char *)(row + dim + at) + MIXLINE_PREFETCH_BYTES);                             \
-            __builtin_prefetch((const char *)(row + dim + at) + MIXLINE_PREFETCH_BYTES + 64);                        \
+            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES, 0, 0);                                 \
+            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES + 64, 0, 0);                            \
+            __builtin_prefetch((const char *)(row + dim + at) + MIXLINE_PREFETCH_BYTES, 0, 0);                           \
+            __builtin_prefetch((const char *)(row + dim + at) + MIXLINE_PREFETCH_BYTES + 64, 0, 0);                      \
             _Pragma("GCC unroll 8") for (int j = 0; j < MIXLINE_LANES / WIDTH; j++) {                                \
                 mixline_v##WIDTH q = *(const mixline_v##WIDTH *)(query + at + j * WIDTH);                            \
                 one[j] += *(const mixline_v##WIDTH *)(row + at + j * WIDTH) * q;                                     \

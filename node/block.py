@@ -93,7 +93,7 @@ def merge(found: list[tuple[str, list[Candidates]]], keys: np.ndarray) -> Candid
 def sole(part: tuple[int, str, int, Candidates], keys: np.ndarray) -> CandidateBlock | None:
     """The block of what one source brought for one group, which needs no merging; None if a row comes twice."""
     bit, name, group, found = part
-    order = np.argsort(found.rows, kind="stable")
+    order = np.argsort(found.rows)
     rows = found.rows[order].astype(np.uint32, copy=False)
     if (rows[1:] == rows[:-1]).any():
         return None

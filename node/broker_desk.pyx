@@ -376,17 +376,20 @@ cdef class Desk(Ledger):
         return True
 
     cdef bint reply(self, Request* request, Place* place, const Fields* done, uint32_t block) noexcept nogil:
-        """Send a worker's reply, copied or lent; True when the block is lent. A peer that leaves too much unread loses
+        """Send a worker's reply, copied or lent; True when its block is lent. A peer that leaves too much unread loses
         what is large, as it does when libzmq's queue for it is full."""
         cdef Lend* lend = NULL
+        cdef const uint8_t* body = place.arena + done.offset
         if done.length >= LEND_BYTES_MIN:
             if self.peers.pool[request.peer].lent_bytes + done.length > PEER_LENT_BYTES_MAX:
                 self.count(N_PEER_FULL)
                 self.count(N_LENDS_REFUSED)
                 return False
             lend = self.lend(place, request, block, done)
-        self.answer(request, done.status, place.arena + done.offset, done.length, done, place.seat, -1, lend)
-        return lend != NULL
+            if lend != NULL and lend.copied != NULL:
+                body = <const uint8_t*>lend.copied
+        self.answer(request, done.status, body, done.length, done, place.seat, -1, lend)
+        return lend != NULL and lend.copied == NULL
 
     # -- deaths ------------------------------------------------------------------------------------------------------
 

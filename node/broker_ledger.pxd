@@ -15,7 +15,7 @@ from mixline.node.heaps cimport Heap
 cdef enum:
     ROUTING_MAX = 255
     RUNS_MAX = 2  # a request and its hedge
-    LENDS_MAX = 256
+    LENDS_MAX = 1024
 
 cdef enum RequestState:
     FREE
@@ -58,7 +58,8 @@ cdef struct Request:
     uint8_t routing_length
     uint8_t routing[ROUTING_MAX]
 
-# A reply that libzmq sends straight from a worker's arena. `returned` is set on libzmq's own thread.
+# A large reply that libzmq sends from where it lies: in a worker's arena, or in a copy of ours when the arena has lent
+# its share. `returned` is set on libzmq's own thread.
 cdef struct Lend:
     uint64_t returned
     const uint64_t* sleeping
@@ -70,6 +71,7 @@ cdef struct Lend:
     int size_class
     uint64_t offset
     uint32_t length
+    void* copied  # NULL: in the arena
 
 
 cdef uint64_t executing_word(uint32_t slot, uint32_t generation, uint32_t attempt) noexcept nogil

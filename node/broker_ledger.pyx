@@ -14,7 +14,8 @@ from mixline.node import limits
 
 from mixline.ipc.blocks cimport Blocks
 from mixline.ipc.clock cimport mx_now_ns
-from mixline.ipc.frames cimport OVERLOADED, mx_error_body, mx_reply_frame
+from mixline.ipc.frames cimport (
+    KIND_INFO, MX_HEADER_BYTES, OVERLOADED, POISON, STATUS_COUNT, mx_error_body, mx_reply_frame, mx_request_frame)
 from mixline.ipc.meters cimport ROW_WORDS, Meters, meter_count, meter_record
 from mixline.ipc.rings cimport Fields, ring_push
 from mixline.ipc.words cimport bell_toll, mx_load_acquire, mx_store_release
@@ -38,6 +39,9 @@ cdef uint64_t PEER_LENT_BYTES_MAX = limits.peer_lent_bytes_max
 cdef int64_t RETRY_MIN_US = limits.retry_after_us_min
 cdef int64_t RETRY_MAX_US = limits.retry_after_us_max
 
+assert sizeof(mx_reply_frame) == sizeof(mx_request_frame) == MX_HEADER_BYTES == wire.HEADER_BYTES
+assert STATUS_COUNT == wire.STATUS_COUNT and OVERLOADED == wire.Status.OVERLOADED.code
+assert POISON == wire.Status.POISON.code and KIND_INFO == wire.Kind.INFO
 assert seats.LENT_WORDS * 64 >= sum(count for _, count in limits.arena_plan)
 
 
@@ -202,30 +206,38 @@ cdef class Ledger:
         self.answer(request, status, body, <size_t>length, NULL, 0, retry_after_ns, NULL)
 
     cdef Lend* lend(self, Place* place, Request* request, uint32_t block, const Fields* done) noexcept nogil:
-        """A token under which libzmq may send the block itself; NULL when the reply is to be copied.
+        """A token under which libzmq may send a large reply from where it lies; NULL when it is to be copied by libzmq.
 
-        At most half of the blocks of a size are lent, so a worker always finds one for the next reply.
+        At most half of the blocks of a size are lent, so a worker always finds one for the next reply; beyond that we
+        copy, and the copy counts against the peer as a lent block does.
         """
         cdef int size_class = self.arena.class_of(block)
         cdef Peer* peer = &self.peers.pool[request.peer]
+        cdef bint enough = 2 * (place.lent_of_class[size_class] + 1) <= self.arena.classes[size_class].count
+        cdef void* copied = NULL
         cdef int at
         cdef Lend* lend
         if not self.lends_out or done.length < LEND_BYTES_MIN or self.lend_count == LENDS_MAX:
             return NULL
-        if 2 * (place.lent_of_class[size_class] + 1) > self.arena.classes[size_class].count:
-            return NULL
+        if not enough:
+            copied = malloc(done.length)
+            if copied == NULL:
+                return NULL
+            memcpy(copied, place.arena + done.offset, done.length)
         for at in range(LENDS_MAX):
             if not self.lends[at].used:
                 break
         lend = &self.lends[at]
         lend.used, lend.returned, lend.seat, lend.peer = True, 0, place.seat, request.peer
         lend.block, lend.size_class, lend.offset, lend.length = block, size_class, done.offset, done.length
+        lend.copied = copied
         self.lend_count += 1
-        place.lent_of_class[size_class] += 1
         peer.lends += 1
         peer.lent_bytes += done.length
-        self.mark(place, block, True)
-        self.count(N_LENT)
+        if copied == NULL:
+            place.lent_of_class[size_class] += 1
+            self.mark(place, block, True)
+            self.count(N_LENT)
         return lend
 
     cdef void mark(self, Place* place, uint32_t block, bint lent) noexcept nogil:
@@ -255,10 +267,13 @@ cdef class Ledger:
             lend = &self.lends[at]
             if not lend.used or not mx_load_acquire(&lend.returned):  # SYNC POINT: lend returned
                 continue
-            place = &self.places.at[lend.seat]
-            self.release(place, lend.offset)
-            self.mark(place, lend.block, False)
-            place.lent_of_class[lend.size_class] -= 1
+            if lend.copied != NULL:
+                free(lend.copied)
+            else:
+                place = &self.places.at[lend.seat]
+                self.release(place, lend.offset)
+                self.mark(place, lend.block, False)
+                place.lent_of_class[lend.size_class] -= 1
             peer = &self.peers.pool[lend.peer]
             peer.lends -= 1
             peer.lent_bytes -= lend.length

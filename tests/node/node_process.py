@@ -73,13 +73,15 @@ class Node:
         self.endpoint = self.told["endpoints"][0]
         self.workers = workers
         self.context = zmq.Context()
+        self.sockets = []
         self.socket = self.connect()
 
-    def connect(self, kind=zmq.DEALER):
+    def connect(self, kind=zmq.DEALER, rcvhwm=0):
         socket = self.context.socket(kind)
         socket.linger = 0
-        socket.rcvhwm = 0  # a test may send thousands before it reads
+        socket.rcvhwm = rcvhwm  # 0: a test may send thousands before it reads
         socket.connect(self.endpoint)
+        self.sockets.append(socket)
         return socket
 
     def log(self):
@@ -132,7 +134,8 @@ class Node:
         self.process.wait()
         self.process.stdout.close()
         self.errors.close()
-        self.socket.close()
+        for socket in self.sockets:  # a test that failed may have left some open, and then the context never ends
+            socket.close()
         self.context.term()
         wait_until(lambda: not any(alive(pid) for pid in self.pids))
 
