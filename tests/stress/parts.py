@@ -42,5 +42,4 @@ PARTS = (
     tests("rings", "tests/ipc/test_rings.py"),
     tests("fuzz-messages", "tests/node/test_fuzz.py"),
     *(tests(f"fuzz-asks-{door}-{at}", f"{ASKS}[{door}-{at}]") for door in ("ipc", "tcp") for at in range(4)),
-    bench("deaths", "deaths", "--seconds", "60", "--seed", "{seed}"),
 )
