@@ -81,7 +81,7 @@ def figures(flight: Flight) -> dict[str, Any]:
     seen = flight.latency_us(*OK_CODES)
     p50, p99, p999 = np.percentile(seen, [50, 99, 99.9]) if len(seen) else (np.nan,) * 3
     return {
-        "sent": flight.sent,
+        "asked": len(flight.status),
         "statuses": counts(flight.status),
         "second_attempts": int((flight.attempt > 1).sum()),
         "wrong": flight.wrong,
