@@ -9,7 +9,8 @@ COMPILED := $(patsubst %,mixline.%,$(subst /,.,$(basename $(foreach folder,$(COM
 # Where the other kinds of build lie; first on the path of the tests that are meant to load them.
 DEBUG_LIB := build/debug/lib
 SANITIZE_LIB := build/sanitize/lib
-SANITIZE_TESTS := tests/kernels tests/ipc
+SANITIZE_TESTS := tests/kernels tests/ipc tests/node/test_broker_probe.py
+SANITIZE_MARKS := not stress
 SANITIZERS := $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so) $(shell gcc -print-file-name=libstdc++.so)
 
 .PHONY: demo test lint bench stress debug-test sanitize-test clean install
@@ -40,7 +41,7 @@ debug-test: install
 sanitize-test: install
 	MIXLINE_DEBUG=1 MIXLINE_SANITIZE=address,undefined $(BIN)/python setup.py -q build --build-lib $(SANITIZE_LIB)
 	MIXLINE_EXPECT_BUILD=$(SANITIZE_LIB) PYTHONPATH=$(SANITIZE_LIB) PYTHONMALLOC=malloc LD_PRELOAD='$(SANITIZERS)' \
-		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 $(BIN)/python -m pytest -m 'not stress' --timeout 900 $(SANITIZE_TESTS)
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 $(BIN)/python -m pytest -m '$(SANITIZE_MARKS)' --timeout 900 $(SANITIZE_TESTS)
 
 # The long tests, in parts that can be resumed: PART=name, SEED=7, AGAIN=1 (also what has passed), LIST=1 (run nothing).
 stress: install

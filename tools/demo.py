@@ -113,9 +113,10 @@ def serving(
         try:
             if not line:
                 raise click.ClickException(f"the node did not start:\n{(folder / 'node.log').read_text()}")
+            endpoint = json.loads(line)["endpoints"][0]  # as bound: port 0 has become a number
             with Client(endpoint) as client:
                 pids = [worker["pid"] for worker in client.info()["workers"]]
-            yield json.loads(line)["endpoints"][0], pids
+            yield endpoint, pids
         finally:
             process.send_signal(signal.SIGTERM)
             try:

@@ -25,8 +25,14 @@ def tests(name, *selection, limit_s=LIMIT_S_MAX):
 
 
 def bench(name, benchmark, *options, limit_s=LIMIT_S_MAX):
-    """``mixline bench BENCHMARK --json OPTIONS``."""
-    return Part(name, (sys.executable, "-m", "mixline.tools", "bench", benchmark, "--json", *options), limit_s)
+    """``mixline bench BENCHMARK OPTIONS``."""
+    return Part(name, (sys.executable, "-m", "mixline.tools", "bench", benchmark, *options), limit_s)
+
+
+def resilience(name, *options):
+    """``mixline bench resilience``: the trial, which its part is named after up to a suffix that its options explain."""
+    trial = name.removesuffix("-tcp")
+    return bench(f"resilience-{name}", "resilience", trial, "--json", "--seed", "{seed}", *options)
 
 
 def make(name, *words, limit_s=LIMIT_S_MAX):
@@ -39,7 +45,24 @@ ASKS = "tests/node/test_serve.py::test_a_million_damaged_asks"
 PARTS = (
     make("sanitize-kernels", "sanitize-test", "SANITIZE_TESTS=tests/kernels"),
     make("sanitize-ipc", "sanitize-test", "SANITIZE_TESTS=tests/ipc"),
+    make(
+        "sanitize-decoders",
+        "sanitize-test",
+        "SANITIZE_TESTS=tests/node/test_broker_probe.py",
+        "SANITIZE_MARKS=stress or not stress",
+    ),
     tests("rings", "tests/ipc/test_rings.py"),
     tests("fuzz-messages", "tests/node/test_fuzz.py"),
     *(tests(f"fuzz-asks-{door}-{at}", f"{ASKS}[{door}-{at}]") for door in ("ipc", "tcp") for at in range(4)),
+    resilience("overload"),
+    resilience("kills", "--every", "2.4"),
+    resilience("broker-kills"),
+    resilience("hangs"),
+    resilience("poison"),
+    resilience("vanish"),
+    resilience("vanish-tcp", "--bind", "tcp"),
+    resilience("restarts"),
+    resilience("soak", "--minutes", "13"),
+    resilience("sigterm"),
+    resilience("zmtp"),
 )
