@@ -1,11 +1,11 @@
-"""A broker without a socket, for the fuzz tests: it makes damaged messages in C, lets the rules consider them, plays the
-worker that answers, and counts what would have been sent. No node loads it.
+"""A broker without a socket, for the fuzz tests: it makes damaged messages in C, lets the rules consider them, plays
+the worker that answers, and counts what would have been sent. No node loads it.
 
 Every frame lies in a block of exactly its length, so that the address sanitizer sees a read of one byte too many; every
 reply is read from end to end and must be one that a client could take for its own.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -96,10 +96,10 @@ cdef class ProbeLoop(Loop):
 
     cdef void flip(self, uint8_t* bytes_, size_t length) noexcept nogil:
         """Damage some bytes, or none."""
-        cdef uint64_t at, many = self.draw(FLIPS_MAX)
+        cdef uint64_t _, many = self.draw(FLIPS_MAX)
         if not length or self.draw(3) == 0:
             return
-        for at in range(many):
+        for _ in range(many):
             bytes_[self.draw(length)] = <uint8_t>self.draw(256)
 
     cdef bint feed_one(self) noexcept nogil:

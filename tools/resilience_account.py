@@ -33,8 +33,8 @@ SUMS = (
 
 def joined(flights: Sequence[Flight]) -> Flight:
     """Flights one after the other as one; their shots' times stay those of their own flight."""
-    arrays = {name: np.concatenate([getattr(each, name) for each in flights]) for name in ARRAYS}
-    sums = {name: sum(getattr(each, name) for each in flights) for name in SUMS}
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(each, name) for each in flights]) for name in ARRAYS}
+    sums: dict[str, Any] = {name: sum(getattr(each, name) for each in flights) for name in SUMS}
     return Flight(**arrays, **sums, bodies={})
 
 

@@ -83,7 +83,7 @@ def census(root: int, broker: int, workers: Iterable[int], store: Path) -> Censu
     if len(known) < len(held) or len(known) < 3:
         return None
     pids = family([root])
-    mean = Holding(*(sum(values) / len(values) for values in zip(*known[2:], strict=True)))  # type: ignore[arg-type]
+    mean = Holding(*(sum(values) / len(values) for values in zip(*known[2:], strict=True)))
     return Census(known[0], known[1], mean, len(pids), zombies(pids), reader_slots(store))
 
 

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -72,7 +72,7 @@ def stop_one(node: Trial, rate: float, lead_s: float) -> Stop:
 def sigterm(count: int, store: Path | None, workers: int, capacity: float | None, seed: int, as_json: bool) -> None:
     """Stop nodes under load; no accepted request is lost."""
     rng, stops, c = np.random.default_rng(seed), [], capacity
-    facts = {}
+    facts: dict[str, Any] = {}
     for _ in range(count):
         with trial(store, workers) as node:
             c = node.find_capacity(c)

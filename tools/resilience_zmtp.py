@@ -11,7 +11,7 @@ import contextlib
 import socket
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -49,7 +49,8 @@ def shapes(node: Trial) -> list[tuple[bytes, list[int]]]:
         [name, name],
         [b""],
     ):
-        heads, at = [], 0
+        heads: list[int] = []
+        at = 0
         for each in frames:
             size = 9 if len(each) > 255 else 2
             heads += range(at, at + size)
@@ -132,7 +133,9 @@ def pids_of(node: Trial) -> list[int]:
 def zmtp(count: int, store: Path | None, workers: int, capacity: float | None, seed: int, as_json: bool) -> None:
     """Send damaged ZMTP, half over ipc and half over tcp; the node does not mind."""
     rng = np.random.default_rng(seed)
-    result, bars, total = {}, [], 0
+    result: dict[str, Any] = {}
+    bars: list[Bar] = []
+    total = 0
     for door, bind in (("ipc", None), ("tcp", "tcp://127.0.0.1:0")):
         with trial(store, workers, bind=bind) as node:
             node.wait_whole()

@@ -24,15 +24,10 @@ def tests(name, *selection, limit_s=LIMIT_S_MAX):
     return Part(name, (*pytest, *selection), limit_s)
 
 
-def bench(name, benchmark, *options, limit_s=LIMIT_S_MAX):
-    """``mixline bench BENCHMARK OPTIONS``."""
-    return Part(name, (sys.executable, "-m", "mixline.tools", "bench", benchmark, *options), limit_s)
-
-
 def resilience(name, *options):
-    """``mixline bench resilience``: the trial, which its part is named after up to a suffix that its options explain."""
-    trial = name.removesuffix("-tcp")
-    return bench(f"resilience-{name}", "resilience", trial, "--json", "--seed", "{seed}", *options)
+    """``mixline bench resilience``: the trial that the part is named after; a suffix says what its options do."""
+    words = ("bench", "resilience", name.removesuffix("-tcp"), "--json", "--seed", "{seed}", *options)
+    return Part(f"resilience-{name}", (sys.executable, "-m", "mixline.tools", *words))
 
 
 def make(name, *words, limit_s=LIMIT_S_MAX):
@@ -52,17 +47,18 @@ PARTS = (
         "SANITIZE_MARKS=stress or not stress",
     ),
     tests("rings", "tests/ipc/test_rings.py"),
+    tests("fuzz-decoders", "tests/node/test_broker_probe.py"),
     tests("fuzz-messages", "tests/node/test_fuzz.py"),
     *(tests(f"fuzz-asks-{door}-{at}", f"{ASKS}[{door}-{at}]") for door in ("ipc", "tcp") for at in range(4)),
     resilience("overload"),
-    resilience("kills", "--every", "2.4"),
+    resilience("kills", "--every", "2"),
     resilience("broker-kills"),
     resilience("hangs"),
     resilience("poison"),
     resilience("vanish"),
     resilience("vanish-tcp", "--bind", "tcp"),
     resilience("restarts"),
-    resilience("soak", "--minutes", "13"),
+    resilience("soak", "--minutes", "12"),
     resilience("sigterm"),
     resilience("zmtp"),
 )
