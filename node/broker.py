@@ -165,8 +165,8 @@ class Broker:
     def learn_surfaces(self, member: Member) -> None:
         """Deadlines of the worker's surfaces apply at the door from now on; new names get meters."""
         known = self.loop.surfaces.names
-        for surface in surfaces_of(member.meters.directory):
-            self.loop.surfaces.announce(surface.name, surface.deadline_ms)
+        for row in surfaces_of(member.meters.directory):
+            self.loop.surfaces.announce(row.surface, row.deadline_ms)
         names = self.loop.surfaces.names
         if names != known:
             self.meters.publish(broker_directory(names), keep=True)  # names are only ever appended

@@ -59,6 +59,5 @@ def read_directory(raw: bytes) -> Directory:
 
 
 def surfaces_of(raw: bytes) -> list[Row]:
-    """The surfaces that a worker serves, each also under ``name``."""
-    rows = [row for row in read_directory(raw).rows if row.what == SURFACE]
-    return [msgspec.structs.replace(row, name=row.surface) for row in rows]
+    """The surfaces that a worker serves."""
+    return [row for row in read_directory(raw).rows if row.what == SURFACE]
