@@ -34,3 +34,8 @@ def set_name(name: str) -> None:
     failure = _os.lib.mx_set_name(name.encode("ascii")[:NAME_BYTES_MAX])
     if failure:
         raise IpcError(f"prctl(PR_SET_NAME): {os.strerror(failure)}")
+
+
+def trim_memory() -> bool:
+    """Give what malloc holds free back to the system; True when there was something (glibc only)."""
+    return bool(_os.lib.mx_trim())

@@ -38,7 +38,7 @@ static inline uint64_t mx_digest(const void *data, size_t length, uint64_t seed)
         state = mx_fold(a ^ 0xD6E8FEB86659FD93u, b ^ state);
     }
     a = b = 0;
-    memcpy(&a, at, left < 8 ? left : 8);
+    if (left) memcpy(&a, at, left < 8 ? left : 8);
     if (left > 8) memcpy(&b, at + 8, left - 8);
     return mx_fold(mx_fold(a ^ 0xD6E8FEB86659FD93u, b ^ state), length ^ 0xA0761D6478BD642Fu);
 }

@@ -10,6 +10,7 @@ ffibuilder.cdef(
     """
     int mx_set_death_signal(int signal);
     int mx_set_name(const char *name);
+    int mx_trim(void);
     int64_t mx_resident_pages(int fd, int64_t bytes);
     """
 )
@@ -17,12 +18,23 @@ ffibuilder.set_source(
     "mixline.ipc._os",
     """
     #include <errno.h>
+    #include <stdlib.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    #endif
     #include <stdint.h>
     #include <sys/mman.h>
     #include <sys/prctl.h>
     #include <unistd.h>
 
     static int mx_set_death_signal(int signal) { return prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0) == 0 ? 0 : errno; }
+    static int mx_trim(void) {
+    #ifdef __GLIBC__
+        return malloc_trim(0);
+    #else
+        return 0;
+    #endif
+    }
     static int mx_set_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0) == 0 ? 0 : errno; }
 
     /* Pages of a file's first `bytes` that are in memory, or -errno. Touches none of them: windows of the file (256 MiB

@@ -120,7 +120,7 @@ cdef inline void select_first(Entry* entries, Py_ssize_t size, Py_ssize_t k) noe
 
 
 cdef inline void sort_entries(Entry* entries, Py_ssize_t size) noexcept nogil:
-    """Rank order, best first, in place: quicksort with its deeper part left to the loop, heap sort when it goes deep."""
+    """Rank order, best first, in place: quicksort, and heap sort where it goes too deep."""
     cdef Entry* starts[64]
     cdef Py_ssize_t sizes[64]
     cdef Py_ssize_t at

@@ -18,7 +18,7 @@ import zmq
 
 from mixline.ipc import libzmq, seats
 from mixline.ipc.board import Board
-from mixline.ipc.calls import die_with_parent, set_name
+from mixline.ipc.calls import die_with_parent, set_name, trim_memory
 from mixline.ipc.meters import Meters
 from mixline.ipc.segments import map_segment
 from mixline.ipc.words import fence
@@ -73,6 +73,7 @@ class Broker:
         self.meters.publish(broker_directory(self.loop.surfaces.names))
         self.finished = False
         self.tick_at_ns = 0
+        self.requests_seen = self.trimmed_at = 0
 
     def make_loop(self) -> Loop:
         """The loop in C, or the plain one where libzmq's C interface cannot be had."""
@@ -139,7 +140,7 @@ class Broker:
         self.tick_at_ns = now_ns + limits.tick_ms * 1_000_000
         self.board.beat(now_ns)
         for member in self.crew.members.values():
-            if member.ready and not member.hung and member.missed_its_beats():
+            if member.ready and not member.hung and member.missed_its_beats(self.loop.overdue(member.number)):
                 self.condemn(member)
             if member.retiring and not member.hung and not self.loop.places.held(member.number):
                 self.tell("retired", seat=member.number)
@@ -148,9 +149,20 @@ class Broker:
         self.counters.put("open", self.loop.waiting)
         self.counters.put("active", len(self.crew.active))
         self.counters.put("epoch", self.crew.epoch)
+        self.trim()
         if self.loop.draining and not self.loop.waiting:
             self.tell("drained")
             self.finished = True
+
+    def trim(self) -> None:
+        """Give freed memory back to the system once it is calm after work; a burst's worth is kept by malloc else."""
+        requests = self.counters.get("requests")
+        if self.loop.waiting or requests - self.trimmed_at < limits.trim_requests_min:
+            return
+        if requests == self.requests_seen:  # a whole tick without a request
+            self.trimmed_at = requests
+            trim_memory()
+        self.requests_seen = requests
 
     # -- workers -------------------------------------------------------------------------------------------------
 

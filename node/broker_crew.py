@@ -15,6 +15,7 @@ from mixline.node.broker_places import Places
 # Deaths that a request can cause; a SIGKILL comes from outside (the operator, the OOM killer).
 CRASHES = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 TICKS_TO_HANG = limits.hang_ms // limits.tick_ms
+TICKS_TO_HANG_OVERDUE = limits.hang_overdue_ms // limits.tick_ms
 
 
 class SeatOrders(msgspec.Struct, frozen=True):
@@ -56,12 +57,13 @@ class Member:
         self.ticks_missed = self.last_beat = 0
         self.seat.vacate()
 
-    def missed_its_beats(self) -> bool:
-        """Called once a tick; True when the heart has stood still for too many of them."""
+    def missed_its_beats(self, overdue: bool) -> bool:
+        """Called once a tick; True when the heart has stood still for too many of them, or for fewer while it is
+        ``overdue``: told to stop with a request that has been answered without it."""
         beat = self.seat.words.load(seats.BEAT)  # SYNC POINT: beat
         self.ticks_missed = 0 if beat != self.last_beat else self.ticks_missed + 1
         self.last_beat = beat
-        return self.ticks_missed >= TICKS_TO_HANG
+        return self.ticks_missed >= (TICKS_TO_HANG_OVERDUE if overdue else TICKS_TO_HANG)
 
     def describe(self, active: bool) -> dict[str, object]:
         """For INFO."""
@@ -108,7 +110,8 @@ class Crew:
         ready.sort(key=lambda member: member.since)
         self.active = ready[: self.workers]
         if self.places is not None:
-            self.places.activate(member.number for member in self.active)
+            numbers = [member.number for member in ready]
+            self.places.activate(numbers[: self.workers], numbers[self.workers :])
 
     def notice_ready(self) -> list[Member]:
         """Members that have joined this life since the last call."""

@@ -40,6 +40,8 @@ cdef class Desk(Ledger):
     cdef void consider(self, const Incoming* message) noexcept nogil
     cdef bint malformed(self, const Incoming* message, char* text) noexcept nogil
     cdef void admit(self, Request* fresh, const Incoming* message) noexcept nogil
+    cdef bint quarantined(self, const Request* request) noexcept nogil
+    cdef void sign(self, uint32_t slot) noexcept nogil
     cdef bint shut(self, Request* fresh) noexcept nogil
     cdef bint crowded(self, const Request* fresh, uint64_t length, char* text) noexcept nogil
     cdef int64_t predicted_wait_ns(self, const Request* fresh) noexcept nogil

@@ -18,7 +18,7 @@ from mixline.ipc.rings cimport Fields, ring_advance, ring_peek
 from mixline.ipc.words cimport bell_toll, mx_load_acquire
 from mixline.node.broker_ledger cimport QUEUED, ROUTING_MAX, RUNNING, Ledger, Lend, Request, Run, executing_word
 from mixline.node.broker_places cimport WORD, Place
-from mixline.node.broker_quarantine cimport CONDEMNED, INNOCENT, SUSPECT, Quarantine, request_digest
+from mixline.node.broker_quarantine cimport CONDEMNED, SUSPECT, Quarantine, request_digest
 from mixline.node.broker_surfaces cimport ECHO, Surfaces
 
 cdef int EXECUTING_WORD = seats.EXECUTING * WORD
@@ -154,15 +154,7 @@ cdef class Desk(Ledger):
             return
         if self.quarantine.count:
             fresh.digest = request_digest(fresh.kind, head.surface, message.body, message.body_length)
-            verdict = self.quarantine.look(fresh.digest, fresh.arrived_ns)
-            if verdict == CONDEMNED:
-                self.count(N_QUARANTINED)
-                self.refuse(fresh, POISON, "a request with these bytes has killed two workers", QUARANTINE_NS)
-                return
-            if verdict == SUSPECT:
-                self.count(N_SUSPECTED)
-                self.refuse(fresh, OVERLOADED, "a request with these bytes has just killed a worker and is tried again",
-                            SUSPECT_WAIT_NS)
+            if self.quarantined(fresh):
                 return
         fresh.tenant = self.queue.tenant_of(head.tenant)
         fresh.peer = self.peers.enter(fresh.routing, fresh.routing_length)
@@ -185,7 +177,20 @@ cdef class Desk(Ledger):
             return
         into = self.slot_bytes + self.slots.start_of(<uint32_t>slot)
         memcpy(into, message.head, message.head_length)
-        memcpy(into + message.head_length, message.body, message.body_length)
+        if message.body_length:  # without a body frame there is no address either
+            memcpy(into + message.head_length, message.body, message.body_length)
+
+    cdef bint quarantined(self, const Request* request) noexcept nogil:
+        """True, and refused, when these bytes killed two workers, or one and the verdict is still out."""
+        cdef int verdict = self.quarantine.look(request.digest, mx_now_ns())
+        if verdict == CONDEMNED:
+            self.count(N_QUARANTINED)
+            self.refuse(request, POISON, "a request with these bytes has killed two workers", QUARANTINE_NS)
+        elif verdict == SUSPECT:
+            self.count(N_SUSPECTED)
+            self.refuse(request, OVERLOADED, "a request with these bytes has just killed a worker and is tried again",
+                        SUSPECT_WAIT_NS)
+        return verdict >= SUSPECT
 
     cdef bint shut(self, Request* fresh) noexcept nogil:
         """True, and refused, while the node does not serve."""
@@ -249,6 +254,12 @@ cdef class Desk(Ledger):
             if number < 0:
                 return
             self.queue.take(<uint32_t>slot)
+            if self.quarantine.count and not request.deaths and request.kind == KIND_ASK:
+                self.sign(<uint32_t>slot)  # it may have waited while its like killed a worker
+                if self.quarantined(request):
+                    self.finish(<uint32_t>slot)
+                    self.forget(<uint32_t>slot)
+                    continue
             meter_record(self.meters.base + (request.surface * 2 + 1) * ROW_WORDS,
                          (now_ns - request.arrived_ns) // 1000)
             self.hedge_credit = min(self.hedge_credit + HEDGE_SHARE, HEDGE_CREDIT_MAX)
@@ -275,8 +286,9 @@ cdef class Desk(Ledger):
             self.broken = True
 
     cdef void hedge(self, int64_t now_ns) noexcept nogil:
-        """Start requests that run longer than 99 of 100 of their surface on a second worker, while one is idle and
-        nothing waits; and work out when to look again."""
+        """Start requests that run longer than 99 of 100 of their surface on a second worker, while one can be spared and
+        nothing waits; and work out when to look again. The standby comes first, and the last idle worker never: a
+        request that hangs would take it too."""
         cdef int at, idle
         cdef Place* place
         cdef Request* request
@@ -295,7 +307,7 @@ cdef class Desk(Ledger):
                 continue
             due_ns = request.runs[0].started_ns + <int64_t>max(
                 self.surfaces.at[request.surface].slow_ns, HEDGE_WAIT_MIN_NS)
-            idle = self.places.idle()
+            idle = self.places.spare()
             if idle < 0:
                 return
             if due_ns > now_ns:
@@ -366,8 +378,8 @@ cdef class Desk(Ledger):
             lent = self.reply(request, place, done, <uint32_t>block)
             if request.hedged and done.attempt == 2:
                 self.count(N_HEDGES_WON)
-            if request.deaths:
-                self.quarantine.note(request.digest, INNOCENT, mx_now_ns())
+            if request.crashes:
+                self.quarantine.acquit(request.digest)
             self.cancel(done.slot)
             self.finish(done.slot)
         self.forget(done.slot)
@@ -401,30 +413,43 @@ cdef class Desk(Ledger):
         OOM killer), so then the worker is merely lost.
         """
         cdef Request* request = &self.requests[slot]
-        cdef mx_request_frame* head = <mx_request_frame*>(self.slot_bytes + self.slots.start_of(slot))
         cdef char text[TEXT_BYTES]
         cdef int64_t now_ns = mx_now_ns()
+        if executing and crash:  # whoever has been answered meanwhile has killed a worker all the same
+            self.sign(slot)
+            self.quarantine.crash(request.digest, now_ns)
         if executing and not request.answered:
             request.deaths += 1
             request.crashes += crash
-            request.digest = request_digest(request.kind, head.surface, <const uint8_t*>head + MX_HEADER_BYTES,
-                                            request.length - MX_HEADER_BYTES)
         if request.answered or self.running(request):  # over, or its other run goes on
             pass
         elif request.deaths < ATTEMPTS_MAX:
-            if request.crashes:
-                self.quarantine.note(request.digest, SUSPECT, now_ns)
             self.count(N_REDISPATCHED)
             self.enqueue(slot)
         else:
-            if request.crashes == request.deaths:
-                self.quarantine.note(request.digest, CONDEMNED, now_ns)
             self.count(N_POISON if request.crashes == request.deaths else N_WORKER_LOST)
             snprintf(text, TEXT_BYTES, "%d workers died while they ran this request", request.deaths)
             self.refuse(request, POISON if request.crashes == request.deaths else WORKER_LOST, text, -1)
             self.finish(slot)
         if request.state != QUEUED:
             self.forget(slot)
+
+    cdef void sign(self, uint32_t slot) noexcept nogil:
+        """Give a request the digest by which the quarantine knows it."""
+        cdef Request* request = &self.requests[slot]
+        cdef mx_request_frame* head = <mx_request_frame*>(self.slot_bytes + self.slots.start_of(slot))
+        if not request.digest:
+            request.digest = request_digest(request.kind, head.surface, <const uint8_t*>head + MX_HEADER_BYTES,
+                                            request.length - MX_HEADER_BYTES)
+
+    def overdue(self, int number) -> bool:
+        """Whether the worker in a seat still holds a request that was answered without it."""
+        cdef Place* place = &self.places.at[number]
+        cdef int at
+        for at in range(place.held_count):
+            if self.requests[place.held[at]].answered:
+                return True
+        return False
 
     def bury(self, int number, bint crash) -> None:
         """The worker in a seat is gone: keep what it had published, charge what it was executing, move what merely

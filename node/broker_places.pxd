@@ -34,9 +34,12 @@ cdef class Places:
     cdef readonly int count
     cdef int32_t* active
     cdef readonly int active_count
+    cdef int32_t* standby
+    cdef int standby_count
     cdef list keep
 
     cdef int idle(self) noexcept nogil
+    cdef int spare(self) noexcept nogil
     cdef int choose(self, bint echo, bint second) noexcept nogil
     cdef bint hand(self, Place* place, const Fields* fields, bint echo, bint second) noexcept nogil
     cdef bint drop(self, Place* place, uint32_t slot) noexcept nogil

@@ -36,7 +36,8 @@ cdef class Places:
         self.count = len(self.keep)
         self.at = <Place*>calloc(max(self.count, 1), sizeof(Place))
         self.active = <int32_t*>calloc(max(self.count, 1), sizeof(int32_t))
-        if self.at == NULL or self.active == NULL:
+        self.standby = <int32_t*>calloc(max(self.count, 1), sizeof(int32_t))
+        if self.at == NULL or self.active == NULL or self.standby == NULL:
             raise MemoryError()
         for number, side in enumerate(self.keep):
             work, done, released = side.work, side.done, side.released
@@ -51,16 +52,19 @@ cdef class Places:
     def __dealloc__(self):
         free(self.at)
         free(self.active)
+        free(self.standby)
 
-    def activate(self, numbers) -> None:
-        """These seats get work, in this order of preference; the others none."""
+    def activate(self, numbers, standby=()) -> None:
+        """These seats get work, in this order of preference; those on ``standby`` only hedges, the others nothing."""
         cdef int number
-        chosen = list(numbers)
+        chosen, spare = list(numbers), list(standby)
         for number in range(self.count):
             self.at[number].active = number in chosen
         for at, number in enumerate(chosen):
             self.active[at] = number
-        self.active_count = len(chosen)
+        for at, number in enumerate(spare):
+            self.standby[at] = number
+        self.active_count, self.standby_count = len(chosen), len(spare)
 
     def mend(self, int number) -> None:
         """The seat is as new: its last worker is gone and buried."""
@@ -89,6 +93,18 @@ cdef class Places:
             if not self.at[self.active[at]].held_count and not self.at[self.active[at]].broken:
                 return self.active[at]
         return -1
+
+    cdef int spare(self) noexcept nogil:
+        """An idle place that can be missed: a standby, or an active one while another is idle too; else -1."""
+        cdef int at, found = -1, idle = 0
+        for at in range(self.standby_count):
+            if not self.at[self.standby[at]].held_count and not self.at[self.standby[at]].broken:
+                return self.standby[at]
+        for at in range(self.active_count):
+            if not self.at[self.active[at]].held_count and not self.at[self.active[at]].broken:
+                found = self.active[at]
+                idle += 1
+        return found if idle > 1 else -1
 
     cdef int choose(self, bint echo, bint second) noexcept nogil:
         """The place for a request, or -1: an idle one, else for an echo the one with the fewest. A second attempt runs

@@ -14,7 +14,8 @@ cdef uint64_t request_digest(uint8_t kind, const uint8_t* surface, const uint8_t
 
 
 cdef class Quarantine:
-    """``condemned_ms`` after its second death, or ``suspect_ms`` after its first, a request is let in again."""
+    """After a first crash a request waits outside for ``suspect_ms``, after a second for ``condemned_ms``; so long it is
+    remembered, too, so that another copy's crash counts as the second."""
 
     def __cinit__(self, int64_t suspect_ms, int64_t condemned_ms):
         self.suspect_ns, self.condemned_ns = suspect_ms * 1_000_000, condemned_ms * 1_000_000
@@ -23,44 +24,54 @@ cdef class Quarantine:
     cdef int look(self, uint64_t digest, int64_t now_ns) noexcept nogil:
         """The verdict on a digest; ended cases are dropped on the way."""
         cdef int at = 0
+        cdef Case* each
         while at < self.count:
-            if self.cases[at].until_ns <= now_ns:
+            each = &self.cases[at]
+            if each.last_ns + self.condemned_ns <= now_ns:
                 self.count -= 1
-                self.cases[at] = self.cases[self.count]
-            elif self.cases[at].digest == digest:
-                return self.cases[at].verdict
-            else:
+                each[0] = self.cases[self.count]
+            elif each.digest != digest:
                 at += 1
+            elif each.crashes > 1:
+                return CONDEMNED
+            else:
+                return SUSPECT if now_ns < each.last_ns + self.suspect_ns else WATCHED
         return INNOCENT
 
-    cdef void note(self, uint64_t digest, int verdict, int64_t now_ns) noexcept nogil:
-        """Record a verdict; INNOCENT acquits."""
+    cdef void crash(self, uint64_t digest, int64_t now_ns) noexcept nogil:
+        """It killed a worker. A full table forgets the case whose last crash is longest ago."""
         cdef int at, chosen = -1
-        cdef Case* each
         for at in range(self.count):
             if self.cases[at].digest == digest:
-                chosen = at
-                break
-        if verdict == INNOCENT:
-            if chosen >= 0:
-                self.count -= 1
-                self.cases[chosen] = self.cases[self.count]
-            return
-        if chosen < 0 and self.count < CASES_MAX:
+                self.cases[at].crashes += 1
+                self.cases[at].last_ns = now_ns
+                return
+        if self.count < CASES_MAX:
             chosen = self.count
             self.count += 1
-        elif chosen < 0:
+        else:
             chosen = 0
             for at in range(self.count):
-                if self.cases[at].until_ns < self.cases[chosen].until_ns:
+                if self.cases[at].last_ns < self.cases[chosen].last_ns:
                     chosen = at
-        each = &self.cases[chosen]
-        each.digest, each.verdict = digest, verdict
-        each.until_ns = now_ns + (self.condemned_ns if verdict == CONDEMNED else self.suspect_ns)
+        self.cases[chosen].digest, self.cases[chosen].last_ns, self.cases[chosen].crashes = digest, now_ns, 1
 
-    def set(self, uint64_t digest, int verdict, int64_t now_ns) -> None:
-        """For tests: :meth:`note`."""
-        self.note(digest, verdict, now_ns)
+    cdef void acquit(self, uint64_t digest) noexcept nogil:
+        """Its second attempt ended well."""
+        cdef int at
+        for at in range(self.count):
+            if self.cases[at].digest == digest:
+                self.count -= 1
+                self.cases[at] = self.cases[self.count]
+                return
+
+    def note(self, uint64_t digest, int64_t now_ns) -> None:
+        """For tests: :meth:`crash`."""
+        self.crash(digest, now_ns)
+
+    def clear(self, uint64_t digest) -> None:
+        """For tests: :meth:`acquit`."""
+        self.acquit(digest)
 
     def get(self, uint64_t digest, int64_t now_ns) -> int:
         """For tests: :meth:`look`."""

@@ -42,6 +42,7 @@ worker_meters_bytes = page_round(meters_bytes(worker_meter_rows))
 # The queue in the broker.
 queue_max = 4096
 queue_bytes_max = 64 * MIB
+trim_requests_min = 1_000  # requests after which the broker, when calm, gives freed memory back
 receive_batch = 64  # messages taken from the socket before replies are looked at again
 queue_share_alone = 0.75  # of the queue, that one tenant may take while no other waits
 wait_share_max = 0.8  # of what a request's budget leaves beyond its service: a longer wait is refused at the door
@@ -69,6 +70,7 @@ tick_ms = 100
 glance_ms = 5  # under load the broker looks at the supervisor's messages this often
 beat_idle_ms = 250  # a worker with nothing to do still beats this often
 hang_ms = 3_000  # without a beat: hung, killed, its request moved
+hang_overdue_ms = 1_000  # the same while it holds a request that was answered without it and must stop
 broker_hang_ms = 10_000
 ready_timeout_ms = 120_000  # a worker that has not said ready by then is killed and counted as a failed start
 
@@ -119,7 +121,7 @@ assert attempts_max < 256
 assert budget_default_us <= budget_max_us
 assert retry_after_us_min <= retry_after_us_max < 1 << 32
 assert tick_ms * 10 <= hang_ms and beat_idle_ms * 4 <= hang_ms
-assert hang_ms < broker_hang_ms
+assert tick_ms * 5 <= hang_overdue_ms <= hang_ms < broker_hang_ms and beat_idle_ms < hang_overdue_ms
 assert backoff_first_ms <= backoff_alone_max_ms <= backoff_max_ms
 assert breaker_first_ms <= breaker_max_ms <= breaker_calm_ms, "calm must not be a pause between two refills"
 assert crash_window_ms <= breaker_calm_ms, "a closed breaker has forgotten what opened it"

@@ -152,6 +152,8 @@ class Supervisor:
         fds = memory.worker_fds(chair.number)
         child = Child(self.loop, "mixline.node.worker", orders, fds, lambda gone: self.worker_gone(chair, gone))
         chair.child = child
+        if any(each.ready for each in self.chairs):
+            child.step_back()
         self.tell("came", seat=chair.number, pid=child.pid)
         self.loop.call_later(limits.ready_timeout_ms / 1000, self.check_started, chair, child)
 
@@ -240,6 +242,7 @@ class Supervisor:
         elif op == "ready":
             if chair.child is not None and chair.child.pid == message["pid"]:
                 chair.ready, chair.failures = True, 0
+                chair.child.step_up()
                 self._order += 1
                 chair.order = self._order
                 self.announce()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+
+
+def may_step_up() -> bool:
+    """Whether this process may raise a priority again that it has lowered: root, or RLIMIT_NICE of 20 (man 2 nice)."""
+    return os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20
 
 
 class Child:
@@ -27,7 +34,7 @@ class Child:
         self.on_gone = on_gone
         self.exit_code = 0
         self.death_signal = 0
-        self.gone = False
+        self.gone = self.stepped_back = False
         loop.add_reader(self.pidfd, self._reap)
 
     def _reap(self) -> None:
@@ -47,6 +54,20 @@ class Child:
         """Send a signal to this very process, never to a later one of the same pid."""
         if not self.gone:
             signal.pidfd_send_signal(self.pidfd, number)
+
+    def step_back(self) -> None:
+        """Let those who serve go first while this one starts; only where :meth:`step_up` is allowed to undo it."""
+        if may_step_up():
+            with contextlib.suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, self.pid, 19)
+                self.stepped_back = True
+
+    def step_up(self) -> None:
+        """Started: as important as the others."""
+        if self.stepped_back:
+            with contextlib.suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, self.pid, 0)
+            self.stepped_back = False
 
     @property
     def fate(self) -> str:

@@ -12,7 +12,7 @@ from mixline.node.broker_queue import FairQueue
 from mixline.node.broker_surfaces import Surfaces
 from mixline.node.heaps import ItemHeap
 
-INNOCENT, SUSPECT, CONDEMNED = range(3)
+INNOCENT, WATCHED, SUSPECT, CONDEMNED = range(4)
 keys = st.integers(0, 2**64 - 1) | st.integers(0, 3)
 
 
@@ -152,13 +152,14 @@ def test_surfaces_keep_their_numbers_and_the_table_its_size():
 
 def test_verdicts_end_and_a_full_quarantine_makes_room():
     quarantine = Quarantine(1, 10)
-    quarantine.set(7, SUSPECT, 0)
-    assert [quarantine.get(7, at) for at in (0, 999_999, 1_000_000)] == [SUSPECT, SUSPECT, INNOCENT]
-    quarantine.set(7, SUSPECT, 0)
-    quarantine.set(7, CONDEMNED, 0)
-    assert quarantine.get(7, 9_999_999) == CONDEMNED and quarantine.count == 1
-    quarantine.set(7, INNOCENT, 0)
+    quarantine.note(7, 0)
+    assert [quarantine.get(7, at) for at in (0, 999_999, 1_000_000)] == [SUSPECT, SUSPECT, WATCHED]
+    quarantine.note(7, 2_000_000)  # another copy, later: the second death all the same
+    assert quarantine.get(7, 11_999_999) == CONDEMNED and quarantine.count == 1
+    assert quarantine.get(7, 12_000_000) == INNOCENT and quarantine.count == 0
+    quarantine.note(7, 0)
+    quarantine.clear(7)
     assert quarantine.get(7, 0) == INNOCENT and quarantine.count == 0
     for digest in range(300):
-        quarantine.set(digest, CONDEMNED, digest)
-    assert quarantine.count == 256 and quarantine.get(299, 300) == CONDEMNED and quarantine.get(0, 300) == INNOCENT
+        quarantine.note(digest, digest)
+    assert quarantine.count == 256 and quarantine.get(299, 300) == SUSPECT and quarantine.get(0, 300) == INNOCENT

@@ -22,7 +22,6 @@ from mixline.node.request import decode_ask, prepare
 from mixline.node.supervisor_exchange import Exchange
 
 CHUNK = 100_000
-CONDEMNED = 2  # of broker_quarantine.pxd
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def probe():
     loop.ever_ready = True
     for surface in ("a", "aa", "bbb"):
         loop.surfaces.announce(surface, 50)
-    loop.quarantine.set(1, CONDEMNED, time.monotonic_ns() + 3600 * 10**9)  # so that every body's digest is made
+    loop.quarantine.note(1, time.monotonic_ns() + 3600 * 10**9)  # so that every body's digest is made
     return loop
 
 
