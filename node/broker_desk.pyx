@@ -141,7 +141,7 @@ cdef class Desk(Ledger):
         cdef uint64_t budget_us = head.budget_us
         cdef int64_t wait_ns
         cdef char text[TEXT_BYTES]
-        cdef int slot, verdict
+        cdef int slot
         cdef uint8_t* into
         fresh.surface = ECHO if fresh.kind == KIND_ECHO else self.surfaces.find(head.surface)
         if not budget_us and self.surfaces.at[fresh.surface].deadline_ns:
@@ -286,8 +286,8 @@ cdef class Desk(Ledger):
             self.broken = True
 
     cdef void hedge(self, int64_t now_ns) noexcept nogil:
-        """Start requests that run longer than 99 of 100 of their surface on a second worker, while one can be spared and
-        nothing waits; and work out when to look again. The standby comes first, and the last idle worker never: a
+        """Start requests that run longer than 99 of 100 of their surface on a second worker, while one can be spared
+        and nothing waits; and work out when to look again. The standby comes first, and the last idle worker never: a
         request that hangs would take it too."""
         cdef int at, idle
         cdef Place* place

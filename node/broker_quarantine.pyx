@@ -14,8 +14,8 @@ cdef uint64_t request_digest(uint8_t kind, const uint8_t* surface, const uint8_t
 
 
 cdef class Quarantine:
-    """After a first crash a request waits outside for ``suspect_ms``, after a second for ``condemned_ms``; so long it is
-    remembered, too, so that another copy's crash counts as the second."""
+    """After a first crash a request waits outside for ``suspect_ms``, after a second for ``condemned_ms``; so long the
+    first is remembered, too, so that another copy's crash counts as the second."""
 
     def __cinit__(self, int64_t suspect_ms, int64_t condemned_ms):
         self.suspect_ns, self.condemned_ns = suspect_ms * 1_000_000, condemned_ms * 1_000_000
