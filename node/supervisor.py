@@ -362,8 +362,13 @@ class Supervisor:
             log.error("reload stopped: the new worker in seat %d does not get ready", chair.number)
         return came
 
-    def begin_stop(self) -> None:
+    def told_to_stop(self, number: int) -> None:
         """SIGTERM or Ctrl-C."""
+        log.info("signal %d: draining", number)
+        self.begin_stop()
+
+    def begin_stop(self) -> None:
+        """Drain, once."""
         if not self.stopping:
             self.stopping = True
             self.notifier.stopping()
@@ -372,7 +377,7 @@ class Supervisor:
     async def run(self) -> int:
         """Until told to stop; returns the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.add_signal_handler(number, self.begin_stop)
+            self.loop.add_signal_handler(number, self.told_to_stop, number)
         self.loop.add_signal_handler(signal.SIGHUP, self.reload_wanted.set)
         self.start_broker()
         self.watch()
