@@ -72,9 +72,9 @@ def merge(found: list[tuple[str, list[Candidates]]], keys: np.ndarray) -> Candid
         block = CandidateBlock(NO_ROWS, NO_ROWS, keys)
         block.columns = {f"{name}.score": NO_SCORES for name, _ in found}
         return block
-    if len(parts) == 1 and (block := sole(parts[0], keys)) is not None:
-        block.columns |= {f"{name}.score": absent(len(block)) for name, _ in found if name != parts[0][1]}
-        return block
+    if len(parts) == 1 and (alone := sole(parts[0], keys)) is not None:
+        alone.columns |= {f"{name}.score": absent(len(alone)) for name, _ in found if name != parts[0][1]}
+        return alone
     joined = np.concatenate([part.rows.astype(np.uint64) | np.uint64(group << 32) for _, _, group, part in parts])
     unique, place = np.unique(joined, return_inverse=True)
     block = CandidateBlock((unique >> np.uint64(32)).astype(np.uint32), unique.astype(np.uint32), keys)
