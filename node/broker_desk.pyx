@@ -254,6 +254,12 @@ cdef class Desk(Ledger):
             if number < 0:
                 return
             self.queue.take(<uint32_t>slot)
+            if request.kind == KIND_ASK and request.deadline_ns - now_ns < request.cost_ns // 2:
+                self.count(N_EXPIRED_QUEUED)
+                self.refuse(request, TIMEOUT, "too little of the time budget was left after the queue", -1)
+                self.finish(<uint32_t>slot)
+                self.forget(<uint32_t>slot)
+                continue
             if self.quarantine.count and not request.deaths and request.kind == KIND_ASK:
                 self.sign(<uint32_t>slot)  # it may have waited while its like killed a worker
                 if self.quarantined(request):
@@ -371,10 +377,12 @@ cdef class Desk(Ledger):
         request = &self.requests[done.slot]
         run.seat = -1
         self.places.drop(place, done.slot)
+        # The whole time that the place was taken, the ways there and back included, and of late replies too: those
+        # left out, the slower the requests the lower the estimate.
+        self.surfaces.learn(request.surface, mx_now_ns() - run.started_ns)
         if request.answered:
             self.count(N_LATE)
         else:
-            self.surfaces.learn(request.surface, <int64_t>done.server_us * 1000)
             lent = self.reply(request, place, done, <uint32_t>block)
             if request.hedged and done.attempt == 2:
                 self.count(N_HEDGES_WON)
@@ -484,14 +492,3 @@ cdef class Desk(Ledger):
             self.answer(&self.questions[at], OK, &text[0], len(body), NULL, 0, -1, NULL)
         self.question_count = 0
         return many
-
-    def reserve(self, uint32_t slot) -> bool:
-        """Take a slot that a worker of the life before still reads; False when it is no free slot."""
-        if slot >= self.slots.block_count or self.slots.is_taken(slot):
-            return False
-        self.slots.reserve(slot)
-        return True
-
-    def unreserve(self, uint32_t slot) -> None:
-        """The reader of a reserved slot is gone, or has come over to this life."""
-        self.slots.give(slot)

@@ -280,3 +280,14 @@ cdef class Ledger:
             self.peers.leave(lend.peer)
             lend.used = False
             self.lend_count -= 1
+
+    def reserve(self, uint32_t slot) -> bool:
+        """Take a slot that a worker of the life before still reads; False when it is no free slot."""
+        if slot >= self.slots.block_count or self.slots.is_taken(slot):
+            return False
+        self.slots.reserve(slot)
+        return True
+
+    def unreserve(self, uint32_t slot) -> None:
+        """The reader of a reserved slot is gone, or has come over to this life."""
+        self.slots.give(slot)

@@ -43,6 +43,7 @@ cdef extern from *:
 cdef enum:
     BURST = 64  # shots sent before replies are looked at again
     NAP_MAX_NS = 100_000_000  # how soon a halt is seen
+    GRID_NS = 500_000
 CLOSED_RATE_MAX = 500_000  # shots per second that a closed loop has room to record
 
 
@@ -125,6 +126,7 @@ cdef class Volley:
     cdef Transport transport
     cdef int64_t next_id, grace_ns, window_ns, window_done, in_flight, loop_cpu_ns, wall_ns
     cdef bint halted
+    cdef bint dense  # shots are due more often than every GRID_NS
     cdef object expect
     cdef Fragment* fragments
     cdef object bounds
@@ -216,7 +218,7 @@ cdef class Volley:
     cdef tuple fly(self):
         """The loop in a thread of its own, so that the caller's can be interrupted; CPU of the other threads."""
         self.transport.start()
-        self.halted = False
+        self.halted = self.dense = False
         helpers = [] if self.in_flight else io_threads()
         put_first(helpers, True)
         before, process_ns = other_threads_cpu_ns(), time.process_time_ns()
@@ -252,6 +254,7 @@ cdef class Volley:
 
     cdef void fly_open(self) noexcept nogil:
         cdef Record* record = &self.record
+        self.dense = record.total > 1 and record.due_ns[record.total - 1] < (record.total - 1) * GRID_NS
         cdef int64_t now, until, end = record.due_ns[record.total - 1] + self.grace_ns
         while record.done < record.total and not self.halted:
             self.notice(record)
@@ -311,7 +314,13 @@ cdef class Volley:
             self.window_ns, self.window_done = now, record.done
 
     cdef void nap(self, int64_t span_ns) noexcept nogil:
+        """Until a reply or for so long. Where shots are due more often than every half millisecond, sleep on a grid of
+        that and serve replies by the batch: a wake-up per message would take from the server what is to be measured."""
         cdef timespec span
+        if self.dense:
+            span.tv_sec, span.tv_nsec = 0, GRID_NS
+            ppoll(NULL, 0, &span, NULL)
+            return
         span_ns = 0 if span_ns < 0 else min(span_ns, <int64_t>NAP_MAX_NS)
         span.tv_sec, span.tv_nsec = 0, span_ns
         ppoll(self.transport.waits, self.transport.wait_count, &span, NULL)
