@@ -35,6 +35,7 @@ cdef class Desk(Ledger):
     cdef public bint hedging
     cdef double hedge_credit
     cdef int64_t hedge_at_ns
+    cdef int64_t empty_ns  # when the queue was last empty
     cdef bint broken  # some place is
 
     cdef void consider(self, const Incoming* message) noexcept nogil

@@ -36,6 +36,8 @@ cdef uint64_t PEER_LENT_BYTES_MAX = limits.peer_lent_bytes_max
 cdef uint64_t LEND_BYTES_MIN = limits.lend_bytes_min
 cdef double SHARE_ALONE = limits.queue_share_alone
 cdef double WAIT_SHARE = limits.wait_share_max
+cdef double WAIT_SHARE_STANDING = limits.wait_share_standing
+cdef int64_t STANDING_NS = limits.queue_standing_ms * 1_000_000
 cdef uint8_t ATTEMPTS_MAX = limits.attempts_max
 cdef int64_t QUARANTINE_NS = limits.quarantine_ms * 1_000_000
 cdef int64_t SUSPECT_WAIT_NS = 100_000_000
@@ -140,6 +142,8 @@ cdef class Desk(Ledger):
         cdef uint64_t length = message.head_length + message.body_length
         cdef uint64_t budget_us = head.budget_us
         cdef int64_t wait_ns
+        cdef bint standing = fresh.arrived_ns - self.empty_ns > STANDING_NS
+        cdef double share = WAIT_SHARE_STANDING if standing else WAIT_SHARE
         cdef char text[TEXT_BYTES]
         cdef int slot
         cdef uint8_t* into
@@ -161,7 +165,7 @@ cdef class Desk(Ledger):
         wait_ns = self.predicted_wait_ns(fresh)
         slot = -1
         if not self.crowded(fresh, length, text):
-            if wait_ns and wait_ns > (fresh.deadline_ns - fresh.arrived_ns - fresh.cost_ns) * WAIT_SHARE:
+            if wait_ns and wait_ns > (fresh.deadline_ns - fresh.arrived_ns - fresh.cost_ns) * share:
                 self.count(N_SHED)
                 snprintf(text, TEXT_BYTES, "it would wait %lld us and then take %lld, of a budget of %llu",
                          <long long>(wait_ns // 1000), <long long>(fresh.cost_ns // 1000),
@@ -247,6 +251,8 @@ cdef class Desk(Ledger):
         cdef int64_t slot
         cdef int number
         cdef Request* request
+        if not self.queue.count:
+            self.empty_ns = now_ns
         while self.queue.count:
             slot = self.queue.first()
             request = &self.requests[slot]
