@@ -27,7 +27,7 @@ from mixline.node.broker_crew import CRASHES, Crew, Member, SeatOrders
 from mixline.node.broker_doors import DoorError, open_router
 from mixline.node.broker_loop import REASONS, Loop
 from mixline.node.broker_places import Places
-from mixline.node.directory import broker_directory, surfaces_of
+from mixline.node.directory import broker_directory, read_directory, surfaces_of
 from mixline.node.logs import start_logging
 
 log = logging.getLogger("mixline.broker")
@@ -70,6 +70,10 @@ class Broker:
         self.loop = self.make_loop()
         self.crew.give_places(self.loop.places)
         self.loop.ever_ready = self.crew.was_ready
+        for row in read_directory(self.meters.directory).rows[
+            4::2
+        ]:  # as the life before numbered them, so counts go on
+            self.loop.surfaces.announce(row.surface, row.deadline_ms)
         self.meters.publish(broker_directory(self.loop.surfaces.names))
         self.finished = False
         self.tick_at_ns = 0

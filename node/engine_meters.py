@@ -44,3 +44,9 @@ class EngineMeters:
         for entry in coverage:
             row += 1
             note(row, STATES[entry.state], entry.us, entry.taken, entry.left)
+
+    def count(self, surface: str, outcome: str) -> None:
+        """Count a request that ended without an answer (``failed``), or took longer than it may (``slow``)."""
+        row = self.first.get(surface, -1)
+        if row >= 0:
+            self.meters.count(row, OUTCOMES[outcome])

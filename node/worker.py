@@ -113,12 +113,20 @@ class Worker:
         except Exception as error:
             failed = getattr(error, "status", None)
             self.counters.add("errors")
+            self.count(header.surface, "failed")
             if isinstance(failed, Status):
                 return failed.code, error_body(str(error))
             log.exception("request for %r failed", bytes(slot[48:80]).rstrip(b"\0"))
             return Status.INTERNAL.code, error_body(f"{type(error).__name__}: {error}")
-        self.slow_log.look(self.engine, header, status, queued_us, (time.monotonic_ns() - started_ns) // 1000)
+        if self.slow_log.look(self.engine, header, status, queued_us, (time.monotonic_ns() - started_ns) // 1000):
+            self.count(header.surface, "slow")
         return status.code, body
+
+    def count(self, surface: str, outcome: str) -> None:
+        """Count what the engine itself does not see."""
+        meters = getattr(self.engine, "meters", None)
+        if meters is not None:
+            meters.count(surface, outcome)
 
     def leave(self, _signal: int, _frame: object) -> None:
         """SIGTERM: finish what is in hand, then go."""

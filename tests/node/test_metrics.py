@@ -1,5 +1,6 @@
 """``/metrics`` of a real node by a real GET: what it counts, and that no counter falls when processes are replaced."""
 
+import mmap
 import os
 import signal
 import socket
@@ -14,8 +15,9 @@ from film_store import write_config
 from node_process import alive, running, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
+from mixline.ipc.meters import Meters
 from mixline.ipc.wire import Kind
-from mixline.node import Client
+from mixline.node import Client, limits
 from mixline.node.histogram import Histogram
 from mixline.node.metrics import Carry
 from mixline.node.metrics_door import MetricsError, metrics_address
@@ -133,6 +135,9 @@ def test_no_counter_falls_when_processes_are_replaced(tmp_path):
         third = scrape(url)[0]
         assert_none_fell(second, third)
         assert value(third, "mixline_broker_life") == 2
+        with open(node.info()["meters"]["broker"], "rb") as file:
+            meters = Meters(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), limits.broker_meter_rows)
+        assert meters.counts(2)[0] == 30  # the echoes of the life before: the new broker went on counting
 
 
 def test_rows_that_begin_anew_are_carried():
