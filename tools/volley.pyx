@@ -320,6 +320,8 @@ cdef class Volley:
         if self.dense:
             span.tv_sec, span.tv_nsec = 0, GRID_NS
             ppoll(NULL, 0, &span, NULL)
+            span.tv_nsec = 0
+            ppoll(self.transport.waits, self.transport.wait_count, &span, NULL)
             return
         span_ns = 0 if span_ns < 0 else min(span_ns, <int64_t>NAP_MAX_NS)
         span.tv_sec, span.tv_nsec = 0, span_ns
