@@ -18,7 +18,6 @@ cdef struct Place:
     const uint8_t* arena
     int bell_fd
     int32_t seat
-    bint active
     bint noticed  # its worker has said that it is ready
     bint broken   # it wrote what it may not, or its ring is full: nothing more goes there until it is buried
     int held_count
@@ -45,4 +44,3 @@ cdef class Places:
     cdef bint drop(self, Place* place, uint32_t slot) noexcept nogil
     cdef bint any_done(self) noexcept nogil
     cdef bint any_ready(self, uint64_t life) noexcept nogil
-    cdef int busy(self) noexcept nogil

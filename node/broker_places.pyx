@@ -56,10 +56,7 @@ cdef class Places:
 
     def activate(self, numbers, standby=()) -> None:
         """These seats get work, in this order of preference; those on ``standby`` only hedges, the others nothing."""
-        cdef int number
         chosen, spare = list(numbers), list(standby)
-        for number in range(self.count):
-            self.at[number].active = number in chosen
         for at, number in enumerate(chosen):
             self.active[at] = number
         for at, number in enumerate(spare):
@@ -164,10 +161,3 @@ cdef class Places:
                 if mx_load_relaxed(&place.words[ATTACHED_WORD]) == life:
                     return True
         return False
-
-    cdef int busy(self) noexcept nogil:
-        """Active places with something in hand."""
-        cdef int at, many = 0
-        for at in range(self.active_count):
-            many += self.at[self.active[at]].held_count > 0
-        return many
