@@ -6,6 +6,12 @@ A non-finite score counts as lower than every finite one, so NaN can neither win
 
 from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+
+cdef enum:
+    RADIX = 256
+    RADIX_MAX = 1 << 14   # entries that a sort by digits keeps in the caches
 
 
 cdef struct Entry:
@@ -140,3 +146,53 @@ cdef inline void sort_entries(Entry* entries, Py_ssize_t size) noexcept nogil:
             return
         depth -= 1
         entries, size = starts[depth], sizes[depth]
+
+
+cdef inline uint32_t descending(float score) noexcept nogil:
+    """Bits that ascend as scores descend; -0.0 counts as 0.0."""
+    cdef uint32_t bits
+    score += 0.0
+    memcpy(&bits, &score, sizeof(bits))
+    return bits if bits >> 31 else bits ^ 0x7FFFFFFF
+
+
+cdef inline void rank_entries(Entry* entries, Entry* spare, Py_ssize_t size) noexcept nogil:
+    """Rank order, best first, in place: by the digits of the score, then by key where scores are equal.
+
+    ``spare`` has room for ``size`` entries. Sorting by comparison mispredicts at each step; long arrays, whose digits
+    leave the caches, and short ones are sorted so nevertheless.
+    """
+    cdef uint32_t counts[4][RADIX]
+    cdef Entry* here = entries
+    cdef Entry* there = spare
+    cdef Entry* swapped
+    cdef Py_ssize_t at, start
+    cdef uint32_t digit, before, many, bits
+    cdef int level
+    if size < 64 or size > RADIX_MAX:
+        sort_entries(entries, size)
+        return
+    memset(counts, 0, sizeof(counts))
+    for at in range(size):
+        bits = descending(entries[at].score)
+        for level in range(4):
+            counts[level][bits >> 8 * level & 0xFF] += 1
+    for level in range(4):
+        before = 0
+        for digit in range(RADIX):
+            many = counts[level][digit]
+            counts[level][digit] = before
+            before += many
+        for at in range(size):
+            digit = descending(here[at].score) >> 8 * level & 0xFF
+            there[counts[level][digit]] = here[at]
+            counts[level][digit] += 1
+        swapped = here
+        here = there
+        there = swapped
+    start = 0
+    for at in range(1, size + 1):
+        if at == size or entries[at].score != entries[start].score:
+            if at - start > 1:
+                sort_entries(entries + start, at - start)
+            start = at

@@ -35,6 +35,18 @@ def scan(
     Raises :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments do not fit together.
     """
 
+def scan_listed(
+    matrix: NDArray[np.float32],
+    query: NDArray[np.float32],
+    heap: TopK,
+    keys: NDArray[np.uint64],
+    rows: NDArray[np.uint32],
+    *,
+    metric: str = "dot",
+    norms: NDArray[np.float32] | None = None,
+) -> None:
+    """Push the listed ``rows`` of ``matrix``, each once, as :func:`scan` would."""
+
 def score_rows(
     matrix: NDArray[np.float32],
     query: NDArray[np.float32],

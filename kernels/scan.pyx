@@ -137,6 +137,20 @@ cdef void scan_slice(TopK heap, const float* matrix, int64_t dim, const float* q
         first = first + BLOCK_ROWS if stop - first > BLOCK_ROWS else stop
 
 
+cdef void scan_rows(TopK heap, const float* matrix, int64_t dim, const float* query, float query_norm,
+                    const float* norms, int metric, const uint64_t* keys, const uint32_t* rows,
+                    Py_ssize_t count) noexcept nogil:
+    cdef float scores[BLOCK_ROWS]
+    cdef Py_ssize_t start = 0, size
+    cdef int form = MIXLINE_SQUARED_DIFFERENCE if metric == L2 else MIXLINE_PRODUCT
+    while start < count:
+        size = min(<Py_ssize_t>BLOCK_ROWS, count - start)
+        score_rows_chosen(matrix, dim, rows + start, 0, size, query, form, scores)
+        finish(scores, size, metric, query_norm, norms, rows + start, 0)
+        push_block(heap, scores, size, rows + start, 0, keys)
+        start += size
+
+
 cdef float norm_of(const float* vector, int64_t dim) noexcept nogil:
     """The L2 norm by the same written order of summation as the scores."""
     cdef float squared
@@ -164,6 +178,14 @@ cdef int check_fit(const float[:, ::1] matrix, const float[::1] query, int metri
     return 0
 
 
+cdef int check_rows(const uint32_t[::1] rows, Py_ssize_t n) except -1:
+    cdef Py_ssize_t i
+    for i in range(rows.shape[0]):
+        if rows[i] >= n:
+            raise KernelArgumentError(f"row {rows[i]} at position {i} lies outside a matrix of {n} rows")
+    return 0
+
+
 def scan(const float[:, ::1] matrix, const float[::1] query, TopK heap not None, const uint64_t[::1] keys, *,
          metric="dot", const float[::1] norms=None, const uint64_t[::1] allowed=None, start=0, stop=None):
     cdef int code = metric_code(metric)
@@ -187,17 +209,32 @@ def scan(const float[:, ::1] matrix, const float[::1] query, TopK heap not None,
                    <uint32_t>begin, <uint32_t>end)
 
 
+def scan_listed(const float[:, ::1] matrix, const float[::1] query, TopK heap not None, const uint64_t[::1] keys,
+                const uint32_t[::1] rows, *, metric="dot", const float[::1] norms=None):
+    cdef int code = metric_code(metric)
+    check_fit(matrix, query, code, norms)
+    check_rows(rows, matrix.shape[0])
+    if keys.shape[0] != matrix.shape[0]:
+        raise KernelArgumentError(f"{keys.shape[0]} order keys for {matrix.shape[0]} rows")
+    if rows.shape[0] == 0 or heap.k == 0 or matrix.shape[1] == 0:
+        return
+    cdef const float* norms_at = &norms[0] if code == COSINE else NULL
+    cdef float query_norm
+    with nogil:
+        query_norm = norm_of(&query[0], query.shape[0]) if code == COSINE else 1.0
+        scan_rows(heap, &matrix[0, 0], matrix.shape[1], &query[0], query_norm, norms_at, code, &keys[0], &rows[0],
+                  rows.shape[0])
+
+
 def score_rows(const float[:, ::1] matrix, const float[::1] query, const uint32_t[::1] rows, *, metric="dot",
                const float[::1] norms=None):
     cdef int code = metric_code(metric)
     check_fit(matrix, query, code, norms)
-    cdef Py_ssize_t i, n = matrix.shape[0], count = rows.shape[0]
+    cdef Py_ssize_t count = rows.shape[0]
+    check_rows(rows, matrix.shape[0])
     out = np.zeros(count, dtype=np.float32)
     if count == 0 or matrix.shape[1] == 0:
         return out
-    for i in range(count):
-        if rows[i] >= n:
-            raise KernelArgumentError(f"row {rows[i]} at position {i} lies outside a matrix of {n} rows")
     cdef float[::1] scores = out
     cdef const float* norms_at = &norms[0] if code == COSINE else NULL
     cdef int form = MIXLINE_SQUARED_DIFFERENCE if code == L2 else MIXLINE_PRODUCT

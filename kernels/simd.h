@@ -14,6 +14,8 @@
 
 #define MIXLINE_LANES 32
 #define MIXLINE_PREFETCH_BYTES 4096
+#define MIXLINE_ROWS_AHEAD 6       /* of listed rows, each fetched whole up to so many floats */
+#define MIXLINE_ROW_PREFETCH 256
 
 typedef float mixline_v4 __attribute__((vector_size(16), aligned(4)));
 typedef float mixline_v8 __attribute__((vector_size(32), aligned(4)));
@@ -131,7 +133,11 @@ MIXLINE_DEFINE_PAIR(16)
             }                                                                                                        \
         } else if (rows) {                                                                                           \
             for (int64_t i = 0; i < count; i++) {                                                                    \
-                if (i + 4 < count) __builtin_prefetch(matrix + (int64_t)rows[i + 4] * dim);                          \
+                if (i + MIXLINE_ROWS_AHEAD < count) {                                                                \
+                    const float *ahead = matrix + (int64_t)rows[i + MIXLINE_ROWS_AHEAD] * dim;                       \
+                    for (int64_t at = 0; at < dim && at < MIXLINE_ROW_PREFETCH; at += 16)                            \
+                        __builtin_prefetch(ahead + at);                                                              \
+                }                                                                                                    \
                 out[i] = mixline_row##WIDTH(matrix + (int64_t)rows[i] * dim, query, dim, MIXLINE_PRODUCT);           \
             }                                                                                                        \
         } else {                                                                                                     \

@@ -11,7 +11,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from mixline.kernels.order cimport Entry, ranks_before, select_first, sort_entries, sunk
+from mixline.kernels.order cimport Entry, RADIX_MAX, rank_entries, ranks_before, select_first, sunk
 
 from mixline.kernels.errors import KernelArgumentError
 
@@ -81,22 +81,23 @@ cdef class TopK:
                 self.push_entry(&other.entries[i])
 
     def result(self):
-        self.shrink()
-        cdef Py_ssize_t i, size = self.held
+        cdef Py_ssize_t i, size = min(self.held, self.k)
         cdef uint32_t[::1] rows
         cdef float[::1] scores
         rows_out = np.empty(size, dtype=np.uint32)
         scores_out = np.empty(size, dtype=np.float32)
         if size == 0:
             return rows_out, scores_out
-        cdef Entry* ranked = <Entry*>malloc(size * sizeof(Entry))
+        if self.held > RADIX_MAX:
+            self.shrink()
+        cdef Entry* ranked = <Entry*>malloc(2 * self.held * sizeof(Entry))
         if ranked == NULL:
-            raise MemoryError(f"no memory to rank {size} entries")
+            raise MemoryError(f"no memory to rank {self.held} entries")
         rows = rows_out
         scores = scores_out
         with nogil:
-            memcpy(ranked, self.entries, size * sizeof(Entry))
-            sort_entries(ranked, size)
+            memcpy(ranked, self.entries, self.held * sizeof(Entry))
+            rank_entries(ranked, ranked + self.held, self.held)
             for i in range(size):
                 rows[i] = ranked[i].row
                 scores[i] = ranked[i].score

@@ -14,6 +14,7 @@ import lmdb
 from mixline.storage.als import learn
 from mixline.storage.arrays import map_array
 from mixline.storage.catalogue_builder import CatalogueBuilder
+from mixline.storage.codes import write_codes
 from mixline.storage.complaints import Complaints
 from mixline.storage.cooccurrence import Accumulate, build_neighbours, build_popularity
 from mixline.storage.digests import files_of
@@ -190,5 +191,9 @@ class Builder:
         self.progress.phase(f"copying {name}", sum(len(one[2]) for one in given))
         for side, at, source in given:
             copy_matrix(source, folder, side, at, f"spaces.{name}.{side}", self.complaints, self.progress)
+        self.complaints.settle()
+        if any(side == "items" for side, _, _ in given):
+            self.progress.phase(f"coding {name}", items.count)
+            write_codes(folder, "items", space.metric, self.progress)
         sides_present = {side for side, _, _ in given}
         return SpaceFacts(dim, space.metric, "exact", "items" in sides_present, "users" in sides_present)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Embedding spaces: float32 matrices by row with their L2 norms, mapped."""
+"""Embedding spaces: float32 matrices by row with their L2 norms, and int8 codes of the items, mapped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mixline.storage.arrays import map_array
+from mixline.storage.codes import Codes, open_codes
 from mixline.storage.manifest import SpaceFacts
 
 
@@ -33,6 +34,11 @@ class Space:
     @cached_property
     def item_norms(self) -> np.ndarray | None:
         return map_array(self._folder / "item_norms.npy") if self._facts.items else None
+
+    @cached_property
+    def item_codes(self) -> Codes | None:
+        """The items' int8 codes; None where the epoch has none."""
+        return open_codes(self._folder, "items") if self._facts.items else None
 
     @cached_property
     def user_norms(self) -> np.ndarray | None:

@@ -58,7 +58,7 @@ terms = { "taste.score" = 1.0, %s }
 kind = "topk"
 by = "final"
 """
-LAYOUT = "1"  # changes when what is written below does
+LAYOUT = "2"  # changes when what is written below does
 
 
 def serving_data() -> Path:

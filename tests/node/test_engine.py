@@ -276,15 +276,16 @@ def test_custom_columns_are_checked(node):
     assert entry.taken + entry.left == 9 and entry.left > 0
 
 
-def test_the_deadline_leaves_the_best_so_far(node, epoch, monkeypatch):
-    monkeypatch.setattr(nearest_source, "SLICE_BYTES", 4 * DIM * 50)
-    serving = node(near=NEAREST.format(query="user", limit=5))
-    header, body = prepare("near", user=1, deadline_ms=1)
+@pytest.mark.parametrize(("limit", "slice_bytes"), [(5, DIM * 48), (50, 4 * DIM * 48)], ids=["codes", "float32"])
+def test_the_deadline_leaves_the_best_so_far(node, epoch, monkeypatch, limit, slice_bytes):
+    monkeypatch.setattr(nearest_source, "SLICE_BYTES", slice_bytes)
+    serving = node(near=NEAREST.format(query="user", limit=limit))
+    header, body = prepare("near", user=1, deadline_ms=1, limit=limit)
     pulses = iter([False, False, True, True, True, True, True])
     status, encoded = serving.engine.answer(header, body, time.monotonic_ns() + 10**12, lambda: next(pulses, True))
-    assert status == "DEGRADED" and b"deadline after 150 of 300 rows" in encoded
+    assert status == "DEGRADED" and b"deadline after 144 of 300 rows" in encoded
     space = epoch.spaces["taste"]
-    rows, _ = reference.scan(space.items[:150], space.users[1], 5, epoch.items.keys[:150])
+    rows, _ = reference.scan(space.items[:144], space.users[1], limit, epoch.items.keys[:144])
     assert epoch.items.ids_of(rows).tobytes() in encoded
 
 

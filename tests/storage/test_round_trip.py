@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixline.storage.catalogue import NO_ROW
+from mixline.storage.codes import decode
 from mixline.storage.dump import dump
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId, UnknownName
@@ -109,6 +110,10 @@ def test_spaces_are_float32_with_norms(tmp_path: Path) -> None:
         np.testing.assert_array_equal(taste.users, np.load(spec.parent / "users.npy").astype(np.float32))
         np.testing.assert_allclose(taste.item_norms, np.linalg.norm(taste.items.astype(np.float64), axis=1), rtol=1e-7)
         assert half.users is None and half.user_norms is None
+        assert taste.item_codes is not None and half.item_codes is not None
+        np.testing.assert_allclose(decode(half.item_codes, 5, half.dim), half.items, atol=0.02)
+        directions = taste.items / taste.item_norms[:, None]
+        np.testing.assert_allclose(decode(taste.item_codes, 5, 3), directions, atol=0.005)
 
 
 def events_of(table: Table) -> dict[object, list[tuple]]:

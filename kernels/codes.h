@@ -1,0 +1,149 @@
+/* Dot products of int8 codes, exact in int32 on every instruction set.
+ *
+ * Sixteen rows lie together as a block: for every four dimensions in turn (a quad), four bytes of the first row, four of
+ * the second, and so on. A quad of a block is 64 bytes: one AVX-512 register in the order that VNNI wants, two of AVX2,
+ * one row of an AMX tile. Absent dimensions and rows are zero.
+ */
+#ifndef MIXLINE_CODES_H
+#define MIXLINE_CODES_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define MIXLINE_CODE_ROWS 16
+#define MIXLINE_QUAD_BYTES 64
+#define MIXLINE_CODES_AHEAD 2048
+
+/* The query's 4 * quads codes have up to 15 bits, since its share of the error costs no byte: `query` as such, and split
+ * into `high` and `low` with query = 128 * high + low. `out` gets 16 sums for each block. */
+struct mixline_code_query {
+    const int16_t *query;
+    const int8_t *high, *low;
+};
+
+typedef void (*mixline_dot_codes_fn)(const int8_t *codes, int64_t quads, int64_t blocks,
+                                     const struct mixline_code_query *asked, int32_t *out);
+
+static void mixline_dot_codes_portable(const int8_t *codes, int64_t quads, int64_t blocks,
+                                       const struct mixline_code_query *asked, int32_t *out) {
+    for (int64_t block = 0; block < blocks; block++, out += MIXLINE_CODE_ROWS) {
+        int32_t sums[MIXLINE_CODE_ROWS] = {0};
+        for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {
+            const int16_t *q = asked->query + 4 * quad;
+            for (int row = 0; row < MIXLINE_CODE_ROWS; row++) {
+                const int8_t *x = codes + 4 * row;
+                sums[row] += x[0] * q[0] + x[1] * q[1] + x[2] * q[2] + x[3] * q[3];
+            }
+        }
+        memcpy(out, sums, sizeof sums);
+    }
+}
+
+#if defined(__x86_64__)
+/* Bytes are widened to int16 and multiplied with pmaddwd: pmaddubsw would saturate. */
+__attribute__((target("avx2"))) static void mixline_dot_codes_avx2(const int8_t *codes, int64_t quads, int64_t blocks,
+                                                                   const struct mixline_code_query *asked,
+                                                                   int32_t *out) {
+    for (int64_t block = 0; block < blocks; block++, out += MIXLINE_CODE_ROWS) {
+        __m256i sums[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
+                           _mm256_setzero_si256()};
+        for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {
+            int64_t four;
+            memcpy(&four, asked->query + 4 * quad, sizeof four);
+            __m256i q = _mm256_set1_epi64x(four);
+            __builtin_prefetch(codes + MIXLINE_CODES_AHEAD, 0, 0);
+            _Pragma("GCC unroll 4") for (int part = 0; part < 4; part++) {
+                __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(codes + 16 * part)));
+                sums[part] = _mm256_add_epi32(sums[part], _mm256_madd_epi16(x, q));
+            }
+        }
+        /* Two halves of each row's sum lie side by side, and hadd takes them in an order of its own. */
+        __m256i low = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[0], sums[1]), 0xD8);
+        __m256i high = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[2], sums[3]), 0xD8);
+        _mm256_storeu_si256((__m256i *)out, low);
+        _mm256_storeu_si256((__m256i *)(out + 8), high);
+    }
+}
+
+/* vpdpbusd takes one side unsigned: the query is moved up by 128, and 128 times the row's sum taken off again. Sums may
+ * pass 32 bits on the way, and come back modulo 2^32. */
+__attribute__((target("avx512f,avx512vl,avx512bw,avx512vnni"))) static void
+mixline_dot_codes_vnni(const int8_t *codes, int64_t quads, int64_t blocks, const struct mixline_code_query *asked,
+                       int32_t *out) {
+    const __m512i up = _mm512_set1_epi8((char)0x80);
+    for (int64_t block = 0; block < blocks; block++, out += MIXLINE_CODE_ROWS) {
+        __m512i highs = _mm512_setzero_si512(), lows = _mm512_setzero_si512(), excess = _mm512_setzero_si512();
+        for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {
+            int32_t high, low;
+            memcpy(&high, asked->high + 4 * quad, sizeof high);
+            memcpy(&low, asked->low + 4 * quad, sizeof low);
+            __m512i x = _mm512_loadu_si512(codes);
+            __builtin_prefetch(codes + MIXLINE_CODES_AHEAD, 0, 0);
+            highs = _mm512_dpbusd_epi32(highs, _mm512_xor_si512(_mm512_set1_epi32(high), up), x);
+            lows = _mm512_dpbusd_epi32(lows, _mm512_xor_si512(_mm512_set1_epi32(low), up), x);
+            excess = _mm512_dpbusd_epi32(excess, up, x);
+        }
+        highs = _mm512_slli_epi32(_mm512_sub_epi32(highs, excess), 7);
+        _mm512_storeu_si512(out, _mm512_add_epi32(highs, _mm512_sub_epi32(lows, excess)));
+    }
+}
+#endif
+
+/* Which of a block's values are at least `bar`, as bits. */
+static inline uint32_t mixline_reaching(const float *values, float bar) {
+    uint32_t bits = 0;
+#if defined(__x86_64__)
+    __m128 wanted = _mm_set1_ps(bar);
+    for (int part = 0; part < 4; part++)
+        bits |= (uint32_t)_mm_movemask_ps(_mm_cmpge_ps(_mm_loadu_ps(values + 4 * part), wanted)) << (4 * part);
+#else
+    for (int row = 0; row < MIXLINE_CODE_ROWS; row++) bits |= (uint32_t)(values[row] >= bar) << row;
+#endif
+    return bits;
+}
+
+static inline int mixline_lowest_bit(uint32_t bits) { return __builtin_ctz(bits); }
+
+/* Whether a path gives what the portable one does, on blocks that hold the extremes. */
+static int mixline_codes_agree(mixline_dot_codes_fn path) {
+    enum { QUADS = 3, BLOCKS = 4 };
+    int8_t codes[BLOCKS * QUADS * MIXLINE_QUAD_BYTES], high[4 * QUADS], low[4 * QUADS];
+    int16_t query[4 * QUADS];
+    int32_t got[BLOCKS * MIXLINE_CODE_ROWS], wanted[BLOCKS * MIXLINE_CODE_ROWS];
+    struct mixline_code_query asked = {query, high, low};
+    for (int at = 0; at < (int)sizeof codes; at++) codes[at] = (int8_t)(at < 64 ? -127 : (at * 73 + at / 7) % 255 - 127);
+    for (int at = 0; at < 4 * QUADS; at++) {
+        high[at] = (int8_t)(at % 3 == 0 ? -127 : 127 - 11 * at);
+        low[at] = (int8_t)(at % 2 ? 63 - at : -64);
+        query[at] = (int16_t)(128 * high[at] + low[at]);
+    }
+    path(codes, QUADS, BLOCKS, &asked, got);
+    mixline_dot_codes_portable(codes, QUADS, BLOCKS, &asked, wanted);
+    return memcmp(got, wanted, sizeof got) == 0;
+}
+
+/* The widest path that `simd` ("avx512", "avx2" or "portable") allows and this machine computes rightly. */
+static mixline_dot_codes_fn mixline_choose_codes(const char *simd, const char **chosen) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    int most = !strcmp(simd, "avx512") ? 2 : !strcmp(simd, "avx2") ? 1 : 0;
+    if (most == 2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+        mixline_codes_agree(mixline_dot_codes_vnni)) {
+        *chosen = "vnni";
+        return mixline_dot_codes_vnni;
+    }
+    if (most && mixline_codes_agree(mixline_dot_codes_avx2)) {
+        *chosen = "avx2";
+        return mixline_dot_codes_avx2;
+    }
+#endif
+    *chosen = "portable";
+    return mixline_dot_codes_portable;
+}
+
+#endif

@@ -1,0 +1,163 @@
+"""The shortlist on int8 codes: scoring what it keeps gives the rows and bits of a scan of all float32 rows."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixline.kernels import reference
+from mixline.kernels.bitmap import all_rows, clear_rows
+from mixline.kernels.errors import KernelArgumentError
+from mixline.kernels.scan import METRICS, instruction_set, scan_listed
+from mixline.kernels.shortlist import Shortlist, choose_path
+from mixline.kernels.topk import TopK
+from mixline.storage.codes import BLOCK_ROWS, Codes, decode, encode
+
+PATHS = {"avx512": "vnni", "avx2": "avx2", "portable": "portable"}
+
+
+@pytest.fixture(params=PATHS)
+def simd(request):
+    """Each path that this machine has, put back afterwards."""
+    got = choose_path(request.param)
+    if got != PATHS[request.param]:
+        choose_path(instruction_set())
+        pytest.skip(f"this machine has no {PATHS[request.param]}")
+    yield got
+    choose_path(instruction_set())
+
+
+def norms_of(matrix):
+    return np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)).astype(np.float32)
+
+
+def words_of(mask):
+    words = all_rows(len(mask))
+    clear_rows(words, np.flatnonzero(~mask).astype(np.uint32))
+    return words
+
+
+@st.composite
+def problems(draw):
+    """Finite rows of any size and likeness, a query, keys, a mask, a metric and a k."""
+    n, dim = draw(st.integers(1, 900)), draw(st.integers(1, 70))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    matrix = rng.standard_normal((n, dim)).astype(np.float32)
+    shape = draw(st.sampled_from(["plain", "rounded", "alike", "long and short", "extreme", "sparse"]))
+    if shape == "rounded":
+        matrix = np.round(matrix)
+    elif shape == "alike":
+        matrix = (matrix[:1] + 1e-3 * matrix).astype(np.float32)
+    elif shape == "long and short":
+        matrix *= np.exp(3 * rng.standard_normal((n, 1))).astype(np.float32)
+    elif shape == "extreme":
+        powers = rng.choice([1e-44, 1e-30, 1e-19, 1.0, 1e17, 1e19, 1e30, 1e37], (n, 1))
+        with np.errstate(all="ignore"):
+            matrix = np.nan_to_num((matrix * powers).astype(np.float32), posinf=3e38, neginf=-3e38)
+    elif shape == "sparse":
+        matrix *= rng.random((n, dim)) < 0.1
+    matrix[rng.random(n) < draw(st.sampled_from([0.0, 0.3]))] = matrix[0]
+    query = rng.standard_normal(dim) * draw(st.sampled_from([1.0, 1.0, 0.0, 1e-44, 1e-19, 1e19, 1e37]))
+    keys = rng.permutation(n).astype(np.uint64)
+    mask = rng.random(n) < draw(st.sampled_from([0.02, 0.5, 1.0]))
+    metric = draw(st.sampled_from(sorted(METRICS)))
+    with np.errstate(all="ignore"):
+        query = np.nan_to_num(query.astype(np.float32), posinf=3e38, neginf=-3e38)
+    return matrix, query, keys, mask, metric, draw(st.integers(1, n + 5))
+
+
+def look(matrix, query, k, metric, *, mask=None, cuts=(), order=1):
+    """A shortlist of all blocks, taken in parts."""
+    codes = encode(matrix, metric)
+    short = Shortlist(query, k, metric=metric)
+    allowed = None if mask is None else words_of(mask)
+    edges = [0, *sorted(cuts), len(codes.codes)]
+    for start, stop in list(itertools.pairwise(edges))[::order]:
+        short.scan(*codes, len(matrix), norms=norms_of(matrix), allowed=allowed, start=start, stop=stop)
+    return short
+
+
+@given(problem=problems(), data=st.data())
+@settings(deadline=None, max_examples=150)
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.usefixtures("simd")
+def test_the_best_of_the_shortlist_are_the_best_of_all(problem, data):
+    matrix, query, keys, mask, metric, k = problem
+    blocks = -(-len(matrix) // BLOCK_ROWS)
+    cuts = data.draw(st.lists(st.integers(0, blocks), max_size=4))
+    with np.errstate(all="ignore"):
+        norms = norms_of(matrix)
+        short = look(matrix, query, k, metric, mask=mask, cuts=cuts, order=data.draw(st.sampled_from([1, -1])))
+        wanted = reference.scan(matrix, query, k, keys, metric, norms, mask)
+    assert not short.wide
+    rows = short.rows()
+    assert len(set(rows.tolist())) == len(rows) and mask[rows].all()
+    best = TopK(k)
+    scan_listed(matrix, query, best, keys, rows, metric=metric, norms=norms)
+    got = best.result()
+    assert np.array_equal(got[0], wanted[0])
+    assert np.array_equal(got[1].view(np.uint32), wanted[1].view(np.uint32))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_few_rows_beyond_the_best_are_kept(metric):
+    rng = np.random.default_rng(3)
+    matrix = rng.standard_normal((20_000, 64), dtype=np.float32)
+    query = rng.standard_normal(64, dtype=np.float32)
+    assert 100 <= len(look(matrix, query, 100, metric).rows()) < 200
+
+
+@pytest.mark.usefixtures("simd")
+def test_every_path_keeps_the_same_rows():
+    rng = np.random.default_rng(4)
+    matrix, query = rng.standard_normal((5000, 37), dtype=np.float32), rng.standard_normal(37, dtype=np.float32)
+    here = look(matrix, query, 50, "dot").rows()
+    choose_path("portable")
+    assert np.array_equal(here, look(matrix, query, 50, "dot").rows())
+
+
+def test_wide_when_the_codes_tell_nothing():
+    """All rows are equal: every one may be the best, so the shortlist gives up instead of growing without end."""
+    matrix = np.ones((200_000, 4), dtype=np.float32)
+    short = look(matrix, np.ones(4, dtype=np.float32), 10, "dot")
+    assert short.wide
+
+
+@given(
+    n=st.integers(0, 100), dim=st.integers(1, 40), seed=st.integers(0, 2**32), metric=st.sampled_from(sorted(METRICS))
+)
+@settings(deadline=None, max_examples=50)
+def test_codes_are_within_their_bounds(n, dim, seed, metric):
+    matrix = np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
+    codes = encode(matrix, metric)
+    assert codes.codes.shape == (-(-n // 16), -(-dim // 4), 16, 4)
+    exact = matrix.astype(np.float64)
+    if metric == "cosine":
+        exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    coded = decode(codes, n, dim)
+    block = np.arange(n) // BLOCK_ROWS
+    assert (np.linalg.norm(exact - coded, axis=1) <= codes.bounds[block, 0] * (1 + 1e-6) + 1e-7).all()
+    assert (np.linalg.norm(coded, axis=1) <= codes.bounds[block, 1] * (1 + 1e-6)).all()
+    assert (np.abs(exact - coded) <= 0.51 * codes.scales[:n, None]).all()
+
+
+def test_what_does_not_fit_is_refused():
+    matrix = np.ones((40, 6), dtype=np.float32)
+    codes = encode(matrix, "dot")
+    short = Shortlist(np.ones(6, dtype=np.float32), 3)
+    with pytest.raises(KernelArgumentError, match="do not fit a query of 9"):
+        Shortlist(np.ones(9, dtype=np.float32), 3).scan(*codes, 40)
+    with pytest.raises(KernelArgumentError, match=r"blocks 2\.\.9 of 3"):
+        short.scan(*codes, 40, start=2, stop=9)
+    with pytest.raises(KernelArgumentError, match="which hold 60 rows"):
+        short.scan(*codes, 60)
+    with pytest.raises(KernelArgumentError, match="scales"):
+        short.scan(*Codes(codes.codes, codes.scales[:-1], codes.bounds), 40)
+    with pytest.raises(KernelArgumentError, match="needs norms="):
+        Shortlist(np.ones(6, dtype=np.float32), 3, metric="l2").scan(*codes, 40)
+    with pytest.raises(KernelArgumentError, match="metric 'dut'"):
+        Shortlist(np.ones(6, dtype=np.float32), 3, metric="dut")
+    with pytest.raises(KernelArgumentError, match="k is 0"):
+        Shortlist(np.ones(6, dtype=np.float32), 0)
