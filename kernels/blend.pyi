@@ -1,10 +1,15 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-def blend(columns: Sequence[NDArray[np.floating]], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of weight x column in float64, added in this order; NaN counts as 0. Columns: float32 or float64 (n,)."""
+def blend(columns: Sequence[NDArray[Any]], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Sum of weight x column, added in float64 in this order, rounded once to float32; NaN counts as 0.
 
-def is_choice(taken: NDArray[np.int64], offered: NDArray[np.int64], count: int) -> bool:
-    """Whether ``taken`` holds only positions of ``offered``, each once; all lie in ``0 .. count``."""
+    Columns (n,) of contiguous float32 or float64 are read where they lie, others are copied to float64. A sum beyond
+    float32 is an infinity.
+    """
+
+def numbers(values: NDArray[Any], missing: int) -> NDArray[np.float64]:
+    """``values`` (contiguous int64, uint32 or uint8) as float64, NaN where they are ``missing``."""

@@ -107,10 +107,59 @@ def blend(columns, weights):
     for column, weight in zip(columns, weights, strict=True):
         values = column.astype(np.float64)
         total += np.where(np.isnan(values), 0.0, weight * values)
-    return total
+    return total.astype(np.float32)
+
+
+def numbers(values, missing):
+    """Twin of :func:`mixline.kernels.blend.numbers`."""
+    return np.where(values == missing, np.nan, values.astype(np.float64))
+
+
+def merge_parts(found, sources, keys):
+    """Twin of :func:`mixline.kernels.merge.merge_parts`."""
+    entries: dict[tuple[int, int], dict[int, tuple[int, np.float32]]] = {}
+    for source, group, rows, scores in found:
+        for rank, (row, score) in enumerate(zip(rows.tolist(), scores, strict=True)):
+            entries.setdefault((group, row), {})[source] = (rank, score)  # of several the last counts
+    places = sorted(entries)
+    group = np.array([group for group, _ in places], dtype=np.uint32)
+    row = np.array([row for _, row in places], dtype=np.uint32)
+    bits = np.array([sum(1 << source for source in entries[place]) for place in places], dtype=np.uint64)
+    rank = np.array([min(rank for rank, _ in entries[place].values()) for place in places], dtype=np.uint32)
+    scores = np.full((sources, len(places)), np.nan, dtype=np.float32)
+    for at, place in enumerate(places):
+        for source, (_, score) in entries[place].items():
+            scores[source, at] = score
+    return group, row, keys[row], bits, rank, scores
+
+
+def are_members(rows, members):
+    """Twin of :func:`mixline.kernels.members.are_members`."""
+    return np.isin(rows, members)
+
+
+def best_positions(scores, keys, positions, k):
+    """Twin of :func:`mixline.kernels.slate.best_positions`."""
+    nth = np.arange(len(positions), dtype=np.uint32)
+    with np.errstate(over="ignore"):  # beyond float32: an infinity, which sinks
+        offered = scores[positions].astype(np.float32)
+    return positions[top_k(offered, nth, keys[positions], k)[0]]
+
+
+def drop(fate, dropped, live, reason):
+    """Twin of :func:`mixline.kernels.slate.drop`."""
+    falling = (fate == live) & dropped
+    fate[falling] = reason
+    return int((fate == live).sum()), int(falling.sum())
+
+
+def settle(fate, slate, live, reserve, served):
+    """Twin of :func:`mixline.kernels.slate.settle`."""
+    fate[fate == live] = reserve
+    fate[slate] = served
 
 
 def is_choice(taken, offered, count):
-    """Twin of :func:`mixline.kernels.blend.is_choice`."""
+    """Twin of :func:`mixline.kernels.slate.is_choice`."""
     valid = {at for at in offered.tolist() if 0 <= at < count}
     return len(set(taken.tolist())) == len(taken) and set(taken.tolist()) <= valid

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from mixline.kernels.accumulate import Scratch
 from mixline.kernels.bitmap import all_rows, clear_rows
+from mixline.kernels.blend import numbers
 from mixline.kernels.gather import gather
 from mixline.node.block import CandidateBlock
 from mixline.node.errors import BadRequest, NotFound
@@ -22,10 +23,16 @@ from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
 
 NOBODY = np.array([NO_ROW], dtype=np.uint32)
+NO_ROWS = np.zeros(0, dtype=np.uint32)
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Call:
-    """One request being answered on ``epoch``. ``users`` has one row per group, ``NO_ROW`` for an unknown user."""
+    """One request being answered on ``epoch``.
+
+    ``users`` has the row (uint32) of one user per group, ``NO_ROW`` for an unknown one; a request that names no user
+    has one group without. ``bound`` is what the component that runs has made of the store (:meth:`Component.bind`).
+    """
 
     def __init__(
         self,
@@ -41,36 +48,27 @@ class Call:
         self.deadline_ns = deadline_ns
         self.pulse = pulse
         self.degraded: list[str] = []
+        self.bound: Any = None
         self.block: CandidateBlock
         self.excluders: list[Callable[[Call, int], np.ndarray]] = []
+        self.users = user_rows(ask, epoch)
+        self.groups = len(self.users)
+        self._items: np.ndarray | None = None
         self._allowed: dict[int, np.ndarray | None] = {}
 
-    @cached_property
-    def users(self) -> np.ndarray:
-        """Rows (uint32) of the users, one per group; one group without a user when the request names none."""
-        if self.ask.users is not None:
-            return self.epoch.users.rows_of(self.ask.users)
-        if self.ask.user is None:
-            return NOBODY
-        try:
-            return np.array([self.epoch.users.row_of(self.ask.user)], dtype=np.uint32)
-        except UnknownId:
-            return NOBODY
-
-    @cached_property
+    @property
     def items(self) -> np.ndarray:
         """Rows (uint32) of the items the request is about; NOT_FOUND when the store lacks one."""
-        named = self.ask.items if self.ask.items is not None else [self.ask.item]
-        if named == [None]:
-            raise BadRequest("this surface is about an item: give item= or items=")
-        try:
-            return np.array([self.epoch.items.row_of(one) for one in named if one is not None], dtype=np.uint32)
-        except UnknownId as error:
-            raise NotFound(str(error)) from None
-
-    @property
-    def groups(self) -> int:
-        return len(self.users)
+        if self._items is None:
+            named = self.ask.items if self.ask.items is not None else [self.ask.item]
+            if named == [None]:
+                raise BadRequest("this surface is about an item: give item= or items=")
+            row_of = self.epoch.items.row_of
+            try:
+                self._items = np.array([row_of(one) for one in named if one is not None], dtype=np.uint32)
+            except UnknownId as error:
+                raise NotFound(str(error)) from None
+        return self._items
 
     def stopped(self) -> bool:
         """Whether to stop with what there is: the deadline has passed or nobody waits. Beats the worker's heart."""
@@ -87,13 +85,13 @@ class Call:
     def seen(self, group: int) -> np.ndarray:
         """Sorted rows of all items that the user of ``group`` acted on."""
         row = int(self.users[group])
-        return self.epoch.seen(row) if row != NO_ROW else np.zeros(0, dtype=np.uint32)
+        return self.epoch.seen(row) if row != NO_ROW else NO_ROWS
 
     def recent(self, group: int, count: int) -> np.ndarray:
         """Rows of the newest ``count`` distinct items that the user of ``group`` acted on, newest first."""
         row = int(self.users[group])
         if row == NO_ROW:
-            return np.zeros(0, dtype=np.uint32)
+            return NO_ROWS
         rows = self.epoch.history(row).rows[: 4 * count]
         _, first = np.unique(rows, return_index=True)
         return rows[np.sort(first)][:count]
@@ -122,12 +120,23 @@ class Call:
         return found
 
     def numbers(self, name: str) -> np.ndarray:
-        """A column as floating point, NaN where a value is missing: what is added, ordered and shown as a score."""
+        """A column as float32 or float64, NaN where a value is missing: what is added, ordered and shown as a score."""
         values = self.column(name)
-        if values.dtype.kind == "f":
+        if values.dtype is FLOAT32 or values.dtype is FLOAT64:
             return values
-        numbers = values.astype(np.float64)
         column = self.epoch.items.columns.get(name)
-        if column is not None and column.values.dtype == values.dtype:
-            numbers[values == column.missing] = np.nan
-        return numbers
+        if column is not None and column.missing is not None and column.values.dtype == values.dtype:
+            return numbers(np.ascontiguousarray(values), int(column.missing))
+        return values.astype(np.float64)
+
+
+def user_rows(ask: Ask, epoch: Epoch) -> np.ndarray:
+    """The rows of the users that a request names."""
+    if ask.users is not None:
+        return epoch.users.rows_of(ask.users)
+    if ask.user is None:
+        return NOBODY
+    try:
+        return np.array([epoch.users.row_of(ask.user)], dtype=np.uint32)
+    except UnknownId:
+        return NOBODY

@@ -5,9 +5,9 @@ A worker holds one and so does an in-process Node; both hand it bytes and get by
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic_ns
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from mixline.ipc.meters import Meters
 from mixline.ipc.wire import RequestHeader, Status
 from mixline.kernels.accumulate import Scratch
+from mixline.kernels.gather import gather
 from mixline.node import limits
 from mixline.node.block import DROPPED
 from mixline.node.call import Call
@@ -76,7 +77,7 @@ class Engine:
     def warm_up(self) -> None:
         """Run every surface once for nobody: what Python and NumPy load on first use costs no request its deadline."""
         for pipeline in self.pipelines.values():
-            call = Call(Ask(), self.epoch, self.scratch, time.monotonic_ns() + WARM_UP_NS, lambda: False)
+            call = Call(Ask(), self.epoch, self.scratch, monotonic_ns() + WARM_UP_NS, lambda: False)
             try:
                 for _ in pipeline.execute(call, pipeline.surface.limit):
                     pass
@@ -92,7 +93,7 @@ class Engine:
         self, header: RequestHeader, body: bytes | memoryview, deadline_ns: int, pulse: Callable[[], bool]
     ) -> tuple[Status, bytes]:
         """Answer one request of kind ASK; raises a :class:`~mixline.node.errors.NodeError` instead of an answer."""
-        started_ns = time.monotonic_ns()
+        started_ns = monotonic_ns()
         pipeline = self.pipelines.get(header.surface)
         if pipeline is None:
             hint = nearest(header.surface, self.pipelines)
@@ -101,10 +102,11 @@ class Engine:
         ask = decode_ask(body)
         limit = self._check(ask, surface)
         if header.budget_us == 0:
-            deadline_ns = min(deadline_ns, started_ns + int(surface.deadline_ms * 1e6))
+            deadline_ns = min(deadline_ns, started_ns + pipeline.deadline_ns)
         call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse)
-        self._check_users(call, surface)
-        parsed_ns = time.monotonic_ns()
+        if surface.unknown_user == "error":
+            self._check_users(call, surface)
+        parsed_ns = monotonic_ns()
         run = pipeline.execute(call, limit)
         while True:
             try:
@@ -112,20 +114,22 @@ class Engine:
             except StopIteration as finished:
                 coverage = finished.value
                 break
-        executed_ns = time.monotonic_ns()
+        executed_ns = monotonic_ns()
         answer = self._answer(call, pipeline, coverage)
         answer.timing = {
             "parse_us": (parsed_ns - started_ns) // 1000,
             "execute_us": (executed_ns - parsed_ns) // 1000,
-            "encode_us": (time.monotonic_ns() - executed_ns) // 1000,
+            "encode_us": (monotonic_ns() - executed_ns) // 1000,
         }
         encoded = encode_answer(answer)
         pipeline.after(call)
-        whole = all(entry.state in WHOLE for entry in coverage)
-        status = Status.OK if whole else Status.DEGRADED
-        self.trace = Trace(int(surface.deadline_ms * 1000), answer.timing, coverage)
+        status = Status.OK
+        for entry in coverage:
+            if entry.state not in WHOLE:
+                status = Status.DEGRADED
+        self.trace = Trace(pipeline.deadline_ns // 1000, answer.timing, coverage)
         if self.meters is not None:
-            self.meters.answered(surface.name, status, (time.monotonic_ns() - started_ns) // 1000, coverage)
+            self.meters.answered(surface.name, status, (monotonic_ns() - started_ns) // 1000, coverage)
         return status, encoded
 
     def _check(self, ask: Ask, surface: Surface) -> int:
@@ -133,38 +137,43 @@ class Engine:
         limit = surface.limit if ask.limit is None else ask.limit
         if not 1 <= limit <= limits.limit_max:
             raise BadRequest(f"limit {limit}: must lie in 1 .. {limits.limit_max}")
-        if ask.user is not None and ask.users is not None:
-            raise BadRequest("user and users: give one of them")
-        if ask.item is not None and ask.items is not None:
-            raise BadRequest("item and items: give one of them")
-        for name, ids, most in (
-            ("users", ask.users, limits.groups_max),
-            ("items", ask.items, limits.candidates_max),
-            ("candidates", ask.candidates, limits.candidates_max),
-        ):
-            if ids is not None and not (0 if name == "candidates" else 1) <= len(ids) <= most:
-                raise BadRequest(f"{name}: {len(ids)} ids; give 1 to {most}")
+        if ask.users is not None:
+            if ask.user is not None:
+                raise BadRequest("user and users: give one of them")
+            check_count("users", ask.users, 1, limits.groups_max)
+        if ask.items is not None:
+            if ask.item is not None:
+                raise BadRequest("item and items: give one of them")
+            check_count("items", ask.items, 1, limits.candidates_max)
+        if ask.candidates is not None:
+            check_count("candidates", ask.candidates, 0, limits.candidates_max)
         if ask.cursor is not None:
             raise BadRequest("cursor: this surface has no paging")
-        known = self.epoch.items.fields if ask.fields else []
-        for name in ask.fields or ():
-            if name not in known and name != "*":
+        if ask.fields:
+            known = self.epoch.items.fields
+            for name in ask.fields:
+                if name in known or name == "*":
+                    continue
                 raise BadRequest(f"fields: no field {name!r}{nearest(name, known)}; there are {', '.join(known)}")
         return limit
 
     def _check_users(self, call: Call, surface: Surface) -> None:
-        if surface.unknown_user == "error" and (call.users == NO_ROW).any():
-            named: list[int | str | None] = [*call.ask.users] if call.ask.users else [call.ask.user]
-            lost = [one for one, row in zip(named, call.users.tolist(), strict=True) if row == NO_ROW]
-            if lost == [None]:
-                raise BadRequest(f"surface {surface.name!r} needs user= or users=")
-            raise NotFound(f"surface {surface.name!r}: unknown user {lost[0]!r} ({len(lost)} of {len(named)})")
+        """NOT_FOUND for a user that the store lacks."""
+        if NO_ROW not in (rows := call.users.tolist()):
+            return
+        named: list[int | str | None] = [*call.ask.users] if call.ask.users else [call.ask.user]
+        lost = [one for one, row in zip(named, rows, strict=True) if row == NO_ROW]
+        if lost == [None]:
+            raise BadRequest(f"surface {surface.name!r} needs user= or users=")
+        raise NotFound(f"surface {surface.name!r}: unknown user {lost[0]!r} ({len(lost)} of {len(named)})")
 
     def _answer(self, call: Call, pipeline: Pipeline, coverage: list[Coverage]) -> Answer:
         block, slate = call.block, call.block.slate
-        rows = block.row[slate]
-        final = final_column(pipeline.surface)
-        scores = call.numbers(final)[slate] if final else np.zeros(len(slate), dtype=np.float32)
+        columns = [block.row, block.sources]
+        if pipeline.final:
+            columns.append(call.numbers(pipeline.final))
+        rows, sources, *scored = gather(columns, slate.astype(np.uint32))
+        scores = scored[0] if scored else np.zeros(len(slate), dtype=np.float32)
         groups = b""
         if call.ask.users is not None:
             groups = np.searchsorted(block.group[slate], np.arange(call.groups + 1)).astype("<u4").tobytes()
@@ -176,8 +185,8 @@ class Engine:
             raise BadRequest(str(error)) from None
         return Answer(
             ids=encode_ids(self.epoch.items.ids_of(rows)),
-            scores=np.ascontiguousarray(scores, dtype="<f4").tobytes(),
-            sources=block.sources[slate].astype("<u8", copy=False).tobytes(),
+            scores=scores.astype("<f4", copy=False).tobytes(),
+            sources=sources.astype("<u8", copy=False).tobytes(),
             source_names=pipeline.source_names,
             coverage=coverage,
             timing={},
@@ -187,13 +196,10 @@ class Engine:
         )
 
 
-def final_column(surface: Surface) -> str:
-    """The column a page's scores come from: what the last ordering selector orders by, else the last scorer."""
-    for selector in reversed(surface.components.get("selector", ())):
-        if by := getattr(selector, "by", ""):
-            return by
-    scorers = surface.components.get("scorer", ())
-    return scorers[-1].name if scorers else ""
+def check_count(name: str, ids: list[int | str], least: int, most: int) -> None:
+    """Refuse a list of ids that is too short or too long."""
+    if not least <= len(ids) <= most:
+        raise BadRequest(f"{name}: {len(ids)} ids; give 1 to {most}")
 
 
 def misfits(surface: Surface, epoch: Epoch) -> Iterator[str]:

@@ -7,20 +7,21 @@ means, so that components need not.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterator
-from functools import partial
+from collections.abc import Callable, Generator
+from itertools import pairwise
+from time import monotonic_ns
 from typing import Any
 
 import numpy as np
 
-from mixline.kernels.blend import is_choice
+from mixline.kernels.merge import fits
+from mixline.kernels.slate import drop, is_choice
 from mixline.node.block import DROPPED, LIVE, CandidateBlock, Candidates, merge
 from mixline.node.call import Call
-from mixline.node.components import Filter, Hydrator, Scorer, Selector, SideEffect, Source
+from mixline.node.components import Filter, Selector, SideEffect, Source
 from mixline.node.components.base import Component
 from mixline.node.config import STAGES, Surface
-from mixline.node.errors import InternalError, NodeError
+from mixline.node.errors import ConfigError, InternalError, NodeError
 from mixline.node.page import Coverage
 from mixline.storage.epoch import Epoch
 
@@ -29,92 +30,127 @@ class ComponentMisbehaved(Exception):
     """A component returned something of the wrong length or type."""
 
 
+class Step:
+    """A component bound to an epoch: all about it that no request changes."""
+
+    def __init__(self, surface: Surface, stage: str, at: int, epoch: Epoch) -> None:
+        component: Any = surface.components[stage][at]
+        self.component = component
+        self.name = component.name
+        self.kind = component.kind
+        self.stage = stage
+        self.at = at
+        self.why = component.disabled(epoch)
+        self.state = "disabled" if self.why else "ok"
+        self.writes = tuple(component.writes())
+        try:
+            self.bound = None if self.why else component.bind(epoch)
+        except Exception as error:  # a user's own component may raise anything: the surface is refused by name
+            where = f"{surface.file}: {stage} {component.name!r}"
+            raise ConfigError([f"{where}: bind: {type(error).__name__}: {error}"]) from error
+
+    def entry(self) -> Coverage:
+        """A coverage entry, fresh for a request."""
+        return Coverage(self.name, self.stage, self.kind, self.state, self.why)
+
+
 class Pipeline:
-    """A surface bound to an epoch: what is disabled here is decided once."""
+    """A surface bound to an epoch: whatever does not depend on the request is decided once."""
 
     def __init__(self, surface: Surface, epoch: Epoch) -> None:
         self.surface = surface
-        self.disabled = {
-            (stage, at): why
+        self.deadline_ns = int(surface.deadline_ms * 1e6)
+        self.final = final_column(surface)
+        steps = {
+            stage: [Step(surface, stage, at, epoch) for at in range(len(surface.components.get(stage, ())))]
             for stage in STAGES
-            for at, component in enumerate(surface.components.get(stage, ()))
-            if (why := component.disabled(epoch))
         }
-        self.source_names = [component.name for component in surface.components.get("source", ())]
-
-    def stage(self, stage: str) -> Iterator[tuple[Any, Coverage]]:
-        """Components of a stage with their coverage entries, fresh for a request."""
-        for at, component in enumerate(self.surface.components.get(stage, ())):
-            why = self.disabled.get((stage, at), "")
-            state = "disabled" if why else "ok"
-            yield component, Coverage(component.name, stage, component.kind, state, why)
+        self.sources = steps["source"]
+        self.middle = [(step, run) for stage, run in MIDDLE for step in steps[stage]]
+        self.selectors = steps["selector"]
+        self.side_effects = steps["side_effect"]
+        self.source_names = [step.name for step in self.sources]
+        filters: tuple[Component, ...] = surface.components.get("filter", ())
+        self.excluders = [f.excludes for f in filters if type(f).excludes is not Filter.excludes]  # type: ignore[attr-defined]
 
     def execute(self, call: Call, limit: int) -> Generator[None, None, list[Coverage]]:
         """Run every stage; the settled block is ``call.block``, its slate in page order."""
         coverage: list[Coverage] = []
-        filters: tuple[Component, ...] = self.surface.components.get("filter", ())
-        call.excluders = [f.excludes for f in filters if type(f).excludes is not Filter.excludes]  # type: ignore[attr-defined]
-        yield from self._retrieve(call, coverage)
-        for stage, run in STEPS:
-            for at, (component, entry) in enumerate(self.stage(stage)):
-                coverage.append(entry)
-                entry.taken = len(call.block)  # a filter counts its own
-                guard(call, component, entry, partial(run, call, component, entry, at))
-                yield
+        call.excluders = self.excluders
+        found: list[tuple[str, list[Candidates]]] = []
+        for step in self.sources:
+            entry = step.entry()
+            coverage.append(entry)
+            brought: list[Candidates] = []
+            guard(call, step, entry, retrieve, brought)
+            found.append((step.name, brought))
+            yield
+        block = call.block = merge(found, call.epoch.items.keys)
+        for step, run in self.middle:
+            entry = step.entry()
+            coverage.append(entry)
+            entry.taken = len(block)  # a filter counts its own
+            guard(call, step, entry, run)
+            yield
         yield from self._select(call, coverage, limit)
-        call.block.settle()
+        block.settle()
         return coverage
 
     def after(self, call: Call) -> None:
         """Side effects, once the reply is made."""
-        for component, entry in self.stage("side_effect"):
-            if isinstance(component, SideEffect):
-                guard(call, component, entry, partial(component.after, call))
-
-    def _retrieve(self, call: Call, coverage: list[Coverage]) -> Generator[None, None, None]:
-        found: list[tuple[str, list[Candidates]]] = []
-        for component, entry in self.stage("source"):
-            coverage.append(entry)
-            brought: list[Candidates] = []
-            guard(call, component, entry, partial(retrieve, call, component, brought))
-            entry.taken = sum(len(part.rows) for part in brought)
-            found.append((component.name, brought))
-            yield
-        call.block = merge(found, call.epoch.items.keys)
+        for step in self.side_effects:
+            guard(call, step, step.entry(), after)
 
     def _select(self, call: Call, coverage: list[Coverage], limit: int) -> Generator[None, None, None]:
         block = call.block
         if not len(block):  # nothing to order: the entries of the selectors say so
-            coverage.extend(entry for _, entry in self.stage("selector"))
+            coverage.extend(step.entry() for step in self.selectors)
             return
-        live = block.live
-        slates = [live]
-        if call.groups > 1:
-            edges = np.searchsorted(block.group[live], np.arange(call.groups + 1))
-            slates = [live[edges[group] : edges[group + 1]] for group in range(call.groups)]
-        for component, entry in self.stage("selector"):
+        slates = living(block, call.groups)
+        for step in self.selectors:
+            entry = step.entry()
             coverage.append(entry)
             chosen: list[np.ndarray] = []
-            guard(call, component, entry, partial(select, call, component, slates, chosen, limit))
+            guard(call, step, entry, select, slates, chosen, limit)
             if len(chosen) == len(slates):
                 before, slates = sum(map(len, slates)), chosen
                 entry.taken = sum(map(len, slates))
                 entry.left = before - entry.taken
             yield
-        block.slate = np.concatenate([slate[:limit] for slate in slates]).astype(np.int64)
+        block.slate = slates[0][:limit] if len(slates) == 1 else np.concatenate([slate[:limit] for slate in slates])
 
 
-def guard(call: Call, component: Component, entry: Coverage, work: Callable[[], None]) -> None:
+def final_column(surface: Surface) -> str:
+    """The column a page's scores come from: what the last ordering selector orders by, else the last scorer."""
+    for selector in reversed(surface.components.get("selector", ())):
+        if by := getattr(selector, "by", ""):
+            return by
+    scorers = surface.components.get("scorer", ())
+    return scorers[-1].name if scorers else ""
+
+
+def living(block: CandidateBlock, groups: int) -> list[np.ndarray]:
+    """Positions that no filter dropped, by group."""
+    live = block.live
+    if groups == 1:
+        return [live]
+    edges = np.searchsorted(block.group[live], np.arange(groups + 1)).tolist()
+    return [live[start:stop] for start, stop in pairwise(edges)]
+
+
+def guard(call: Call, step: Step, entry: Coverage, run: Callable[..., None], *given: Any) -> None:
     """Run one component: time it, hold it to its share of the deadline, and turn a failure into coverage."""
-    if entry.state == "disabled":
-        stand_in(call, component, entry, np.nan)
+    if step.why:
+        stand_in(call, step, np.nan)
         return
-    started_ns = time.monotonic_ns()
-    whole_ns, call.degraded = call.deadline_ns, []
+    component: Component = step.component
+    started_ns = monotonic_ns()
+    whole_ns = call.deadline_ns
+    call.degraded, call.bound = [], step.bound
     if component.share < 1.0:
         call.deadline_ns = started_ns + max(0, int((whole_ns - started_ns) * component.share))
     try:
-        work()
+        run(call, step, entry, *given)
         if call.degraded:
             entry.state, entry.why = "degraded", "; ".join(dict.fromkeys(call.degraded))
     except NodeError:
@@ -123,77 +159,94 @@ def guard(call: Call, component: Component, entry: Coverage, work: Callable[[], 
         entry.state, entry.why = "failed", f"{type(error).__name__}: {error}"
         if component.on_error == "fail":
             raise InternalError(f"{entry.stage} {entry.name!r} failed: {entry.why}") from error
-        stand_in(call, component, entry, 0.0 if component.on_error == "default" else np.nan)
+        stand_in(call, step, 0.0 if component.on_error == "default" else np.nan)
     finally:
         call.deadline_ns = whole_ns
-        entry.us = (time.monotonic_ns() - started_ns) // 1000
+        entry.us = (monotonic_ns() - started_ns) // 1000
 
 
-def stand_in(call: Call, component: Component, entry: Coverage, value: float) -> None:
+def stand_in(call: Call, step: Step, value: float) -> None:
     """Fill the columns that a component did not write: with NaN they are missing. Columns of the store stay."""
-    if entry.stage == "source":
+    if step.stage == "source":
         return  # its score column is made with the block
-    for name in component.writes():
+    for name in step.writes:
         if value == 0.0 or name not in call.epoch.items.columns:
             call.block.columns.setdefault(name, np.full(len(call.block), value, dtype=np.float32))
 
 
-def retrieve(call: Call, source: Source, brought: list[Candidates]) -> None:
+def retrieve(call: Call, step: Step, entry: Coverage, brought: list[Candidates]) -> None:
     """Candidates of every group, or of none when one fails; groups that the deadline leaves out have none."""
     parts: list[Candidates] = []
+    source: Source = step.component
     for group in range(call.groups):
         if group and call.stopped():
             call.degraded.append(f"deadline after {group} of {call.groups} users")
             parts += [Candidates.none()] * (call.groups - group)
             break
         parts.append(source.retrieve(call, group))
-    for part in parts:
-        if len(part.rows) != len(part.scores):
-            raise ComponentMisbehaved(f"{len(part.rows)} rows with {len(part.scores)} scores")
-        if len(part.rows) and int(part.rows.max()) >= call.epoch.items.count:
-            raise ComponentMisbehaved(f"row {int(part.rows.max())} of {call.epoch.items.count} items")
+    count, taken = call.epoch.items.count, 0
+    for at, part in enumerate(parts):
+        if not fits(part.rows, part.scores, count):
+            parts[at] = fitted(part, count)
+        taken += len(part.rows)
     brought.extend(parts)
+    entry.taken = taken
 
 
-def hydrate(call: Call, hydrator: Hydrator, entry: Coverage, at: int) -> None:
+def fitted(part: Candidates, count: int) -> Candidates:
+    """Candidates of other types as a block takes them; :class:`ComponentMisbehaved` when they are none."""
+    rows, scores = np.asarray(part.rows), np.asarray(part.scores)
+    if rows.shape != scores.shape or rows.ndim != 1:
+        raise ComponentMisbehaved(f"{len(part.rows)} rows with {len(part.scores)} scores")
+    for row in (int(rows.min()), int(rows.max())) if len(rows) else ():
+        if not 0 <= row < count:
+            raise ComponentMisbehaved(f"row {row} of {count} items")
+    return Candidates(np.ascontiguousarray(rows, dtype=np.uint32), np.ascontiguousarray(scores, dtype=np.float32))
+
+
+def hydrate(call: Call, step: Step, entry: Coverage) -> None:
     """Let it write, and see that each column has the block's length."""
-    hydrator.hydrate(call)
+    step.component.hydrate(call)
     columns, shape = call.block.columns, (len(call.block),)
-    for name in hydrator.writes():
+    for name in step.writes:
         column = columns.get(name)
         if type(column) is not np.ndarray or column.shape != shape:
             check_length(call.block, column, name)
 
 
-def drop(call: Call, component: Filter, entry: Coverage, at: int) -> None:
+def sift(call: Call, step: Step, entry: Coverage) -> None:
     """Give what the filter drops its fate, and count kept and removed."""
-    dropped = component.drops(call)
+    dropped = step.component.drops(call)
     check_length(call.block, dropped, "drops")
-    fate = call.block.fate
-    falling = (fate == LIVE) & dropped.astype(bool)
-    fate[falling] = DROPPED + at
-    entry.taken = int((fate == LIVE).sum())
-    entry.left = int(falling.sum())
+    dropped = np.ascontiguousarray(dropped, dtype=bool)
+    entry.taken, entry.left = drop(call.block.fate, dropped, LIVE, DROPPED + step.at)
 
 
-def score(call: Call, scorer: Scorer, entry: Coverage, at: int) -> None:
+def score(call: Call, step: Step, entry: Coverage) -> None:
     """Keep the scorer's column under its name."""
-    scores = scorer.score(call)
-    check_length(call.block, scores, scorer.name)
-    call.block.columns[scorer.name] = np.asarray(scores, dtype=np.float32)
+    scores = step.component.score(call)
+    check_length(call.block, scores, step.name)
+    call.block.columns[step.name] = np.asarray(scores, dtype=np.float32)
 
 
-def select(call: Call, selector: Selector, slates: list[np.ndarray], chosen: list[np.ndarray], limit: int) -> None:
+def select(
+    call: Call, step: Step, entry: Coverage, slates: list[np.ndarray], chosen: list[np.ndarray], limit: int
+) -> None:
     """Let it order and take per group, and see that it only took what was there."""
+    selector: Selector = step.component
     for slate in slates:
         taken = np.asarray(selector.select(call, slate, limit))
-        if not len(slate) or taken.dtype.kind not in "iu":
-            legal = not len(taken)
-        else:
-            legal = is_choice(taken.astype(np.int64, copy=False), slate, len(call.block))
-        if not legal:
+        legal = taken.dtype.kind in "iu" or not len(taken)
+        taken = np.ascontiguousarray(taken, dtype=np.int64)
+        if not legal or not is_choice(taken, slate, len(call.block)):
             raise ComponentMisbehaved("took a candidate twice, or one that was not offered")
         chosen.append(taken)
+
+
+def after(call: Call, step: Step, entry: Coverage) -> None:
+    """Let a side effect use the settled block."""
+    effect: SideEffect = step.component
+    effect.after(call)
 
 
 def check_length(block: CandidateBlock, column: np.ndarray | None, name: str) -> None:
@@ -203,4 +256,4 @@ def check_length(block: CandidateBlock, column: np.ndarray | None, name: str) ->
         raise ComponentMisbehaved(f"column {name!r} has shape {shape}, the block {len(block)} candidates")
 
 
-STEPS: tuple[tuple[str, Callable[..., None]], ...] = (("hydrator", hydrate), ("filter", drop), ("scorer", score))
+MIDDLE: tuple[tuple[str, Callable[..., None]], ...] = (("hydrator", hydrate), ("filter", sift), ("scorer", score))

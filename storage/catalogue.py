@@ -6,6 +6,7 @@ bytes. Order keys break ties by what an item is called, never by the row where i
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +48,10 @@ class Catalogue:
         return map_array(self._folder / "sorted_keys.npy")
 
     @cached_property
+    def _sorted_view(self) -> memoryview:
+        return self._sorted_keys.data
+
+    @cached_property
     def _sorted_rows(self) -> np.ndarray:
         return map_array(self._folder / "sorted_rows.npy")
 
@@ -64,8 +69,9 @@ class Catalogue:
                 raise UnknownId(self.name, external_id)
             return int.from_bytes(found, "little")
         if isinstance(external_id, (int, np.integer)) and 0 <= external_id <= U64_MAX:
-            at = int(self._sorted_keys.searchsorted(np.uint64(external_id)))
-            if at < self.count and self._sorted_keys[at] == external_id:
+            keys = self._sorted_view  # of one id NumPy would make more objects than bisection takes steps
+            at = bisect_left(keys, external_id)
+            if at < self.count and keys[at] == external_id:
                 return int(self._sorted_rows[at])
         raise UnknownId(self.name, external_id)
 

@@ -75,7 +75,8 @@ most = 30.0
 
 `call` offers `ask` (the request), `epoch` (the store), `block` (the columns), `column(name)`, `users` (a row per
 group), `seen(group)`, `recent(group, count)` and `stopped()` (look at it in long loops). What a component returns is
-checked for length; what it raises is recorded in the coverage.
+checked for length; what it raises is recorded in the coverage. What no request changes can be made once, when the
+surface is loaded: whatever the method `bind(epoch)` returns is `call.bound` while the component runs.
 """
 
 

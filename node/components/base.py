@@ -7,7 +7,7 @@ may not know other components, only the columns it reads and writes. Time, count
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -46,6 +46,10 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def disabled(self, epoch: Epoch) -> str:
         """Why this component has nothing to work on in this store, or an empty string."""
         return ""
+
+    def bind(self, epoch: Epoch) -> Any:
+        """What no request changes, made once when the surface is loaded: ``call.bound`` while the component runs."""
+        return None
 
     def reads(self) -> set[str]:
         """Columns that must be written before it runs; item columns of the store always are."""

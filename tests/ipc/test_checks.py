@@ -14,7 +14,10 @@ from mixline.ipc.blocks import Blocks
 
 COMPILED = [
     *(f"mixline.ipc.{name}" for name in ("blocks", "rings", "words", "_os")),
-    *(f"mixline.kernels.{name}" for name in ("accumulate", "bitmap", "gather", "scan", "topk")),
+    *(
+        f"mixline.kernels.{name}"
+        for name in ("accumulate", "bitmap", "blend", "gather", "members", "merge", "scan", "slate", "topk")
+    ),
 ]
 TWO_PRODUCERS = """
 import mmap

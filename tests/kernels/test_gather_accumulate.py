@@ -45,7 +45,19 @@ def test_gather_refuses_what_does_not_fit():
         gather([np.zeros((20, 2), np.float32)], rows)
     with pytest.raises(KernelArgumentError, match="2-byte cells"):
         gather([np.zeros(9, np.int16)], rows)
+    with pytest.raises(KernelArgumentError, match="uint32"):
+        gather([], rows.astype(np.int64))
     assert gather([], rows) == []
+
+
+def test_what_was_gathered_may_be_written_and_outlives_its_neighbours():
+    columns = [np.arange(9).astype(dtype) for dtype in ("u1", "f4", "M8[s]", "?")]
+    first, second, third, _ = gather(columns, np.array([1, 2, 3], np.uint32))
+    del columns
+    first[:] = 255
+    assert second.tolist() == [1, 2, 3]
+    assert third.tolist() == np.arange(1, 4).astype("M8[s]").tolist()
+    assert gather([np.zeros(3, np.float32)], np.zeros(0, np.uint32))[0].shape == (0,)
 
 
 @given(n=st.integers(1, 200), data=st.data())

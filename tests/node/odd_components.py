@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from mixline.node.block import Candidates
-from mixline.node.components import Filter, Scorer, Selector, Source
+from mixline.node.components import Filter, Hydrator, Scorer, Selector, Source
 
 
 class RaisingSource(Source, frozen=True, kw_only=True):
@@ -20,6 +20,15 @@ class OutsideSource(Source, frozen=True, kw_only=True):
 
     def retrieve(self, call, group):
         return Candidates(np.array([10**6], np.uint32), np.ones(1, np.float32))
+
+
+class WideSource(Source, frozen=True, kw_only=True):
+    """Brings what NumPy makes of lists: int64 rows, the last one ``last``, and float64 scores."""
+
+    last: int = 2
+
+    def retrieve(self, call, group):
+        return Candidates(np.array([5, self.last]), np.array([0.5, 0.25]))
 
 
 class SleepySource(Source, frozen=True, kw_only=True):
@@ -37,6 +46,32 @@ class ShortScorer(Scorer, frozen=True, kw_only=True):
 
     def score(self, call):
         return np.zeros(max(0, len(call.block) - 1), np.float32)
+
+
+class BoundScorer(Scorer, frozen=True, kw_only=True):
+    """Makes something of the store when it is loaded, and scores with it."""
+
+    fails: bool = False
+
+    def bind(self, epoch):
+        if self.fails:
+            raise RuntimeError("nothing to bind")
+        return np.arange(epoch.items.count, dtype=np.float64)
+
+    def score(self, call):
+        return call.bound[call.block.row]
+
+
+class HalfHydrator(Hydrator, frozen=True, kw_only=True):
+    """Writes a column that is neither float32 nor float64, and one that is not contiguous."""
+
+    def writes(self):
+        return {"half", "strided"}
+
+    def hydrate(self, call):
+        rows = call.block.row
+        call.block.columns["half"] = (rows / 512).astype(np.float16)
+        call.block.columns["strided"] = np.stack([rows, rows], axis=1).astype(np.float32)[:, 0]
 
 
 class NanScorer(Scorer, frozen=True, kw_only=True):

@@ -276,6 +276,41 @@ def test_custom_columns_are_checked(node):
     assert entry.taken + entry.left == 9 and entry.left > 0
 
 
+def test_what_a_component_binds_is_at_hand_when_it_runs(node, epoch):
+    near = NEAREST.format(query="user", limit=9).replace("taste.score", "b")
+    bound = near + '[[scorer]]\nname = "b"\nkind = "odd_components.BoundScorer"\n'
+    page = node(bound=bound).ask("bound", user=1)
+    rows = epoch.items.rows_of(page.ids)
+    assert page.status == "OK" and page.scores.tolist() == rows.tolist() == sorted(rows.tolist(), reverse=True)
+    with pytest.raises(ConfigError, match=r"scorer 'b': bind: RuntimeError: nothing to bind"):
+        node(broken=bound + "fails = true\n")
+
+
+def test_sources_of_other_types_are_taken_and_impossible_rows_are_not(node, epoch):
+    wide = '[[source]]\nname = "w"\nkind = "odd_components.WideSource"\nlast = {last}\n'
+    select = '[[selector]]\nkind = "topk"\nby = "w.score"\n'
+    serving = node(wide=wide.format(last=2) + select, under=wide.format(last=-1) + select)
+    page = serving.ask("wide")
+    assert page.ids.tolist() == [epoch.items.id_of(5), epoch.items.id_of(2)] and page.scores.tolist() == [0.5, 0.25]
+    page = serving.ask("under")
+    assert page.status == "DEGRADED" and not len(page) and "row -1 of" in page.coverage[0].why
+
+
+@pytest.mark.parametrize("column", ["half", "strided"])
+def test_columns_of_any_layout_are_ordered_added_and_shown(node, epoch, column):
+    near = NEAREST.format(query="user", limit=9)
+    odd = '[[hydrator]]\nname = "odd"\nkind = "odd_components.HalfHydrator"\n'
+    blend = f'[[scorer]]\nname = "final"\nkind = "weighted"\nterms = {{ {column} = 1.0 }}\n'
+    serving = node(
+        direct=near.replace("taste.score", column) + odd, added=near.replace("taste.score", "final") + odd + blend
+    )
+    direct, added = serving.ask("direct", user=1), serving.ask("added", user=1)
+    rows = epoch.items.rows_of(direct.ids)
+    wanted = (rows / 512).astype(np.float16) if column == "half" else rows
+    assert direct.status == "OK" and direct.scores.tolist() == wanted.tolist()
+    assert added.ids.tolist() == direct.ids.tolist() and added.scores.tolist() == direct.scores.tolist()
+
+
 @pytest.mark.parametrize(("limit", "slice_bytes"), [(5, DIM * 48), (50, 4 * DIM * 48)], ids=["codes", "float32"])
 def test_the_deadline_leaves_the_best_so_far(node, epoch, monkeypatch, limit, slice_bytes):
     monkeypatch.setattr(nearest_source, "SLICE_BYTES", slice_bytes)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixline.kernels.members import are_members
 from mixline.node.components.base import Filter
 
 if TYPE_CHECKING:
@@ -21,9 +23,8 @@ class SeenFilter(Filter, frozen=True, kw_only=True):
     def drops(self, call: Call) -> np.ndarray:
         block = call.block
         dropped = np.zeros(len(block), dtype=bool)
-        for group in range(call.groups):
+        for group, (start, stop) in enumerate(pairwise(block.edges(call.groups))):
             seen = call.seen(group)
             if len(seen):
-                start, stop = np.searchsorted(block.group, [group, group + 1])
-                dropped[start:stop] = np.isin(block.row[start:stop], seen)
+                dropped[start:stop] = are_members(block.row[start:stop], seen)
         return dropped

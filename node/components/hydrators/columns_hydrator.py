@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mixline.kernels.gather import gather
 from mixline.node.components.base import Hydrator
 from mixline.storage.epoch import Epoch
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ColumnsHydrator(Hydrator, frozen=True, kw_only=True):
-    """Feature columns of the items, in one pass of the gather kernel per column.
+    """Feature columns of the items, all in one call of the gather kernel.
 
     - `columns`: names of f32, i64, bool or category columns. Others that a predicate or scorer reads are gathered when
       first asked for.
@@ -37,7 +39,8 @@ class ColumnsHydrator(Hydrator, frozen=True, kw_only=True):
     def writes(self) -> set[str]:
         return set(self.columns)
 
+    def bind(self, epoch: Epoch) -> list[np.ndarray]:
+        return [epoch.items.columns[name].values for name in self.columns]
+
     def hydrate(self, call: Call) -> None:
-        columns = call.epoch.items.columns
-        values = gather([columns[name].values for name in self.columns], call.block.row)
-        call.block.columns |= dict(zip(self.columns, values, strict=True))
+        call.block.columns.update(zip(self.columns, gather(call.bound, call.block.row), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from mixline.kernels.scan import score_rows
 from mixline.node.components.base import Scorer
 from mixline.node.components.vectors import QueryKind, find_space, query_vector, space_misfits
 from mixline.storage.epoch import Epoch
+from mixline.storage.spaces import Space
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
@@ -31,16 +33,18 @@ class DotScorer(Scorer, frozen=True, kw_only=True):
     def disabled(self, epoch: Epoch) -> str:
         return "" if find_space(epoch, self.space, self.query) else "the store has no space for it"
 
+    def bind(self, epoch: Epoch) -> Space:
+        space = find_space(epoch, self.space, self.query)
+        assert space is not None
+        return space
+
     def score(self, call: Call) -> np.ndarray:
-        space = find_space(call.epoch, self.space, self.query)
-        assert space is not None and space.items is not None
-        block = call.block
+        space, block = call.bound, call.block
         scores = np.zeros(len(block), dtype=np.float32)
-        for group in range(call.groups):
+        for group, (start, stop) in enumerate(pairwise(block.edges(call.groups))):
             vector = query_vector(call, space, self.query, group)
-            start, stop = np.searchsorted(block.group, [group, group + 1])
             if vector is not None and stop > start:
                 vector = np.ascontiguousarray(vector, dtype=np.float32)
-                rows = np.ascontiguousarray(block.row[start:stop])
+                rows = block.row[start:stop]
                 scores[start:stop] = score_rows(space.items, vector, rows, metric=space.metric, norms=space.item_norms)
         return scores

@@ -38,15 +38,9 @@ class WeightedScorer(Scorer, frozen=True, kw_only=True):
     def reads(self) -> set[str]:
         return set(self.terms)
 
+    def bind(self, epoch: Epoch) -> tuple[list[str], np.ndarray]:
+        return list(self.terms), np.fromiter(self.terms.values(), dtype=np.float64)
+
     def score(self, call: Call) -> np.ndarray:
-        weights = np.fromiter(self.terms.values(), dtype=np.float64)
-        total = blend([floating(call.numbers(name)) for name in self.terms], weights)
-        with np.errstate(over="ignore"):  # a sum beyond float32 is an infinity, and sinks
-            return total.astype(np.float32)
-
-
-def floating(values: np.ndarray) -> np.ndarray:
-    """As the kernel takes it."""
-    if values.dtype == np.float32 and values.flags.c_contiguous:
-        return values
-    return np.ascontiguousarray(values, dtype=np.float32 if values.dtype == np.float32 else np.float64)
+        names, weights = call.bound
+        return blend([call.numbers(name) for name in names], weights)

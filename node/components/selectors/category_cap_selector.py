@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.kernels.topk import top_positions
+from mixline.kernels.slate import best_positions
 from mixline.node.components.base import Selector, not_numbers
 from mixline.storage.epoch import Epoch
 
@@ -42,8 +42,7 @@ class CategoryCapSelector(Selector, frozen=True, kw_only=True):
 
     def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
         if self.by:
-            scores = call.numbers(self.by)[positions].astype(np.float32, copy=False)
-            positions = positions[top_positions(scores, call.block.key[positions], len(positions))]
+            positions = best_positions(call.numbers(self.by), call.block.key, positions, len(positions))
         values, present = self.values(call, positions)
         order = np.lexsort((np.arange(len(positions)), values))
         starts = np.flatnonzero(np.r_[True, values[order][1:] != values[order][:-1]]) if len(order) else order

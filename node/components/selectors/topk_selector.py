@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.kernels.topk import top_positions
+from mixline.kernels.slate import best_positions
 from mixline.node.components.base import Selector, not_numbers
 from mixline.storage.epoch import Epoch
 
@@ -36,5 +36,4 @@ class TopKSelector(Selector, frozen=True, kw_only=True):
         return {self.by}
 
     def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
-        scores = call.numbers(self.by)[positions].astype(np.float32, copy=False)
-        return positions[top_positions(scores, call.block.key[positions], self.limit or limit)]
+        return best_positions(call.numbers(self.by), call.block.key, positions, self.limit or limit)
