@@ -24,73 +24,110 @@
 struct mixline_code_query {
     const int16_t *query;
     const int8_t *high, *low;
+    int32_t *out;
 };
 
+/* Up to MIXLINE_CODE_QUERIES queries over the same blocks, each of whose bytes is read once. */
+#define MIXLINE_CODE_QUERIES 4
 typedef void (*mixline_dot_codes_fn)(const int8_t *codes, int64_t quads, int64_t blocks,
-                                     const struct mixline_code_query *asked, int32_t *out);
+                                     const struct mixline_code_query *asked, int many);
 
 static void mixline_dot_codes_portable(const int8_t *codes, int64_t quads, int64_t blocks,
-                                       const struct mixline_code_query *asked, int32_t *out) {
-    for (int64_t block = 0; block < blocks; block++, out += MIXLINE_CODE_ROWS) {
-        int32_t sums[MIXLINE_CODE_ROWS] = {0};
-        for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {
-            const int16_t *q = asked->query + 4 * quad;
-            for (int row = 0; row < MIXLINE_CODE_ROWS; row++) {
-                const int8_t *x = codes + 4 * row;
-                sums[row] += x[0] * q[0] + x[1] * q[1] + x[2] * q[2] + x[3] * q[3];
+                                       const struct mixline_code_query *asked, int many) {
+    for (int64_t block = 0; block < blocks; block++, codes += quads * MIXLINE_QUAD_BYTES) {
+        for (int at = 0; at < many; at++) {
+            int32_t sums[MIXLINE_CODE_ROWS] = {0};
+            for (int64_t quad = 0; quad < quads; quad++) {
+                const int16_t *q = asked[at].query + 4 * quad;
+                const int8_t *x = codes + quad * MIXLINE_QUAD_BYTES;
+                for (int row = 0; row < MIXLINE_CODE_ROWS; row++, x += 4)
+                    sums[row] += x[0] * q[0] + x[1] * q[1] + x[2] * q[2] + x[3] * q[3];
             }
+            memcpy(asked[at].out + block * MIXLINE_CODE_ROWS, sums, sizeof sums);
         }
-        memcpy(out, sums, sizeof sums);
     }
 }
 
 #if defined(__x86_64__)
-/* Bytes are widened to int16 and multiplied with pmaddwd: pmaddubsw would saturate. */
-__attribute__((target("avx2"))) static void mixline_dot_codes_avx2(const int8_t *codes, int64_t quads, int64_t blocks,
-                                                                   const struct mixline_code_query *asked,
-                                                                   int32_t *out) {
-    for (int64_t block = 0; block < blocks; block++, out += MIXLINE_CODE_ROWS) {
-        __m256i sums[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
-                           _mm256_setzero_si256()};
-        for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {
-            int64_t four;
-            memcpy(&four, asked->query + 4 * quad, sizeof four);
-            __m256i q = _mm256_set1_epi64x(four);
-            __builtin_prefetch(codes + MIXLINE_CODES_AHEAD, 0, 0);
-            _Pragma("GCC unroll 4") for (int part = 0; part < 4; part++) {
-                __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(codes + 16 * part)));
-                sums[part] = _mm256_add_epi32(sums[part], _mm256_madd_epi16(x, q));
-            }
-        }
-        /* Two halves of each row's sum lie side by side, and hadd takes them in an order of its own. */
-        __m256i low = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[0], sums[1]), 0xD8);
-        __m256i high = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[2], sums[3]), 0xD8);
-        _mm256_storeu_si256((__m256i *)out, low);
-        _mm256_storeu_si256((__m256i *)(out + 8), high);
+/* Bytes are widened to int16 and multiplied with pmaddwd: pmaddubsw would saturate. `MANY` is 1 or 2: more sums than
+ * eight leave the registers. */
+#define MIXLINE_DEFINE_CODES_AVX2(MANY)                                                                               \
+    __attribute__((target("avx2"))) static void mixline_codes_avx2_##MANY(                                           \
+        const int8_t *codes, int64_t quads, int64_t blocks, const struct mixline_code_query *asked) {                \
+        for (int64_t block = 0; block < blocks; block++) {                                                           \
+            __m256i sums[MANY][4];                                                                                   \
+            memset(sums, 0, sizeof sums);                                                                            \
+            for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {                              \
+                __m256i q[MANY];                                                                                     \
+                _Pragma("GCC unroll 2") for (int at = 0; at < MANY; at++) {                                          \
+                    int64_t four;                                                                                    \
+                    memcpy(&four, asked[at].query + 4 * quad, sizeof four);                                          \
+                    q[at] = _mm256_set1_epi64x(four);                                                                \
+                }                                                                                                    \
+                __builtin_prefetch(codes + MIXLINE_CODES_AHEAD, 0, 0);                                               \
+                _Pragma("GCC unroll 4") for (int part = 0; part < 4; part++) {                                       \
+                    __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(codes + 16 * part)));         \
+                    _Pragma("GCC unroll 2") for (int at = 0; at < MANY; at++)                                        \
+                        sums[at][part] = _mm256_add_epi32(sums[at][part], _mm256_madd_epi16(x, q[at]));              \
+                }                                                                                                    \
+            }                                                                                                        \
+            _Pragma("GCC unroll 2") for (int at = 0; at < MANY; at++) {                                              \
+                /* Two halves of each row's sum lie side by side, and hadd takes them in an order of its own. */     \
+                int32_t *out = asked[at].out + block * MIXLINE_CODE_ROWS;                                            \
+                __m256i low = _mm256_hadd_epi32(sums[at][0], sums[at][1]);                                           \
+                __m256i high = _mm256_hadd_epi32(sums[at][2], sums[at][3]);                                          \
+                _mm256_storeu_si256((__m256i *)out, _mm256_permute4x64_epi64(low, 0xD8));                            \
+                _mm256_storeu_si256((__m256i *)(out + 8), _mm256_permute4x64_epi64(high, 0xD8));                     \
+            }                                                                                                        \
+        }                                                                                                            \
     }
+
+MIXLINE_DEFINE_CODES_AVX2(1)
+MIXLINE_DEFINE_CODES_AVX2(2)
+
+static void mixline_dot_codes_avx2(const int8_t *codes, int64_t quads, int64_t blocks,
+                                   const struct mixline_code_query *asked, int many) {
+    for (; many > 1; many -= 2, asked += 2) mixline_codes_avx2_2(codes, quads, blocks, asked);
+    if (many) mixline_codes_avx2_1(codes, quads, blocks, asked);
 }
 
 /* vpdpbusd takes one side unsigned: the query is moved up by 128, and 128 times the row's sum taken off again. Sums may
  * pass 32 bits on the way, and come back modulo 2^32. */
-__attribute__((target("avx512f,avx512vl,avx512bw,avx512vnni"))) static void
-mixline_dot_codes_vnni(const int8_t *codes, int64_t quads, int64_t blocks, const struct mixline_code_query *asked,
-                       int32_t *out) {
-    const __m512i up = _mm512_set1_epi8((char)0x80);
-    for (int64_t block = 0; block < blocks; block++, out += MIXLINE_CODE_ROWS) {
-        __m512i highs = _mm512_setzero_si512(), lows = _mm512_setzero_si512(), excess = _mm512_setzero_si512();
-        for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {
-            int32_t high, low;
-            memcpy(&high, asked->high + 4 * quad, sizeof high);
-            memcpy(&low, asked->low + 4 * quad, sizeof low);
-            __m512i x = _mm512_loadu_si512(codes);
-            __builtin_prefetch(codes + MIXLINE_CODES_AHEAD, 0, 0);
-            highs = _mm512_dpbusd_epi32(highs, _mm512_xor_si512(_mm512_set1_epi32(high), up), x);
-            lows = _mm512_dpbusd_epi32(lows, _mm512_xor_si512(_mm512_set1_epi32(low), up), x);
-            excess = _mm512_dpbusd_epi32(excess, up, x);
-        }
-        highs = _mm512_slli_epi32(_mm512_sub_epi32(highs, excess), 7);
-        _mm512_storeu_si512(out, _mm512_add_epi32(highs, _mm512_sub_epi32(lows, excess)));
+#define MIXLINE_DEFINE_CODES_VNNI(MANY)                                                                               \
+    __attribute__((target("avx512f,avx512vl,avx512bw,avx512vnni"))) static void mixline_codes_vnni_##MANY(           \
+        const int8_t *codes, int64_t quads, int64_t blocks, const struct mixline_code_query *asked) {                \
+        const __m512i up = _mm512_set1_epi8((char)0x80);                                                             \
+        for (int64_t block = 0; block < blocks; block++) {                                                           \
+            __m512i highs[MANY], lows[MANY], excess = _mm512_setzero_si512();                                        \
+            memset(highs, 0, sizeof highs);                                                                          \
+            memset(lows, 0, sizeof lows);                                                                            \
+            for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {                              \
+                __m512i x = _mm512_loadu_si512(codes);                                                               \
+                __builtin_prefetch(codes + MIXLINE_CODES_AHEAD, 0, 0);                                               \
+                excess = _mm512_dpbusd_epi32(excess, up, x);                                                         \
+                _Pragma("GCC unroll 4") for (int at = 0; at < MANY; at++) {                                          \
+                    int32_t high, low;                                                                               \
+                    memcpy(&high, asked[at].high + 4 * quad, sizeof high);                                           \
+                    memcpy(&low, asked[at].low + 4 * quad, sizeof low);                                              \
+                    highs[at] = _mm512_dpbusd_epi32(highs[at], _mm512_xor_si512(_mm512_set1_epi32(high), up), x);    \
+                    lows[at] = _mm512_dpbusd_epi32(lows[at], _mm512_xor_si512(_mm512_set1_epi32(low), up), x);       \
+                }                                                                                                    \
+            }                                                                                                        \
+            _Pragma("GCC unroll 4") for (int at = 0; at < MANY; at++) {                                              \
+                __m512i high = _mm512_slli_epi32(_mm512_sub_epi32(highs[at], excess), 7);                            \
+                __m512i sums = _mm512_add_epi32(high, _mm512_sub_epi32(lows[at], excess));                           \
+                _mm512_storeu_si512(asked[at].out + block * MIXLINE_CODE_ROWS, sums);                                \
+            }                                                                                                        \
+        }                                                                                                            \
     }
+
+MIXLINE_DEFINE_CODES_VNNI(1)
+MIXLINE_DEFINE_CODES_VNNI(4)
+
+static void mixline_dot_codes_vnni(const int8_t *codes, int64_t quads, int64_t blocks,
+                                   const struct mixline_code_query *asked, int many) {
+    for (; many >= 4; many -= 4, asked += 4) mixline_codes_vnni_4(codes, quads, blocks, asked);
+    for (; many > 0; many--, asked++) mixline_codes_vnni_1(codes, quads, blocks, asked);
 }
 #endif
 
@@ -109,22 +146,30 @@ static inline uint32_t mixline_reaching(const float *values, float bar) {
 
 static inline int mixline_lowest_bit(uint32_t bits) { return __builtin_ctz(bits); }
 
-/* Whether a path gives what the portable one does, on blocks that hold the extremes. */
+/* Whether a path gives what the portable one does, for any number of queries, on blocks that hold the extremes. */
 static int mixline_codes_agree(mixline_dot_codes_fn path) {
-    enum { QUADS = 3, BLOCKS = 4 };
-    int8_t codes[BLOCKS * QUADS * MIXLINE_QUAD_BYTES], high[4 * QUADS], low[4 * QUADS];
-    int16_t query[4 * QUADS];
-    int32_t got[BLOCKS * MIXLINE_CODE_ROWS], wanted[BLOCKS * MIXLINE_CODE_ROWS];
-    struct mixline_code_query asked = {query, high, low};
+    enum { QUADS = 3, BLOCKS = 4, SUMS = BLOCKS * MIXLINE_CODE_ROWS, MANY = MIXLINE_CODE_QUERIES };
+    int8_t codes[BLOCKS * QUADS * MIXLINE_QUAD_BYTES], high[MANY][4 * QUADS], low[MANY][4 * QUADS];
+    int16_t query[MANY][4 * QUADS];
+    int32_t got[MANY * SUMS], wanted[MANY * SUMS];
+    struct mixline_code_query asked[MANY], again[MANY];
     for (int at = 0; at < (int)sizeof codes; at++) codes[at] = (int8_t)(at < 64 ? -127 : (at * 73 + at / 7) % 255 - 127);
-    for (int at = 0; at < 4 * QUADS; at++) {
-        high[at] = (int8_t)(at % 3 == 0 ? -127 : 127 - 11 * at);
-        low[at] = (int8_t)(at % 2 ? 63 - at : -64);
-        query[at] = (int16_t)(128 * high[at] + low[at]);
+    for (int one = 0; one < MANY; one++) {
+        for (int at = 0; at < 4 * QUADS; at++) {
+            high[one][at] = (int8_t)(at % 3 == one % 3 ? -127 : 127 - 11 * at);
+            low[one][at] = (int8_t)(at % 2 ? 63 - at - one : -64);
+            query[one][at] = (int16_t)(128 * high[one][at] + low[one][at]);
+        }
+        asked[one] = (struct mixline_code_query){query[one], high[one], low[one], got + one * SUMS};
+        again[one] = (struct mixline_code_query){query[one], high[one], low[one], wanted + one * SUMS};
     }
-    path(codes, QUADS, BLOCKS, &asked, got);
-    mixline_dot_codes_portable(codes, QUADS, BLOCKS, &asked, wanted);
-    return memcmp(got, wanted, sizeof got) == 0;
+    mixline_dot_codes_portable(codes, QUADS, BLOCKS, again, MANY);
+    for (int many = 1; many <= MANY; many++) {
+        memset(got, 0, sizeof got);
+        path(codes, QUADS, BLOCKS, asked, many);
+        if (memcmp(got, wanted, (size_t)many * SUMS * sizeof *got)) return 0;
+    }
+    return 1;
 }
 
 /* The widest path that `simd` ("avx512", "avx2" or "portable") allows and this machine computes rightly. */

@@ -1,5 +1,9 @@
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+TOGETHER_MAX: int
 
 def choose_path(simd: str) -> str:
     """Take the code path that goes with ``avx512``, ``avx2`` or ``portable``; its name: ``vnni``, ``avx2``,
@@ -13,9 +17,10 @@ class Shortlist:
     True when the bounds of the codes leave so many rows that the float32 scan is as good; then ``rows`` is of no use.
     """
 
-    k: int
-    wide: bool
-
+    @property
+    def k(self) -> int: ...
+    @property
+    def wide(self) -> bool: ...
     def __init__(self, query: NDArray[np.float32], k: int, *, metric: str = "dot") -> None: ...
     def scan(
         self,
@@ -30,13 +35,29 @@ class Shortlist:
         stop: int | None = None,
     ) -> None:
         """Go over blocks ``start .. stop`` of 16 rows each; every block once, in any order.
-
-        ``codes`` (blocks, ceil(dim / 4), 16, 4): for every four dimensions four codes of each row. ``scales``
-        (16 x blocks,) by row. ``bounds`` (blocks, 2): the greatest length of what the codes leave out of a row, and of
-        a coded row. ``count``: rows, the last block may be part empty. ``norms`` (count,) for l2. ``allowed``: a bitmap
-        as for :func:`~mixline.kernels.scan.scan`. Holds no GIL. Raises
-        :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments do not fit together.
+        Holds no GIL. As :func:`scan_together` for one.
         """
 
     def rows(self) -> NDArray[np.uint32]:
         """The rows so far, in the order in which they were met."""
+
+def scan_together(
+    shortlists: Sequence[Shortlist],
+    codes: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    bounds: NDArray[np.float32],
+    count: int,
+    *,
+    norms: NDArray[np.float32] | None = None,
+    allowed: Sequence[NDArray[np.uint64] | None] | None = None,
+    start: int = 0,
+    stop: int | None = None,
+) -> None:
+    """Bring up to ``TOGETHER_MAX`` shortlists over the blocks in one pass: each byte comes from memory once.
+
+    ``codes`` (blocks, ceil(dim / 4), 16, 4): for every four dimensions four codes of each row. ``scales``
+    (16 x blocks,) by row. ``bounds`` (blocks, 2): the greatest length of what the codes leave out of a row, and of a
+    coded row. ``count``: rows, the last block may be part empty. ``norms`` (count,) for l2. ``allowed``: for each
+    shortlist a bitmap as for :func:`~mixline.kernels.scan.scan`, or None. Holds no GIL. Raises
+    :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments do not fit together.
+    """

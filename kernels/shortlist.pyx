@@ -22,8 +22,11 @@ cdef extern from "codes.h" nogil:
         const int16_t* query
         const int8_t* high
         const int8_t* low
+        int32_t* out
+    enum:
+        MIXLINE_CODE_QUERIES
     ctypedef void (*dot_codes_fn "mixline_dot_codes_fn")(
-        const int8_t* codes, int64_t quads, int64_t blocks, const mixline_code_query* asked, int32_t* out) noexcept
+        const int8_t* codes, int64_t quads, int64_t blocks, const mixline_code_query* asked, int many) noexcept
     dot_codes_fn mixline_choose_codes(const char* simd, const char** chosen) noexcept
     uint32_t mixline_reaching(const float* values, float bar) noexcept
     int mixline_lowest_bit(uint32_t bits) noexcept
@@ -31,6 +34,7 @@ cdef extern from "codes.h" nogil:
 cdef enum:
     BLOCK_ROWS = 16
     RUN_BLOCKS = 16
+    RUN_BYTES = 16384     # of codes that several queries go over while they are in the nearest cache
     MOST = 127            # the greatest code of a row; -128 is not used
     QUERY_MOST = 16256    # and of a query: 127 x 128
     QUAD = 4
@@ -40,6 +44,7 @@ cdef enum:
     ROUNDS = 4            # of dividing a bin into bins
     DIM_MAX = 1 << 16     # so that a sum fits int32
     SUM_MAX = 0x7FFFFFFF
+    TOGETHER = 256        # queries in one pass
 
 cdef enum Metric:
     DOT = 0
@@ -47,10 +52,13 @@ cdef enum Metric:
     L2 = 2
 
 cdef double UNIT = 2.0 ** -24    # the rounding of one float32 operation
-cdef double TINY = 2.0 ** -134   # per dimension, where numbers are too small for that
+cdef double TINY = 2.0 ** -125   # per dimension, where numbers are too small for that
+cdef double FAINT = 1e-30        # a query's scale below which float32 does not hold it
 cdef double BELOW = 0.001        # of a bin
 cdef double NORMAL = 1e18        # cosines of vectors this long or short have the error that is assumed
 cdef double GREAT = 1e37         # beyond it float32 scores may overflow
+
+TOGETHER_MAX = TOGETHER
 
 cdef dot_codes_fn dot_codes = NULL
 
@@ -131,208 +139,296 @@ cdef float find_bar(const float* lowers, Py_ssize_t count, float bar, Py_ssize_t
     return low
 
 
+cdef struct Short:
+    Py_ssize_t k, dim, quads, held, capacity, most
+    int metric
+    bint wide
+    mixline_code_query asked
+    int16_t* query
+    int8_t* halves
+    float* lowers
+    float* uppers
+    uint32_t* listed
+    double query_scale, query_length, query_residual, rounded, underflow
+    float bar
+    const uint64_t* allowed
+
+
+cdef struct CodedRows:
+    const int8_t* codes
+    const float* scales
+    const float* bounds
+    const float* norms
+    Py_ssize_t count
+
+
+cdef void encode(Short* short, const float* query) noexcept nogil:
+    """Codes of the query (for cosine of its direction), its length, and what the codes leave out of it."""
+    cdef Py_ssize_t at, width = QUAD * short.quads
+    cdef double squared = 0.0, left = 0.0, greatest = 0.0, value, unit = 1.0
+    for at in range(short.dim):
+        squared += <double>query[at] * query[at]
+        greatest = max(greatest, fabs(query[at]))
+    short.query_length = sqrt(squared)
+    if short.metric == COSINE:
+        short.query_length = 1.0 if 1.0 / NORMAL < short.query_length < NORMAL else INFINITY
+        unit = 1.0 / sqrt(squared) if squared > 0.0 else 1.0
+    short.query_scale = greatest * unit / min(QUERY_MOST, SUM_MAX // (MOST * width))
+    for at in range(width):
+        value = query[at] * unit if at < short.dim else 0.0
+        short.query[at] = <int16_t>nearbyint(value / short.query_scale) if short.query_scale > 0.0 else 0
+        short.halves[at] = <int8_t>((short.query[at] + 64) >> 7)
+        short.halves[width + at] = <int8_t>(short.query[at] - 128 * short.halves[at])
+        value -= short.query_scale * short.query[at]
+        left += value * value
+    short.query_residual = sqrt(left) * (1.0 + 1e-12)
+    if 0.0 < short.query_scale < FAINT:
+        short.query_length = INFINITY
+
+
+cdef float margin_of(const Short* short, const float* bounds) noexcept nogil:
+    """By how much a score of this block may differ from its estimate: codes left out, and float32 rounded.
+
+    Infinite where float32 scores leave the normal numbers, since there nothing is known of their error.
+    """
+    cdef double reach = short.query_length * bounds[1]
+    cdef double lost = short.query_length * bounds[0] + short.query_residual * bounds[1]
+    if short.metric == COSINE:
+        return <float>(lost + short.rounded * max(reach, 1.0))
+    if short.metric == L2:
+        reach = (short.query_length + bounds[1]) * (short.query_length + bounds[1])
+        lost = 2.0 * lost
+    return <float>(lost + short.rounded * reach + short.underflow) if reach < GREAT else <float>INFINITY
+
+
+cdef void raise_bar(Short* short) noexcept nogil:
+    """The bar becomes the k-th greatest lower bound, or hardly less; let go of what cannot reach it."""
+    cdef Py_ssize_t at, kept = 0
+    if short.held < short.k:
+        return
+    short.bar = find_bar(short.lowers, short.held, short.bar, short.k)
+    for at in range(short.held):
+        short.lowers[kept], short.uppers[kept] = short.lowers[at], short.uppers[at]
+        short.listed[kept] = short.listed[at]
+        kept += short.uppers[at] >= short.bar
+    short.held = kept
+
+
+cdef int make_room(Short* short) noexcept nogil:
+    """Room for one more block, or ``wide``; -1 without memory."""
+    cdef Py_ssize_t capacity = 2 * short.capacity
+    cdef void* grown[3]
+    raise_bar(short)
+    if short.held <= short.capacity - short.capacity // 4:
+        return 0
+    if short.held >= short.most:
+        short.wide = True
+        return 0
+    grown[0] = realloc(short.lowers, capacity * sizeof(float))
+    short.lowers = <float*>grown[0] if grown[0] != NULL else short.lowers
+    grown[1] = realloc(short.uppers, capacity * sizeof(float))
+    short.uppers = <float*>grown[1] if grown[1] != NULL else short.uppers
+    grown[2] = realloc(short.listed, capacity * sizeof(uint32_t))
+    short.listed = <uint32_t*>grown[2] if grown[2] != NULL else short.listed
+    if grown[0] == NULL or grown[1] == NULL or grown[2] == NULL:
+        return -1
+    short.capacity = capacity
+    return 0
+
+
+cdef int offer_block(Short* short, const float* estimates, float margin, uint32_t first,
+                     uint32_t allowed) noexcept nogil:
+    """Keep those of one block's allowed rows that may reach the bar; -1 without memory."""
+    cdef uint32_t reaching = allowed
+    cdef Py_ssize_t at
+    if margin < INFINITY:
+        reaching &= mixline_reaching(estimates, short.bar - margin)
+    if not reaching:
+        return 0
+    if short.held + BLOCK_ROWS > short.capacity:
+        if make_room(short) < 0:
+            return -1
+        if short.wide:
+            return 0
+    while reaching:
+        at = mixline_lowest_bit(reaching)
+        reaching &= reaching - 1
+        short.lowers[short.held] = estimates[at] - margin if margin < INFINITY else -<float>INFINITY
+        short.uppers[short.held] = estimates[at] + margin if margin < INFINITY else <float>INFINITY
+        short.listed[short.held] = first + <uint32_t>at
+        short.held += 1
+    return 0
+
+
+cdef void estimate(const Short* short, const int32_t* sums, const float* scales, const float* norms, Py_ssize_t rows,
+                   float* out) noexcept nogil:
+    """Scores of one block as its codes tell them."""
+    cdef Py_ssize_t at
+    cdef float scale = <float>short.query_scale
+    cdef double base = short.query_length * short.query_length
+    for at in range(BLOCK_ROWS):
+        out[at] = <float>sums[at] * (scales[at] * scale)
+    if short.metric == L2:
+        for at in range(rows):
+            out[at] = <float>(2.0 * out[at] - base - <double>norms[at] * norms[at])
+
+
+cdef int offer_run(Short* short, const int32_t* sums, const CodedRows* rows, Py_ssize_t start,
+                   Py_ssize_t run) noexcept nogil:
+    """What the sums of some blocks mean for one query; -1 without memory."""
+    cdef float estimates[BLOCK_ROWS]
+    cdef Py_ssize_t block, first, size
+    cdef uint32_t allowed
+    for block in range(start, start + run):
+        first = block * BLOCK_ROWS
+        size = min(<Py_ssize_t>BLOCK_ROWS, rows.count - first)
+        allowed = (1 << size) - 1
+        if short.allowed != NULL:
+            allowed &= <uint32_t>(short.allowed[block >> 2] >> ((block & 3) * BLOCK_ROWS))
+        estimate(short, sums + (block - start) * BLOCK_ROWS, rows.scales + first,
+                 rows.norms + first if rows.norms != NULL else NULL, size, estimates)
+        if offer_block(short, estimates, margin_of(short, rows.bounds + 2 * block), <uint32_t>first, allowed) < 0:
+            return -1
+        if short.wide:
+            break
+    return 0
+
+
+cdef int scan_group(Short** group, int many, const CodedRows* rows, Py_ssize_t start, Py_ssize_t run) noexcept nogil:
+    """Up to MIXLINE_CODE_QUERIES queries over up to RUN_BLOCKS blocks; -1 without memory."""
+    cdef int32_t sums[MIXLINE_CODE_QUERIES][RUN_BLOCKS * BLOCK_ROWS]
+    cdef mixline_code_query asked[MIXLINE_CODE_QUERIES]
+    cdef Py_ssize_t quads = group[0].quads
+    cdef int at
+    for at in range(many):
+        asked[at] = group[at].asked
+        asked[at].out = sums[at]
+    dot_codes(rows.codes + start * quads * QUAD_BYTES, quads, run, asked, many)
+    for at in range(many):
+        if offer_run(group[at], sums[at], rows, start, run) < 0:
+            return -1
+    return 0
+
+
+cdef int scan_blocks(Short** shorts, Py_ssize_t many, const CodedRows* rows, Py_ssize_t start,
+                     Py_ssize_t stop) noexcept nogil:
+    """All queries over the blocks, a run at a time, so that each byte comes from memory once; -1 without memory."""
+    cdef Short* group[MIXLINE_CODE_QUERIES]
+    cdef Py_ssize_t block = start, run, most = RUN_BLOCKS, at
+    cdef int size
+    if many > 1:
+        most = max(<Py_ssize_t>1, min(most, RUN_BYTES // (shorts[0].quads * QUAD_BYTES)))
+    while block < stop:
+        run = min(most, stop - block)
+        size = 0
+        for at in range(many):
+            if shorts[at].wide:
+                continue
+            if shorts[at].allowed != NULL and not any_allowed(shorts[at].allowed, block, run, rows.count):
+                continue
+            group[size] = shorts[at]
+            size += 1
+            if size == MIXLINE_CODE_QUERIES:
+                if scan_group(group, size, rows, block, run) < 0:
+                    return -1
+                size = 0
+        if size and scan_group(group, size, rows, block, run) < 0:
+            return -1
+        block += run
+    return 0
+
+
 cdef class Shortlist:
-    cdef readonly Py_ssize_t k
-    cdef readonly bint wide
-    cdef Py_ssize_t dim, quads, held, capacity, most
-    cdef int metric
-    cdef int16_t* query
-    cdef int8_t* halves
-    cdef mixline_code_query asked
-    cdef float* lowers
-    cdef float* uppers
-    cdef uint32_t* listed
-    cdef double query_scale, query_length, query_residual, rounded, underflow
-    cdef float bar
+    cdef Short short
 
     def __cinit__(self, const float[::1] query, Py_ssize_t k, *, metric="dot"):
+        cdef Short* short = &self.short
         code = float_scan.METRICS.get(metric)
         if code is None:
             raise KernelArgumentError(f"metric {metric!r} is unknown; use one of {', '.join(float_scan.METRICS)}")
         if k < 1 or not 1 <= query.shape[0] <= DIM_MAX:
             raise KernelArgumentError(f"k is {k}, the query has {query.shape[0]} of 1 to {DIM_MAX} dimensions")
-        self.k, self.metric, self.dim = k, code, query.shape[0]
-        self.quads = (self.dim + QUAD - 1) // QUAD
-        self.bar = -INFINITY
-        self.rounded, self.underflow = (self.dim / 16.0 + 64.0) * UNIT, self.dim * TINY
-        self.capacity = self.most = 4 * k + 256
-        self.query = <int16_t*>malloc(QUAD * self.quads * sizeof(int16_t))
-        self.halves = <int8_t*>malloc(2 * QUAD * self.quads)
-        self.lowers = <float*>malloc(self.capacity * sizeof(float))
-        self.uppers = <float*>malloc(self.capacity * sizeof(float))
-        self.listed = <uint32_t*>malloc(self.capacity * sizeof(uint32_t))
-        if not (self.query and self.halves and self.lowers and self.uppers and self.listed):
-            raise MemoryError(f"no memory for a shortlist of {self.capacity} rows")
-        self.asked.query, self.asked.high, self.asked.low = self.query, self.halves, self.halves + QUAD * self.quads
-        self.encode(&query[0])
+        short.k, short.metric, short.dim = k, code, query.shape[0]
+        short.quads = (short.dim + QUAD - 1) // QUAD
+        short.bar = -INFINITY
+        short.rounded, short.underflow = (short.dim / 16.0 + 64.0) * UNIT, short.dim * TINY
+        short.capacity = short.most = 4 * k + 256
+        short.query = <int16_t*>malloc(QUAD * short.quads * sizeof(int16_t))
+        short.halves = <int8_t*>malloc(2 * QUAD * short.quads)
+        short.lowers = <float*>malloc(short.capacity * sizeof(float))
+        short.uppers = <float*>malloc(short.capacity * sizeof(float))
+        short.listed = <uint32_t*>malloc(short.capacity * sizeof(uint32_t))
+        if not (short.query and short.halves and short.lowers and short.uppers and short.listed):
+            raise MemoryError(f"no memory for a shortlist of {short.capacity} rows")
+        short.asked.query, short.asked.high = short.query, short.halves
+        short.asked.low = short.halves + QUAD * short.quads
+        encode(short, &query[0])
 
     def __dealloc__(self):
-        free(self.query)
-        free(self.halves)
-        free(self.lowers)
-        free(self.uppers)
-        free(self.listed)
+        free(self.short.query)
+        free(self.short.halves)
+        free(self.short.lowers)
+        free(self.short.uppers)
+        free(self.short.listed)
 
-    cdef void encode(self, const float* query) noexcept nogil:
-        """Codes of the query (for cosine of its direction), its length, and what the codes leave out of it."""
-        cdef Py_ssize_t at
-        cdef double squared = 0.0, left = 0.0, greatest = 0.0, value, unit = 1.0
-        for at in range(self.dim):
-            squared += <double>query[at] * query[at]
-            greatest = max(greatest, fabs(query[at]))
-        self.query_length = sqrt(squared)
-        if self.metric == COSINE:
-            self.query_length = 1.0 if 1.0 / NORMAL < self.query_length < NORMAL else INFINITY
-            unit = 1.0 / sqrt(squared) if squared > 0.0 else 1.0
-        self.query_scale = greatest * unit / min(QUERY_MOST, SUM_MAX // (MOST * QUAD * self.quads))
-        for at in range(QUAD * self.quads):
-            value = query[at] * unit if at < self.dim else 0.0
-            self.query[at] = <int16_t>nearbyint(value / self.query_scale) if self.query_scale > 0.0 else 0
-            self.halves[at] = <int8_t>((self.query[at] + 64) >> 7)
-            self.halves[QUAD * self.quads + at] = <int8_t>(self.query[at] - 128 * self.halves[at])
-            value -= self.query_scale * self.query[at]
-            left += value * value
-        self.query_residual = sqrt(left) * (1.0 + 1e-12)
+    @property
+    def k(self):
+        return self.short.k
 
-    cdef float margin(self, const float* bounds) noexcept nogil:
-        """By how much a score of this block may differ from its estimate: codes left out, and float32 rounded.
+    @property
+    def wide(self):
+        return self.short.wide
 
-        Infinite where float32 scores leave the normal numbers, since there nothing is known of their error.
-        """
-        cdef double reach = self.query_length * bounds[1]
-        cdef double lost = self.query_length * bounds[0] + self.query_residual * bounds[1]
-        if self.metric == COSINE:
-            return <float>(lost + self.rounded * max(reach, 1.0))
-        if self.metric == L2:
-            reach = (self.query_length + bounds[1]) * (self.query_length + bounds[1])
-            lost = 2.0 * lost
-        return <float>(lost + self.rounded * reach + self.underflow) if reach < GREAT else <float>INFINITY
-
-    cdef void raise_bar(self) noexcept nogil:
-        """The bar becomes the k-th greatest lower bound, or hardly less; let go of what cannot reach it."""
-        cdef Py_ssize_t at, kept = 0
-        if self.held < self.k:
-            return
-        self.bar = find_bar(self.lowers, self.held, self.bar, self.k)
-        for at in range(self.held):
-            self.lowers[kept], self.uppers[kept], self.listed[kept] = self.lowers[at], self.uppers[at], self.listed[at]
-            kept += self.uppers[at] >= self.bar
-        self.held = kept
-
-    cdef int make_room(self) noexcept nogil:
-        """Room for one more block, or ``wide``; -1 without memory."""
-        cdef Py_ssize_t capacity = 2 * self.capacity
-        cdef void* grown[3]
-        self.raise_bar()
-        if self.held <= self.capacity - self.capacity // 4:
-            return 0
-        if self.held >= self.most:
-            self.wide = True
-            return 0
-        grown[0] = realloc(self.lowers, capacity * sizeof(float))
-        self.lowers = <float*>grown[0] if grown[0] != NULL else self.lowers
-        grown[1] = realloc(self.uppers, capacity * sizeof(float))
-        self.uppers = <float*>grown[1] if grown[1] != NULL else self.uppers
-        grown[2] = realloc(self.listed, capacity * sizeof(uint32_t))
-        self.listed = <uint32_t*>grown[2] if grown[2] != NULL else self.listed
-        if grown[0] == NULL or grown[1] == NULL or grown[2] == NULL:
-            return -1
-        self.capacity = capacity
-        return 0
-
-    cdef int offer_block(self, const float* estimates, float margin, uint32_t first, uint32_t allowed) noexcept nogil:
-        """Keep those of one block's allowed rows that may reach the bar; -1 without memory."""
-        cdef uint32_t reaching = allowed
-        cdef Py_ssize_t at
-        if margin < INFINITY:
-            reaching &= mixline_reaching(estimates, self.bar - margin)
-        if not reaching:
-            return 0
-        if self.held + BLOCK_ROWS > self.capacity:
-            if self.make_room() < 0:
-                return -1
-            if self.wide:
-                return 0
-        while reaching:
-            at = mixline_lowest_bit(reaching)
-            reaching &= reaching - 1
-            self.lowers[self.held] = estimates[at] - margin if margin < INFINITY else -<float>INFINITY
-            self.uppers[self.held] = estimates[at] + margin if margin < INFINITY else <float>INFINITY
-            self.listed[self.held] = first + <uint32_t>at
-            self.held += 1
-        return 0
-
-    cdef void estimate(self, const int32_t* sums, const float* scales, const float* norms, Py_ssize_t rows,
-                       float* out) noexcept nogil:
-        """Scores of one block as its codes tell them."""
-        cdef Py_ssize_t at
-        cdef float scale = <float>self.query_scale
-        cdef double base = self.query_length * self.query_length
-        for at in range(BLOCK_ROWS):
-            out[at] = <float>sums[at] * (scales[at] * scale)
-        if self.metric == L2:
-            for at in range(rows):
-                out[at] = <float>(2.0 * out[at] - base - <double>norms[at] * norms[at])
-
-    cdef int scan_blocks(self, const int8_t* codes, const float* scales, const float* bounds, const float* norms,
-                         Py_ssize_t count, const uint64_t* words, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-        cdef int32_t sums[RUN_BLOCKS * BLOCK_ROWS]
-        cdef float estimates[BLOCK_ROWS]
-        cdef Py_ssize_t block = start, run, at, first, rows
-        cdef uint32_t allowed
-        while block < stop:
-            run = min(<Py_ssize_t>RUN_BLOCKS, stop - block)
-            if words != NULL and not any_allowed(words, block, run, count):
-                block += run
-                continue
-            dot_codes(codes + block * self.quads * QUAD_BYTES, self.quads, run, &self.asked, sums)
-            for at in range(run):
-                first = block * BLOCK_ROWS
-                rows = min(<Py_ssize_t>BLOCK_ROWS, count - first)
-                allowed = (1 << rows) - 1
-                if words != NULL:
-                    allowed &= <uint32_t>(words[block >> 2] >> ((block & 3) * BLOCK_ROWS))
-                self.estimate(sums + at * BLOCK_ROWS, scales + first, norms + first if norms != NULL else NULL, rows,
-                              estimates)
-                if self.offer_block(estimates, self.margin(bounds + 2 * block), <uint32_t>first, allowed) < 0:
-                    return -1
-                if self.wide:
-                    return 0
-                block += 1
-        return 0
-
-    def scan(self, const int8_t[:, :, :, ::1] codes, const float[::1] scales, const float[:, ::1] bounds,
-             Py_ssize_t count, *, const float[::1] norms=None, const uint64_t[::1] allowed=None, start=0, stop=None):
-        cdef Py_ssize_t blocks = codes.shape[0], first = start, last = blocks if stop is None else stop
-        if codes.shape[1] != self.quads or codes.shape[2] != BLOCK_ROWS or codes.shape[3] != 4:
-            raise KernelArgumentError(
-                f"codes of {tuple(codes.shape)[:4]} do not fit a query of {self.dim}: (blocks, {self.quads}, 16, 4)")
-        if not 0 <= first <= last <= blocks or (count + BLOCK_ROWS - 1) // BLOCK_ROWS != blocks:
-            raise KernelArgumentError(f"blocks {first}..{last} of {blocks}, which hold {count} rows")
-        if scales.shape[0] != blocks * BLOCK_ROWS or bounds.shape[0] != blocks or bounds.shape[1] != 2:
-            raise KernelArgumentError(f"{scales.shape[0]} scales and {bounds.shape[0]} bounds for {blocks} blocks")
-        if self.metric == L2 and (norms is None or norms.shape[0] != count):
-            raise KernelArgumentError(f"the l2 metric needs norms=, the L2 norm of each of {count} rows")
-        if allowed is not None and allowed.shape[0] * 64 < count:
-            raise KernelArgumentError(f"a bitmap of {allowed.shape[0]} words for {count} rows")
-        if first == last or self.wide:
-            return
-        cdef const float* norms_at = &norms[0] if self.metric == L2 else NULL
-        cdef const uint64_t* words = &allowed[0] if allowed is not None else NULL
-        cdef int failed
-        with nogil:
-            self.most = max(<Py_ssize_t>WIDE_ROWS, count // 16, self.most)
-            failed = self.scan_blocks(&codes[0, 0, 0, 0], &scales[0], &bounds[0, 0], norms_at, count, words, first,
-                                      last)
-        if failed:
-            raise MemoryError(f"no memory for a shortlist of {2 * self.capacity} rows")
+    def scan(self, codes, scales, bounds, count, *, norms=None, allowed=None, start=0, stop=None):
+        scan_together([self], codes, scales, bounds, count, norms=norms, allowed=[allowed], start=start, stop=stop)
 
     def rows(self):
         cdef Py_ssize_t at
         with nogil:
-            self.raise_bar()
-        found = np.empty(self.held, dtype=np.uint32)
+            raise_bar(&self.short)
+        found = np.empty(self.short.held, dtype=np.uint32)
         cdef uint32_t[::1] out = found
-        for at in range(self.held):
-            out[at] = self.listed[at]
+        for at in range(self.short.held):
+            out[at] = self.short.listed[at]
         return found
+
+
+def scan_together(shortlists, const int8_t[:, :, :, ::1] codes, const float[::1] scales, const float[:, ::1] bounds,
+                  Py_ssize_t count, *, const float[::1] norms=None, allowed=None, start=0, stop=None):
+    cdef Py_ssize_t blocks = codes.shape[0], first = start, last = blocks if stop is None else stop
+    cdef Py_ssize_t at, many = len(shortlists), failed
+    cdef Short* shorts[TOGETHER]
+    cdef CodedRows rows
+    cdef Shortlist one
+    cdef const uint64_t[::1] words
+    if many > TOGETHER:
+        raise KernelArgumentError(f"{many} shortlists; at most {TOGETHER} are scanned together")
+    if not 0 <= first <= last <= blocks or (count + BLOCK_ROWS - 1) // BLOCK_ROWS != blocks:
+        raise KernelArgumentError(f"blocks {first}..{last} of {blocks}, which hold {count} rows")
+    if scales.shape[0] != blocks * BLOCK_ROWS or bounds.shape[0] != blocks or bounds.shape[1] != 2:
+        raise KernelArgumentError(f"{scales.shape[0]} scales and {bounds.shape[0]} bounds for {blocks} blocks")
+    if allowed is not None and len(allowed) != many:
+        raise KernelArgumentError(f"{len(allowed)} bitmaps for {many} shortlists")
+    for at in range(many):
+        one = shortlists[at]
+        shorts[at] = &one.short
+        if codes.shape[1] != one.short.quads or codes.shape[2] != BLOCK_ROWS or codes.shape[3] != QUAD:
+            raise KernelArgumentError(f"codes of {tuple(codes.shape)[:4]} do not fit a query of {one.short.dim}: "
+                                      f"(blocks, {one.short.quads}, {BLOCK_ROWS}, {QUAD})")
+        if one.short.metric == L2 and (norms is None or norms.shape[0] != count):
+            raise KernelArgumentError(f"the l2 metric needs norms=, the L2 norm of each of {count} rows")
+        one.short.allowed = NULL
+        words = None if allowed is None else allowed[at]
+        if words is not None:
+            if words.shape[0] * 64 < count:
+                raise KernelArgumentError(f"a bitmap of {words.shape[0]} words for {count} rows")
+            one.short.allowed = &words[0] if count else NULL
+        one.short.most = max(<Py_ssize_t>WIDE_ROWS, count // 16, one.short.most)
+    if first == last or not many:
+        return
+    rows.codes, rows.scales, rows.bounds, rows.count = &codes[0, 0, 0, 0], &scales[0], &bounds[0, 0], count
+    rows.norms = &norms[0] if norms is not None else NULL
+    with nogil:
+        failed = scan_blocks(shorts, many, &rows, first, last)
+    if failed:
+        raise MemoryError("no memory for a longer shortlist")

@@ -11,7 +11,7 @@ from mixline.kernels import reference
 from mixline.kernels.bitmap import all_rows, clear_rows
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.scan import METRICS, instruction_set, scan_listed
-from mixline.kernels.shortlist import Shortlist, choose_path
+from mixline.kernels.shortlist import TOGETHER_MAX, Shortlist, choose_path, scan_together
 from mixline.kernels.topk import TopK
 from mixline.storage.codes import BLOCK_ROWS, Codes, decode, encode
 
@@ -161,3 +161,36 @@ def test_what_does_not_fit_is_refused():
         Shortlist(np.ones(6, dtype=np.float32), 3, metric="dut")
     with pytest.raises(KernelArgumentError, match="k is 0"):
         Shortlist(np.ones(6, dtype=np.float32), 0)
+
+
+@given(many=st.integers(1, 11), seed=st.integers(0, 2**32), metric=st.sampled_from(sorted(METRICS)))
+@settings(deadline=None, max_examples=40)
+@pytest.mark.usefixtures("simd")
+def test_together_or_alone_keeps_the_same_rows(many, seed, metric):
+    rng = np.random.default_rng(seed)
+    n, dim = int(rng.integers(1, 3000)), int(rng.integers(1, 90))
+    matrix = rng.standard_normal((n, dim)).astype(np.float32)
+    codes, norms = encode(matrix, metric), norms_of(matrix)
+    queries = rng.standard_normal((many, dim)).astype(np.float32)
+    sizes = [int(k) for k in rng.integers(1, 200, many)]
+    masks = [None if rng.random() < 0.5 else words_of(rng.random(n) < rng.random()) for _ in range(many)]
+    together = [Shortlist(query, k, metric=metric) for query, k in zip(queries, sizes, strict=True)]
+    for start, stop in itertools.pairwise([0, len(codes.codes) // 2, len(codes.codes)]):
+        scan_together(together, *codes, n, norms=norms, allowed=masks, start=start, stop=stop)
+    for query, k, words, short in zip(queries, sizes, masks, together, strict=True):
+        alone = Shortlist(query, k, metric=metric)
+        alone.scan(*codes, n, norms=norms, allowed=words)
+        assert np.array_equal(short.rows(), alone.rows())
+
+
+def test_together_refuses_too_many_and_other_widths():
+    matrix = np.ones((40, 6), dtype=np.float32)
+    codes = encode(matrix, "dot")
+    short = Shortlist(np.ones(6, dtype=np.float32), 3)
+    scan_together([], *codes, 40)
+    with pytest.raises(KernelArgumentError, match="at most 256"):
+        scan_together([short] * (TOGETHER_MAX + 1), *codes, 40)
+    with pytest.raises(KernelArgumentError, match="2 bitmaps for 1"):
+        scan_together([short], *codes, 40, allowed=[None, None])
+    with pytest.raises(KernelArgumentError, match="do not fit a query of 9"):
+        scan_together([short, Shortlist(np.ones(9, dtype=np.float32), 3)], *codes, 40)
