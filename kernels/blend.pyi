@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,9 @@ def blend(columns: Sequence[NDArray[Any]], weights: NDArray[np.float64]) -> NDAr
     Columns (n,) of contiguous float32 or float64 are read where they lie, others are copied to float64. A sum beyond
     float32 is an infinity.
     """
+
+def floats(columns: dict[str, Any], names: Iterable[str]) -> list[NDArray[Any]] | None:
+    """The named columns when all of them are there and can be read in place: contiguous float32 or float64."""
 
 def numbers(values: NDArray[Any], missing: int) -> NDArray[np.float64]:
     """``values`` (contiguous int64, uint32 or uint8) as float64, NaN where they are ``missing``."""

@@ -62,6 +62,16 @@ cdef void blend_terms(const Term* terms, Py_ssize_t width, Py_ssize_t count, flo
         start += many
 
 
+def floats(dict columns, names):
+    cdef list found = []
+    for name in names:
+        column = columns.get(name)
+        if not is_column(column, cnp.NPY_FLOAT32) and not is_column(column, cnp.NPY_FLOAT64):
+            return None
+        found.append(column)
+    return found
+
+
 cdef Py_ssize_t read_terms(list columns, const double* weights, Term* terms) except -1:
     """Note where each column lies, after conversion where it must be; returns the entries that all of them have."""
     cdef Py_ssize_t at, count = len(columns[0])

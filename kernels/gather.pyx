@@ -1,4 +1,4 @@
-"""Feature columns by row: what hydration does, one pass per column with the next rows prefetched.
+"""Feature columns by row: what hydration does, a tile of rows at a time with the next tile prefetched.
 
 A column is a mapped array by dense row number, so a feature costs one cache miss and no parsing. Columns may be
 strided: those that lie interleaved in one matrix share the miss, and all but the first then come from the cache.
@@ -32,7 +32,8 @@ cdef extern from "numpy/arrayobject.h":
 cnp.import_array()
 
 cdef enum:
-    AHEAD_ROWS = 16
+    TILE_ROWS = 32
+    LINE_BYTES = 64
 
 ctypedef fused cell:
     uint8_t
@@ -42,11 +43,15 @@ ctypedef fused cell:
 
 cdef void gather_cells(const char* column, Py_ssize_t stride, const uint32_t* rows, Py_ssize_t count,
                        cell* out) noexcept nogil:
-    cdef Py_ssize_t i, ahead = count - AHEAD_ROWS
+    cdef Py_ssize_t i
     for i in range(count):
-        if i < ahead:
-            mixline_prefetch(column + rows[i + AHEAD_ROWS] * stride)
         out[i] = (<const cell*>(column + rows[i] * stride))[0]
+
+
+cdef void fetch(const char* column, Py_ssize_t stride, const uint32_t* rows, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(count):
+        mixline_prefetch(column + rows[i] * stride)
 
 
 cdef Py_ssize_t row_bound(const uint32_t* rows, Py_ssize_t count) noexcept nogil:
@@ -84,18 +89,38 @@ cdef Py_ssize_t read_columns(list columns, Py_ssize_t bound, Py_ssize_t count, C
     return size
 
 
+cdef inline size_t line_of(const char* address) noexcept nogil:
+    return <size_t>address // LINE_BYTES
+
+
+cdef void fetch_rows(const Column* columns, Py_ssize_t width, const uint32_t* rows, Py_ssize_t count) noexcept nogil:
+    """Ask for the cells of some rows. A column that begins in the line of the one before it comes with that one."""
+    cdef Py_ssize_t at
+    for at in range(width):
+        if at and columns[at].stride == columns[at - 1].stride:
+            if line_of(columns[at].cells) == line_of(columns[at - 1].cells):
+                continue
+        fetch(columns[at].cells, columns[at].stride, rows, count)
+
+
 cdef void gather_columns(const Column* columns, Py_ssize_t width, const uint32_t* rows,
                          Py_ssize_t count) noexcept nogil:
-    cdef Py_ssize_t at
+    """Tile by tile, so that the lines which columns share stay in the nearest cache until all have read them."""
+    cdef Py_ssize_t at, many, start = 0
     cdef const Column* column
-    for at in range(width):
-        column = &columns[at]
-        if column.width == 4:
-            gather_cells(column.cells, column.stride, rows, count, <uint32_t*>column.out)
-        elif column.width == 8:
-            gather_cells(column.cells, column.stride, rows, count, <uint64_t*>column.out)
-        else:
-            gather_cells(column.cells, column.stride, rows, count, <uint8_t*>column.out)
+    fetch_rows(columns, width, rows, min(count, <Py_ssize_t>TILE_ROWS))
+    while start < count:
+        many = min(count - start, <Py_ssize_t>TILE_ROWS)
+        fetch_rows(columns, width, rows + start + many, min(count - start - many, <Py_ssize_t>TILE_ROWS))
+        for at in range(width):
+            column = &columns[at]
+            if column.width == 4:
+                gather_cells(column.cells, column.stride, rows + start, many, <uint32_t*>column.out + start)
+            elif column.width == 8:
+                gather_cells(column.cells, column.stride, rows + start, many, <uint64_t*>column.out + start)
+            else:
+                gather_cells(column.cells, column.stride, rows + start, many, <uint8_t*>column.out + start)
+        start += many
 
 
 cdef list cut(object memory, list columns, Py_ssize_t count, Column* out):

@@ -1,10 +1,5 @@
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-
-def fits(rows: Any, scores: Any, count: int) -> bool:
-    """Whether ``rows`` and ``scores`` are contiguous uint32 and float32 arrays, equally long, rows below ``count``."""
 
 def merge_parts(
     found: list[tuple[int, int, NDArray[np.uint32], NDArray[np.float32]]], sources: int, keys: NDArray[np.uint64]

@@ -12,6 +12,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from mixline.kernels.arrays cimport data_of, is_column, length_of
+from mixline.kernels.checks cimport are_candidates
 
 from mixline.kernels.errors import KernelArgumentError
 
@@ -47,23 +48,6 @@ cdef struct Columns:
     uint64_t* sources
     uint32_t* rank
     float* scores               # one row per source
-
-
-cdef bint all_below(const uint32_t* rows, Py_ssize_t count, Py_ssize_t bound) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef uint32_t greatest = 0
-    for i in range(count):
-        greatest = max(greatest, rows[i])
-    return count == 0 or greatest < bound
-
-
-def fits(rows, scores, Py_ssize_t count):
-    return (
-        is_column(rows, cnp.NPY_UINT32)
-        and is_column(scores, cnp.NPY_FLOAT32)
-        and length_of(rows) == length_of(scores)
-        and all_below(<const uint32_t*>data_of(rows), length_of(rows), count)
-    )
 
 
 cdef Candidate* sort_places(Candidate* at, Candidate* spare, Py_ssize_t count) noexcept nogil:
@@ -102,29 +86,40 @@ cdef inline bint comes_again(const Candidate* at, Py_ssize_t i, Py_ssize_t count
     return i + 1 < count and at[i + 1].place == at[i].place and at[i + 1].part == at[i].part
 
 
-cdef void fill(const Candidate* at, Py_ssize_t count, const Part* parts, const uint64_t* keys, Py_ssize_t entries,
-               Columns* out) noexcept nogil:
-    """Write the columns of all entries; the scores are all missing before."""
-    cdef Py_ssize_t i, entry = -1
-    cdef const Part* part
-    cdef uint32_t row
+cdef void fill_places(const Candidate* at, Py_ssize_t count, const uint64_t* keys, uint32_t* group, uint32_t* row,
+                      uint64_t* key) noexcept nogil:
+    """Write what depends on the place alone."""
+    cdef Py_ssize_t i, entry = 0
     for i in range(count):
-        row = <uint32_t>at[i].place
         if i + AHEAD_ROWS < count:
             mixline_merge_prefetch(keys + <uint32_t>at[i + AHEAD_ROWS].place)
+        if i == 0 or at[i].place != at[i - 1].place:
+            group[entry] = <uint32_t>(at[i].place >> 32)
+            row[entry] = <uint32_t>at[i].place
+            key[entry] = keys[<uint32_t>at[i].place]
+            entry += 1
+
+
+cdef void fill_brought(const Candidate* at, Py_ssize_t count, const Part* parts, Py_ssize_t entries, uint64_t* sources,
+                       uint32_t* rank, float* scores) noexcept nogil:
+    """Write what the parts say; the scores are all missing before."""
+    cdef Py_ssize_t i, entry = -1
+    cdef const Part* part
+    cdef uint64_t bits = 0
+    cdef uint32_t best = NO_RANK
+    for i in range(count):
+        if i == 0 or at[i].place != at[i - 1].place:
+            entry += 1
+            bits = 0
+            best = NO_RANK
         if comes_again(at, i, count):
             continue
-        if entry < 0 or out.row[entry] != row or out.group[entry] != at[i].place >> 32:
-            entry += 1
-            out.group[entry] = <uint32_t>(at[i].place >> 32)
-            out.row[entry] = row
-            out.key[entry] = keys[row]
-            out.sources[entry] = 0
-            out.rank[entry] = NO_RANK
         part = &parts[at[i].part]
-        out.sources[entry] |= <uint64_t>1 << part.source
-        out.rank[entry] = min(out.rank[entry], at[i].rank)
-        out.scores[part.source * entries + entry] = part.scores[at[i].rank]
+        bits |= <uint64_t>1 << part.source
+        best = min(best, at[i].rank)
+        sources[entry] = bits
+        rank[entry] = best
+        scores[part.source * entries + entry] = part.scores[at[i].rank]
 
 
 cdef Py_ssize_t count_entries(const Candidate* at, Py_ssize_t count) noexcept nogil:
@@ -139,7 +134,7 @@ cdef Py_ssize_t read_parts(list found, Py_ssize_t sources, Py_ssize_t rows_max, 
     cdef Py_ssize_t at, total = 0
     cdef Part* part
     for at, (source, group, rows, scores) in enumerate(found):
-        if not fits(rows, scores, rows_max):
+        if not are_candidates(rows, scores, rows_max):
             raise KernelArgumentError(f"part {at}: give uint32 rows below {rows_max} and as many float32 scores")
         if not 0 <= source < sources or not 0 <= group <= 0xFFFFFFFF:
             raise KernelArgumentError(f"part {at}: source {source} of {sources}, group {group}")
@@ -211,7 +206,8 @@ def merge_parts(list found, Py_ssize_t sources, keys):
             entries = count_entries(ordered, total)
         columns = make_columns(entries, sources, &out)
         with nogil:
-            fill(ordered, total, parts, key, entries, &out)
+            fill_places(ordered, total, key, out.group, out.row, out.key)
+            fill_brought(ordered, total, parts, entries, out.sources, out.rank, out.scores)
     finally:
         free(candidates)
         free(parts)

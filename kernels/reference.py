@@ -160,6 +160,6 @@ def settle(fate, slate, live, reserve, served):
 
 
 def is_choice(taken, offered, count):
-    """Twin of :func:`mixline.kernels.slate.is_choice`."""
+    """Twin of :func:`mixline.kernels.checks.is_choice`."""
     valid = {at for at in offered.tolist() if 0 <= at < count}
     return len(set(taken.tolist())) == len(taken) and set(taken.tolist()) <= valid

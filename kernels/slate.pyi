@@ -20,6 +20,3 @@ def best_positions(
     Scores and keys are columns of the block: an entry per candidate. Score descending, order key ascending, what stands
     first in ``positions`` first; non-finite scores sink.
     """
-
-def is_choice(taken: NDArray[np.int64], offered: NDArray[np.int64], count: int) -> bool:
-    """Whether ``taken`` holds only positions of ``offered``, each once; all lie in ``0 .. count``."""

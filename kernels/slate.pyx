@@ -1,4 +1,4 @@
-"""What happens to positions of a candidate block: drop, list the living, order, check a choice, settle.
+"""What happens to positions of a candidate block: drop, list the living, order, settle.
 
 Each is a microsecond or less of work that a handful of small NumPy calls would make ten. All but the ordering keep the
 GIL: to let go of it and to take it back would cost as much as the work.
@@ -9,7 +9,7 @@ import numpy as np
 cimport numpy as cnp
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 
 from mixline.kernels.arrays cimport data_of, is_column, length_of
 from mixline.kernels.order cimport Entry, select_first, sort_entries, sunk
@@ -161,30 +161,3 @@ def best_positions(scores, keys, positions, Py_ssize_t k):
             out[i] = places[ranked[i].row]
         free(ranked)
     return best
-
-
-cdef bint takes_offered(const int64_t* taken, Py_ssize_t taken_count, const int64_t* offered,
-                        Py_ssize_t offered_count, uint8_t* open_places, Py_ssize_t count) noexcept nogil:
-    """``open_places`` are ``count`` zeros."""
-    cdef Py_ssize_t i
-    for i in range(offered_count):
-        if 0 <= offered[i] < count:
-            open_places[offered[i]] = 1
-    for i in range(taken_count):
-        if not 0 <= taken[i] < count or not open_places[taken[i]]:
-            return False
-        open_places[taken[i]] = 0
-    return True
-
-
-def is_choice(taken, offered, Py_ssize_t count):
-    cdef Py_ssize_t taken_count = need(taken, cnp.NPY_INT64, "taken")
-    cdef Py_ssize_t offered_count = need(offered, cnp.NPY_INT64, "offered")
-    cdef bint good
-    cdef uint8_t* open_places = <uint8_t*>calloc(max(count, 1), 1)
-    if open_places == NULL:
-        raise MemoryError()
-    good = takes_offered(<const int64_t*>data_of(taken), taken_count, <const int64_t*>data_of(offered), offered_count,
-                         open_places, count)
-    free(open_places)
-    return good

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mixline.kernels.merge import fits
-from mixline.kernels.slate import drop, is_choice
+from mixline.kernels.checks import fits, is_choice, misfit
+from mixline.kernels.slate import drop
 from mixline.node.block import DROPPED, LIVE, CandidateBlock, Candidates, merge
 from mixline.node.call import Call
 from mixline.node.components import Filter, Selector, SideEffect, Source
@@ -43,6 +43,7 @@ class Step:
         self.why = component.disabled(epoch)
         self.state = "disabled" if self.why else "ok"
         self.writes = tuple(component.writes())
+        self.items_count = epoch.items.count
         try:
             self.bound = None if self.why else component.bind(epoch)
         except Exception as error:  # a user's own component may raise anything: the surface is refused by name
@@ -61,6 +62,7 @@ class Pipeline:
         self.surface = surface
         self.deadline_ns = int(surface.deadline_ms * 1e6)
         self.final = final_column(surface)
+        self.keys = epoch.items.keys
         steps = {
             stage: [Step(surface, stage, at, epoch) for at in range(len(surface.components.get(stage, ())))]
             for stage in STAGES
@@ -85,7 +87,7 @@ class Pipeline:
             guard(call, step, entry, retrieve, brought)
             found.append((step.name, brought))
             yield
-        block = call.block = merge(found, call.epoch.items.keys)
+        block = call.block = merge(found, self.keys)
         for step, run in self.middle:
             entry = step.entry()
             coverage.append(entry)
@@ -184,7 +186,7 @@ def retrieve(call: Call, step: Step, entry: Coverage, brought: list[Candidates])
             parts += [Candidates.none()] * (call.groups - group)
             break
         parts.append(source.retrieve(call, group))
-    count, taken = call.epoch.items.count, 0
+    count, taken = step.items_count, 0
     for at, part in enumerate(parts):
         if not fits(part.rows, part.scores, count):
             parts[at] = fitted(part, count)
@@ -207,11 +209,12 @@ def fitted(part: Candidates, count: int) -> Candidates:
 def hydrate(call: Call, step: Step, entry: Coverage) -> None:
     """Let it write, and see that each column has the block's length."""
     step.component.hydrate(call)
-    columns, shape = call.block.columns, (len(call.block),)
-    for name in step.writes:
-        column = columns.get(name)
-        if type(column) is not np.ndarray or column.shape != shape:
-            check_length(call.block, column, name)
+    columns = call.block.columns
+    name = misfit(columns, step.writes, len(call.block))
+    while name is not None:
+        check_length(call.block, columns.get(name), name)
+        columns[name] = np.asarray(columns[name])  # a list of the right length will do
+        name = misfit(columns, step.writes, len(call.block))
 
 
 def sift(call: Call, step: Step, entry: Coverage) -> None:

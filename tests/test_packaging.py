@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = {
     "ipc": ("_os", "blocks", "rings", "words"),
-    "kernels": ("accumulate", "bitmap", "blend", "gather", "members", "merge", "scan", "slate", "topk"),
+    "kernels": ("accumulate", "bitmap", "blend", "checks", "gather", "members", "merge", "scan", "slate", "topk"),
 }
 WHERE_LOADED = """
 import sys

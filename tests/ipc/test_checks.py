@@ -16,7 +16,7 @@ COMPILED = [
     *(f"mixline.ipc.{name}" for name in ("blocks", "rings", "words", "_os")),
     *(
         f"mixline.kernels.{name}"
-        for name in ("accumulate", "bitmap", "blend", "gather", "members", "merge", "scan", "slate", "topk")
+        for name in ("accumulate", "bitmap", "blend", "checks", "gather", "members", "merge", "scan", "slate", "topk")
     ),
 ]
 TWO_PRODUCERS = """

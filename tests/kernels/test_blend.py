@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixline.kernels import reference
-from mixline.kernels.blend import blend, numbers
+from mixline.kernels.blend import blend, floats, numbers
 from mixline.kernels.errors import KernelArgumentError
 
-floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
+singles = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
 @given(st.data(), st.integers(0, 40), st.integers(1, 6))
 def test_blend_equals_its_twin(data, count, width):
     columns = [
-        np.array(data.draw(st.lists(floats, min_size=count, max_size=count)), dtype=data.draw(st.sampled_from("fd")))
+        np.array(data.draw(st.lists(singles, min_size=count, max_size=count)), dtype=data.draw(st.sampled_from("fd")))
         for _ in range(width)
     ]
     weights = np.array(data.draw(st.lists(st.floats(-1e3, 1e3), min_size=width, max_size=width)))
@@ -50,6 +50,18 @@ def test_blend_refuses_what_does_not_fit():
         blend([np.zeros(2), np.zeros(3)], np.ones(2))
     with pytest.raises(KernelArgumentError, match="column 1"):
         blend([np.zeros(2), np.zeros((2, 2))], np.ones(2))
+
+
+def test_floats_are_all_columns_or_none():
+    columns = {
+        "a": np.zeros(3, np.float32),
+        "b": np.zeros(3),
+        "half": np.zeros(3, np.float16),
+        "step": np.zeros(6)[::2],
+    }
+    assert [id(column) for column in floats(columns, ["b", "a"])] == [id(columns["b"]), id(columns["a"])]
+    assert floats(columns, []) == []
+    assert all(floats(columns, ["a", name]) is None for name in ("half", "step", "absent"))
 
 
 @given(st.lists(st.integers(0, 255)), st.sampled_from(["i8", "u4", "u1"]), st.integers(0, 255))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mixline.kernels import reference
 from mixline.kernels.errors import KernelArgumentError
-from mixline.kernels.merge import fits, merge_parts
+from mixline.kernels.merge import merge_parts
 
 
 @st.composite
@@ -60,10 +60,3 @@ def test_merge_refuses_what_does_not_fit():
         merge_parts([], 65, keys)
     with pytest.raises(KernelArgumentError, match="keys"):
         merge_parts([], 1, keys.astype(np.int64))
-
-
-def test_what_fits():
-    rows, scores = np.array([1, 2], np.uint32), np.ones(2, np.float32)
-    assert fits(rows, scores, 3) and fits(rows[:0], scores[:0], 0)
-    for other in ((rows, scores, 2), ([1, 2], scores, 3), (rows, scores[:1], 3), (rows[::-1], scores, 3)):
-        assert not fits(*other)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mixline.kernels import reference
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.members import are_members
-from mixline.kernels.slate import best_positions, drop, is_choice, live_positions, settle
+from mixline.kernels.slate import best_positions, drop, live_positions, settle
 
 scores_of_all = st.lists(
     st.one_of(st.floats(width=32), st.sampled_from([0.0, -0.0, 1.0, float("inf"), float("nan"), 1e300])), max_size=80
@@ -74,12 +74,6 @@ def test_positions_outside_are_refused():
         drop(fate, np.zeros(3, bool), 0, 16)
     with pytest.raises(KernelArgumentError, match="fate"):
         live_positions(fate.astype(np.int64), 0)
-
-
-@given(st.lists(st.integers(-2, 12)), st.lists(st.integers(-2, 12)), st.integers(0, 10))
-def test_is_choice_equals_its_twin(taken, offered, count):
-    arrays = np.array(taken, dtype=np.int64), np.array(offered, dtype=np.int64)
-    assert is_choice(*arrays, count) == reference.is_choice(*arrays, count)
 
 
 @given(st.lists(st.integers(0, 300)), st.lists(st.integers(0, 300), unique=True), st.booleans())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.kernels.blend import blend
+from mixline.kernels.blend import blend, floats
 from mixline.node.components.base import Scorer, not_numbers
 from mixline.storage.epoch import Epoch
 
@@ -43,4 +43,5 @@ class WeightedScorer(Scorer, frozen=True, kw_only=True):
 
     def score(self, call: Call) -> np.ndarray:
         names, weights = call.bound
-        return blend([call.numbers(name) for name in names], weights)
+        columns = floats(call.block.columns, names)
+        return blend(columns if columns is not None else [call.numbers(name) for name in names], weights)
