@@ -138,6 +138,13 @@ def are_members(rows, members):
     return np.isin(rows, members)
 
 
+def are_tagged(rows, offsets, tags, codes):
+    """Twin of :func:`mixline.kernels.members.are_tagged`."""
+    return np.array(
+        [bool(set(tags[offsets[row] : offsets[row + 1]]) & set(codes)) for row in rows.tolist()], dtype=bool
+    )
+
+
 def best_positions(scores, keys, positions, k):
     """Twin of :func:`mixline.kernels.slate.best_positions`."""
     nth = np.arange(len(positions), dtype=np.uint32)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixline.kernels.members import are_members, are_tagged
 from mixline.node.errors import BadRequest
-from mixline.storage.columns import Column
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Predicate:
     def holds(self, call: Call) -> np.ndarray:
         """Boolean per candidate of the block."""
         with np.errstate(all="ignore"):
-            return np.broadcast_to(np.asarray(self._root(call), dtype=bool), (len(call.block),))
+            return spread(np.asarray(self._root(call), dtype=bool), call)
 
     def misfits(self, epoch: Epoch) -> Iterator[str]:
         """Names compared with text that are no category or tags, and the other way round."""
@@ -81,7 +81,7 @@ class Predicate:
         if isinstance(node, ast.BoolOp):
             parts = [self._condition(value) for value in node.values]
             join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
-            return lambda call: join.reduce([np.broadcast_to(part(call), (len(call.block),)) for part in parts])
+            return lambda call: reduce(join, [spread(part(call), call) for part in parts])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             inner = self._condition(node.operand)
             return lambda call: np.logical_not(inner(call))
@@ -105,7 +105,7 @@ class Predicate:
         parts = [self._comparison(a, op, b) for a, op, b in zip(sides, node.ops, sides[1:], strict=False)]
         if len(parts) == 1:
             return parts[0]
-        return lambda call: np.logical_and.reduce([part(call) for part in parts])
+        return lambda call: reduce(np.logical_and, [part(call) for part in parts])
 
     def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Node:
         if isinstance(op, (ast.In, ast.NotIn)):
@@ -130,8 +130,8 @@ class Predicate:
         """A comparison of numbers, false where any column in it, however deep, has no value."""
         a, b = self._number(left), self._number(right)
         names = sorted({name for side in (left, right) for name in columns_in(side)})
-        return lambda call: np.logical_and.reduce(
-            [np.broadcast_to(compare(a(call), b(call)), (len(call.block),)), *(present(call, n) for n in names)]
+        return lambda call: reduce(
+            np.logical_and, [spread(compare(a(call), b(call)), call), *(present(call, n) for n in names)]
         )
 
     def _membership(self, left: ast.expr, right: ast.expr) -> tuple[str, Node]:
@@ -144,7 +144,7 @@ class Predicate:
                 return left.id, self._labels(left.id, [text for text in texts if text is not None])
             if texts:
                 equal = [self._compared(operator.eq, left, one) for one in right.elts]
-                return left.id, lambda call: np.logical_or.reduce([part(call) for part in equal])
+                return left.id, lambda call: reduce(np.logical_or, [part(call) for part in equal])
         raise PredicateError("'in' needs text in a tags column, or a column in a list")
 
     def _labels(self, name: str, texts: list[str]) -> Node:
@@ -195,6 +195,12 @@ def columns_in(node: ast.expr) -> set[str]:
     return {name for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr) for name in columns_in(child)}
 
 
+def spread(value: Any, call: Call) -> np.ndarray:
+    """One value per candidate, also of a constant. NumPy's own broadcasting costs more than what is compared."""
+    shape = (len(call.block),)
+    return value if isinstance(value, np.ndarray) and value.shape == shape else np.broadcast_to(value, shape)
+
+
 def as_float(value: Any) -> Any:
     """An operand of arithmetic in float64, where nothing wraps around and a division by 0 is an infinity."""
     return np.asarray(value, dtype=np.float64)
@@ -230,23 +236,11 @@ def present(call: Call, name: str) -> np.ndarray:
 def has_label(call: Call, name: str, texts: list[str]) -> np.ndarray:
     """Where a category is one of ``texts``, or tags hold one of them."""
     column = call.epoch.items.columns[name]
-    codes = [column.codes[text] for text in texts if text in column.codes]
-    if column.offsets is None:
-        return np.isin(call.column(name), np.array(codes, dtype=np.uint32))
-    return tagged(column, call.block.row, codes)
-
-
-def tagged(column: Column, rows: np.ndarray, codes: list[int]) -> np.ndarray:
-    """Which ``rows`` carry one of the tag ``codes``: one pass over the concatenated tags of all rows."""
-    assert column.offsets is not None
-    starts = column.offsets[rows].astype(np.int64)
-    lengths = column.offsets[rows.astype(np.int64) + 1].astype(np.int64) - starts
-    owner = np.repeat(np.arange(len(rows)), lengths)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    hits = np.isin(column.values[np.repeat(starts, lengths) + within], np.array(codes, dtype=np.uint32))
-    found = np.zeros(len(rows), dtype=bool)
-    found[owner[hits]] = True
-    return found
+    codes = np.array(sorted(column.codes[text] for text in texts if text in column.codes), dtype=np.uint32)
+    if column.offsets is not None:
+        return are_tagged(call.block.row, column.offsets, column.values, codes)
+    values = call.column(name)
+    return are_members(values, codes) if values.dtype == codes.dtype else np.isin(values, codes)
 
 
 @lru_cache(maxsize=1024)

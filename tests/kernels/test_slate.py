@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from mixline.kernels import reference
 from mixline.kernels.errors import KernelArgumentError
-from mixline.kernels.members import are_members
 from mixline.kernels.slate import best_positions, drop, live_positions, settle
 
 scores_of_all = st.lists(
@@ -74,15 +73,3 @@ def test_positions_outside_are_refused():
         drop(fate, np.zeros(3, bool), 0, 16)
     with pytest.raises(KernelArgumentError, match="fate"):
         live_positions(fate.astype(np.int64), 0)
-
-
-@given(st.lists(st.integers(0, 300)), st.lists(st.integers(0, 300), unique=True), st.booleans())
-def test_are_members_equal_their_twin(rows, members, ascending):
-    rows = np.array(sorted(rows) if ascending else rows, dtype=np.uint32)
-    members = np.array(sorted(members), dtype=np.uint32)
-    assert are_members(rows, members).tolist() == reference.are_members(rows, members).tolist()
-
-
-def test_are_members_refuse_other_types():
-    with pytest.raises(KernelArgumentError, match="uint32"):
-        are_members(np.zeros(2, np.int64), np.zeros(2, np.uint32))
