@@ -18,6 +18,7 @@ from mixline.kernels.gather import gather
 from mixline.node.block import CandidateBlock
 from mixline.node.errors import BadRequest, NotFound
 from mixline.node.request import Ask
+from mixline.node.scans import Scan
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
@@ -49,6 +50,7 @@ class Call:
         self.pulse = pulse
         self.degraded: list[str] = []
         self.bound: Any = None
+        self.scans: dict[int, Scan] = {}
         self.block: CandidateBlock
         self.excluders: list[Callable[[Call, int], np.ndarray]] = []
         self.users = user_rows(ask, epoch)

@@ -5,7 +5,7 @@ A worker holds one and so does an in-process Node; both hand it bytes and get by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic_ns
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from mixline.node.explain import explain_slate
 from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
 from mixline.node.pipeline import Pipeline
 from mixline.node.request import Ask, decode_ask
+from mixline.node.scans import Scan, make_passes
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownName
@@ -41,6 +42,40 @@ class Trace(NamedTuple):
     slow_us: int
     timing: dict[str, int]
     coverage: list[Coverage]
+
+
+class Asked(NamedTuple):
+    """A request as it comes in."""
+
+    header: RequestHeader
+    body: bytes | memoryview
+    deadline_ns: int
+    pulse: Callable[[], bool]
+
+
+class Running:
+    """A request whose pipeline is on its way."""
+
+    __slots__ = ("_steps", "call", "coverage", "parsed_ns", "pipeline", "started_ns")
+
+    def __init__(self, pipeline: Pipeline, call: Call, limit: int, started_ns: int) -> None:
+        self.pipeline = pipeline
+        self.call = call
+        self.started_ns = started_ns
+        self.parsed_ns = monotonic_ns()
+        self.coverage: list[Coverage] = []
+        self._steps = pipeline.execute(call, limit)
+
+    def resume(self) -> list[Scan] | None:
+        """Go on to the next scans that it waits for; None at its end."""
+        while True:
+            try:
+                scans = next(self._steps)
+            except StopIteration as finished:
+                self.coverage = finished.value
+                return None
+            if scans:
+                return scans
 
 
 class Engine:
@@ -79,8 +114,9 @@ class Engine:
         for pipeline in self.pipelines.values():
             call = Call(Ask(), self.epoch, self.scratch, monotonic_ns() + WARM_UP_NS, lambda: False)
             try:
-                for _ in pipeline.execute(call, pipeline.surface.limit):
-                    pass
+                for scans in pipeline.execute(call, pipeline.surface.limit):
+                    for _ in make_passes(scans or ()):
+                        pass
                 self._answer(call, pipeline, [])
             except NodeError:
                 continue  # a surface that needs an item or a vector says so; that much is warm
@@ -93,6 +129,58 @@ class Engine:
         self, header: RequestHeader, body: bytes | memoryview, deadline_ns: int, pulse: Callable[[], bool]
     ) -> tuple[Status, bytes]:
         """Answer one request of kind ASK; raises a :class:`~mixline.node.errors.NodeError` instead of an answer."""
+        running = self._begin(header, body, deadline_ns, pulse)
+        while scans := running.resume():
+            for _ in make_passes(scans):
+                pass
+        return self._finish(running)
+
+    def answer_many(
+        self, asks: Sequence[Asked], turn: Callable[[int | None], None]
+    ) -> Iterator[tuple[int, tuple[Status, bytes] | Exception]]:
+        """Answer several requests in one go, those that want the same scan with one pass over its bytes.
+
+        Yields each one's place with its answer, or the exception that ends it, as soon as there is one. ``turn`` is
+        told whose work is done next, None for a pass that all who wait have a share in.
+        """
+        waiting: dict[int, Running] = {}
+        open_scans: dict[Scan, int] = {}
+        for at, asked in enumerate(asks):
+            turn(at)
+            try:
+                waiting[at] = self._begin(*asked)
+            except Exception as error:
+                yield at, error
+                continue
+            yield from self._advance(at, waiting, open_scans)
+        while open_scans:
+            turn(None)
+            for done in make_passes([*open_scans]):
+                owners = dict.fromkeys(open_scans.pop(scan) for scan in done)
+                for at in owners:
+                    if at not in open_scans.values():
+                        turn(at)
+                        yield from self._advance(at, waiting, open_scans)
+                turn(None)
+
+    def _advance(
+        self, at: int, waiting: dict[int, Running], open_scans: dict[Scan, int]
+    ) -> Iterator[tuple[int, tuple[Status, bytes] | Exception]]:
+        """Take one request to its next wait, or its end."""
+        try:
+            scans = waiting[at].resume()
+            if scans:
+                open_scans.update(dict.fromkeys(scans, at))
+                return
+            yield at, self._finish(waiting[at])
+        except Exception as error:
+            yield at, error
+        del waiting[at]
+
+    def _begin(
+        self, header: RequestHeader, body: bytes | memoryview, deadline_ns: int, pulse: Callable[[], bool]
+    ) -> Running:
+        """Check one request and set its pipeline up."""
         started_ns = monotonic_ns()
         pipeline = self.pipelines.get(header.surface)
         if pipeline is None:
@@ -106,19 +194,16 @@ class Engine:
         call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse)
         if surface.unknown_user == "error":
             self._check_users(call, surface)
-        parsed_ns = monotonic_ns()
-        run = pipeline.execute(call, limit)
-        while True:
-            try:
-                next(run)
-            except StopIteration as finished:
-                coverage = finished.value
-                break
+        return Running(pipeline, call, limit, started_ns)
+
+    def _finish(self, running: Running) -> tuple[Status, bytes]:
+        """The reply of a pipeline that ran to its end, counted; then its side effects."""
         executed_ns = monotonic_ns()
+        pipeline, call, coverage = running.pipeline, running.call, running.coverage
         answer = self._answer(call, pipeline, coverage)
         answer.timing = {
-            "parse_us": (parsed_ns - started_ns) // 1000,
-            "execute_us": (executed_ns - parsed_ns) // 1000,
+            "parse_us": (running.parsed_ns - running.started_ns) // 1000,
+            "execute_us": (executed_ns - running.parsed_ns) // 1000,
             "encode_us": (monotonic_ns() - executed_ns) // 1000,
         }
         encoded = encode_answer(answer)
@@ -129,7 +214,8 @@ class Engine:
                 status = Status.DEGRADED
         self.trace = Trace(pipeline.deadline_ns // 1000, answer.timing, coverage)
         if self.meters is not None:
-            self.meters.answered(surface.name, status, (monotonic_ns() - started_ns) // 1000, coverage)
+            taken_us = (monotonic_ns() - running.started_ns) // 1000
+            self.meters.answered(pipeline.surface.name, status, taken_us, coverage)
         return status, encoded
 
     def _check(self, ask: Ask, surface: Surface) -> int:

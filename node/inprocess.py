@@ -9,13 +9,15 @@ from threading import Lock
 from types import TracebackType
 from typing import Any
 
-from mixline.ipc.wire import ReplyHeader
+from mixline.ipc.wire import ReplyHeader, RequestHeader, Status
 from mixline.node import limits
 from mixline.node.config import load_node_config
-from mixline.node.engine import Engine
+from mixline.node.engine import Asked, Engine
 from mixline.node.errors import NodeError
 from mixline.node.page import Page, decode_page
 from mixline.node.request import prepare
+
+TOGETHER = 64  # asks of ask_many that share their scans
 
 
 class Node:
@@ -32,32 +34,48 @@ class Node:
 
     def ask(self, surface: str, **arguments: Any) -> Page:
         """Answer here and now; raises what a client would raise. Goes through the wire's bytes, as a client does."""
-        header, body = prepare(surface, **arguments)
+        asked = asked_now(surface, **arguments)
         started_ns = time.monotonic_ns()
-        budget_us = header.budget_us or limits.budget_max_us
         with self._turn:
-            status, encoded = self.engine.answer(header, body, started_ns + budget_us * 1000, never)
-        server_us = (time.monotonic_ns() - started_ns) // 1000
-        reply = ReplyHeader(
-            header.kind,
-            status,
-            header.request_id,
-            self.engine.epoch_number,
-            self.engine.live_seq,
-            0,
-            server_us,
-        )
-        return decode_page(reply, encoded)
+            status, encoded = self.engine.answer(*asked)
+        return self._page(asked.header, status, encoded, started_ns)
 
     def ask_many(self, requests: Iterable[dict[str, Any]]) -> list[Page | NodeError]:
-        """Answer several, each a dict with ``surface``; an ask that fails is its exception in the list."""
+        """Answer several, each a dict with ``surface``; what they scan alike is scanned once for 64 of them.
+
+        An ask that fails is its exception in the list. Each one's deadline counts from when its 64 are begun.
+        """
+        every = list(requests)
         pages: list[Page | NodeError] = []
-        for request in requests:
-            try:
-                pages.append(self.ask(**request))
-            except NodeError as error:
-                pages.append(error)
+        for start in range(0, len(every), TOGETHER):
+            pages += self._together(every[start : start + TOGETHER])
         return pages
+
+    def _together(self, requests: list[dict[str, Any]]) -> list[Page | NodeError]:
+        started_ns = time.monotonic_ns()
+        found: dict[int, Page | NodeError] = {}
+        asks: dict[int, Asked] = {}
+        for at, request in enumerate(requests):
+            try:
+                asks[at] = asked_now(**request)
+            except NodeError as error:
+                found[at] = error
+        places = [*asks]
+        with self._turn:
+            for at, outcome in self.engine.answer_many([*asks.values()], lambda _: None):
+                if isinstance(outcome, tuple):
+                    found[places[at]] = self._page(asks[places[at]].header, *outcome, started_ns)
+                elif isinstance(outcome, NodeError):
+                    found[places[at]] = outcome
+                else:
+                    raise outcome
+        return [found[at] for at in range(len(requests))]
+
+    def _page(self, header: RequestHeader, status: Status, encoded: bytes, started_ns: int) -> Page:
+        server_us = (time.monotonic_ns() - started_ns) // 1000
+        engine = self.engine
+        made_on = engine.epoch_number, engine.live_seq, 0
+        return decode_page(ReplyHeader(header.kind, status, header.request_id, *made_on, server_us), encoded)
 
     def close(self) -> None:
         """Let go of the epoch."""
@@ -68,6 +86,13 @@ class Node:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def asked_now(surface: str, **arguments: Any) -> Asked:
+    """A request that arrives at this moment."""
+    header, body = prepare(surface, **arguments)
+    deadline_ns = time.monotonic_ns() + (header.budget_us or limits.budget_max_us) * 1000
+    return Asked(header, body, deadline_ns, never)
 
 
 def never() -> bool:

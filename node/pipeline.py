@@ -23,6 +23,7 @@ from mixline.node.components.base import Component
 from mixline.node.config import STAGES, Surface
 from mixline.node.errors import ConfigError, InternalError, NodeError
 from mixline.node.page import Coverage
+from mixline.node.scans import Scan
 from mixline.storage.epoch import Epoch
 
 
@@ -44,6 +45,7 @@ class Step:
         self.state = "disabled" if self.why else "ok"
         self.writes = tuple(component.writes())
         self.items_count = epoch.items.count
+        self.scans = stage == "source" and type(component).scan is not Source.scan
         try:
             self.bound = None if self.why else component.bind(epoch)
         except Exception as error:  # a user's own component may raise anything: the surface is refused by name
@@ -75,8 +77,11 @@ class Pipeline:
         filters: tuple[Component, ...] = surface.components.get("filter", ())
         self.excluders = [f.excludes for f in filters if type(f).excludes is not Filter.excludes]  # type: ignore[attr-defined]
 
-    def execute(self, call: Call, limit: int) -> Generator[None, None, list[Coverage]]:
-        """Run every stage; the settled block is ``call.block``, its slate in page order."""
+    def execute(self, call: Call, limit: int) -> Generator[list[Scan] | None, None, list[Coverage]]:
+        """Run every stage; the settled block is ``call.block``, its slate in page order.
+
+        Yields the scans that it waits for, or None between components.
+        """
         coverage: list[Coverage] = []
         call.excluders = self.excluders
         found: list[tuple[str, list[Candidates]]] = []
@@ -84,16 +89,25 @@ class Pipeline:
             entry = step.entry()
             coverage.append(entry)
             brought: list[Candidates] = []
-            guard(call, step, entry, retrieve, brought)
+            began_ns = monotonic_ns()
+            call.scans = {}
+            if step.scans:
+                guard(call, step, entry, wish)
+                if call.scans:
+                    yield [*call.scans.values()]
+            if entry.state != "failed":
+                guard(call, step, entry, retrieve, brought)
+            if call.scans:
+                entry.us = (monotonic_ns() - began_ns) // 1000  # with the pass, and the company in it
             found.append((step.name, brought))
-            yield
+            yield None
         block = call.block = merge(found, self.keys)
         for step, run in self.middle:
             entry = step.entry()
             coverage.append(entry)
             entry.taken = len(block)  # a filter counts its own
             guard(call, step, entry, run)
-            yield
+            yield None
         yield from self._select(call, coverage, limit)
         block.settle()
         return coverage
@@ -174,6 +188,15 @@ def stand_in(call: Call, step: Step, value: float) -> None:
     for name in step.writes:
         if value == 0.0 or name not in call.epoch.items.columns:
             call.block.columns.setdefault(name, np.full(len(call.block), value, dtype=np.float32))
+
+
+def wish(call: Call, step: Step, entry: Coverage) -> None:
+    """Ask for the scans of a source, one for each group that needs one."""
+    source: Source = step.component
+    for group in range(call.groups):
+        scan = source.scan(call, group)
+        if scan is not None:
+            call.scans[group] = scan
 
 
 def retrieve(call: Call, step: Step, entry: Coverage, brought: list[Candidates]) -> None:

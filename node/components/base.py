@@ -17,6 +17,7 @@ from mixline.storage.epoch import Epoch
 if TYPE_CHECKING:
     from mixline.node.block import Candidates
     from mixline.node.call import Call
+    from mixline.node.scans import Scan
 
 
 class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,6 +72,11 @@ class Source(Component, frozen=True, kw_only=True):
         yield from Component.wrong(self)
         if not 1 <= self.limit <= limits.source_limit_max:
             yield f"limit = {self.limit}: must lie in 1 .. {limits.source_limit_max}"
+
+    def scan(self, call: Call, group: int) -> Scan | None:
+        """A pass over a space that this needs, to be made together with those of other requests; it is
+        ``call.scans[group]``, and over, when :meth:`retrieve` is called."""
+        return None
 
     def retrieve(self, call: Call, group: int) -> Candidates:
         """Candidates for one group, best first, at most ``limit``."""

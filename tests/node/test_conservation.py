@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from mixline.kernels.accumulate import Scratch
 from mixline.node.block import DROPPED, RESERVE, SERVED, Candidates, merge
 from mixline.node.call import Call
+from mixline.node.engine import Running
 from mixline.node.explain import fates
 from mixline.node.inprocess import never
 from mixline.node.request import Ask
+from mixline.node.scans import make_passes
 
 SOURCES = (
     'kind = "nearest"\nspace = "taste"\nlimit = {n}',
@@ -53,14 +55,11 @@ def test_every_candidate_has_exactly_one_end(film_store, tmp_path, surface, user
     node = node_with(film_store, tmp_path, random=surface)
     pipeline = node.engine.pipelines["random"]
     call = Call(Ask(users=list(users)), node.engine.epoch, Scratch(), time.monotonic_ns() + 10**12, never)
-    run = pipeline.execute(call, limit)
-    while True:
-        try:
-            next(run)
-        except StopIteration as finished:
-            coverage = finished.value
-            break
-    block = call.block
+    running = Running(pipeline, call, limit, time.monotonic_ns())
+    while scans := running.resume():
+        for _ in make_passes(scans):
+            pass
+    block, coverage = call.block, running.coverage
     assert all(entry.state == "ok" for entry in coverage), coverage
     assert sum(fates(call, pipeline).values()) == len(block)
     assert np.isin(block.fate, [SERVED, RESERVE, *range(DROPPED, DROPPED + 8)]).all()

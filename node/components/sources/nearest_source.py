@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from mixline.kernels.scan import scan, scan_listed
-from mixline.kernels.shortlist import Shortlist
 from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
 from mixline.node.components.vectors import QueryKind, find_space, query_vector, space_misfits
-from mixline.storage.codes import BLOCK_ROWS
+from mixline.node.scans import SLICE_BYTES, Scan
 from mixline.storage.epoch import Epoch
 from mixline.storage.spaces import Space
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
 
-SLICE_BYTES = 8 << 20
 CODES_PAY = 8  # rows per candidate from which a scan of the codes and a second look pay
 
 
@@ -48,34 +46,73 @@ class NearestSource(Source, frozen=True, kw_only=True):
     def disabled(self, epoch: Epoch) -> str:
         return "" if find_space(epoch, self.space, self.query) else "the store has no space for it"
 
-    def retrieve(self, call: Call, group: int) -> Candidates:
-        space = find_space(call.epoch, self.space, self.query)
+    def bind(self, epoch: Epoch) -> Search:
+        space = find_space(epoch, self.space, self.query)
         assert space is not None and space.items is not None
-        vector = query_vector(call, space, self.query, group)
+        k = min(self.limit, len(space.items))
+        return Search(space, space.items, space.item_norms, epoch.items.keys, k)
+
+    def scan(self, call: Call, group: int) -> Scan | None:
+        search: Search = call.bound
+        vector = self._vector(call, group)
+        if vector is None or not search.coded:
+            return None
+        return Scan(search.space, vector, search.k, self._allowed(call, group), call.deadline_ns, call.pulse)
+
+    def retrieve(self, call: Call, group: int) -> Candidates:
+        search: Search = call.bound
+        scan = call.scans.get(group)
+        if scan is not None and not scan.shortlist.wide:
+            count = len(search.items)
+            if scan.reached < count:
+                call.degraded.append(f"deadline after {scan.reached} of {count} rows")
+            return Candidates(*search.among(scan.shortlist.rows(), scan.vector))
+        vector = self._vector(call, group) if scan is None else scan.vector
         if vector is None:
             return Candidates.none()
-        allowed = call.allowed(group, call.items if self.query == "item" else None)
-        vector = np.ascontiguousarray(vector, dtype=np.float32)
-        return Candidates(*nearest(call, space, vector, min(self.limit, call.epoch.items.count), allowed))
+        return Candidates(*search.all(call, vector, self._allowed(call, group)))
+
+    def _vector(self, call: Call, group: int) -> np.ndarray | None:
+        vector = query_vector(call, call.bound.space, self.query, group)
+        return None if vector is None else np.ascontiguousarray(vector, dtype=np.float32)
+
+    def _allowed(self, call: Call, group: int) -> np.ndarray | None:
+        return call.allowed(group, call.items if self.query == "item" else None)
 
 
-def nearest(
-    call: Call, space: Space, vector: np.ndarray, k: int, allowed: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and scores of the best ``k``: over the codes where they help, and in any case the bits of the float rows."""
-    items, keys, norms = space.items, call.epoch.items.keys, space.item_norms
-    assert items is not None
-    best = TopK(k)
-    codes = space.item_codes if 0 < k * CODES_PAY <= len(items) else None
-    if codes is not None:
-        shortlist = Shortlist(vector, k, metric=space.metric)
-        step = max(1, SLICE_BYTES // codes.codes[0].nbytes) * BLOCK_ROWS
-        for start, stop in call.slices(len(items), step):
-            blocks = start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)
-            shortlist.scan(*codes, len(items), norms=norms, allowed=allowed, start=blocks[0], stop=blocks[1])
-        if not shortlist.wide:
-            scan_listed(items, vector, best, keys, shortlist.rows(), metric=space.metric, norms=norms)
-            return best.result()
-    for start, stop in call.slices(len(items), max(1, SLICE_BYTES // (4 * space.dim))):
-        scan(items, vector, best, keys, metric=space.metric, norms=norms, allowed=allowed, start=start, stop=stop)
-    return best.result()
+class Search(NamedTuple):
+    """A space as this source searches it."""
+
+    space: Space
+    items: np.ndarray
+    norms: np.ndarray | None
+    keys: np.ndarray
+    k: int
+
+    @property
+    def coded(self) -> bool:
+        """Whether a look at the codes first pays."""
+        return 0 < self.k * CODES_PAY <= len(self.items) and self.space.item_codes is not None
+
+    def among(self, rows: np.ndarray, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and scores of the best k out of a shortlist."""
+        best = TopK(self.k)
+        scan_listed(self.items, vector, best, self.keys, rows, metric=self.space.metric, norms=self.norms)
+        return best.result()
+
+    def all(self, call: Call, vector: np.ndarray, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and scores of the best k out of all float32 rows, or of those reached by the deadline."""
+        best = TopK(self.k)
+        for start, stop in call.slices(len(self.items), max(1, SLICE_BYTES // (4 * self.space.dim))):
+            scan(
+                self.items,
+                vector,
+                best,
+                self.keys,
+                metric=self.space.metric,
+                norms=self.norms,
+                allowed=allowed,
+                start=start,
+                stop=stop,
+            )
+        return best.result()

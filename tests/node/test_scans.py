@@ -1,0 +1,140 @@
+"""Requests answered together: the same bytes as alone, one pass over what they scan alike, and each by its own clock."""
+
+import time
+
+import msgspec
+import pytest
+from film_store import DIM, ITEMS, USERS, node_with
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mixline.node import scans
+from mixline.node.engine import Asked
+from mixline.node.errors import BadRequest, NodeError, NotFound
+from mixline.node.inprocess import never
+from mixline.node.page import Page
+from mixline.node.request import prepare
+
+NEAR = """
+unknown_user = "{unknown}"
+[[source]]
+name = "taste"
+kind = "nearest"
+space = "{space}"
+query = "user"
+limit = {limit}
+[[filter]]
+kind = "seen"
+[[selector]]
+kind = "topk"
+by = "taste.score"
+"""
+TWO = """
+[[source]]
+name = "one"
+kind = "nearest"
+space = "taste"
+query = "user"
+limit = 9
+[[source]]
+name = "two"
+kind = "nearest"
+space = "taste"
+query = "recent"
+limit = 9
+[[scorer]]
+name = "final"
+kind = "weighted"
+terms = { "one.score" = 1.0, "two.score" = 0.5 }
+[[selector]]
+kind = "topk"
+by = "final"
+"""
+FAR_NS = 10**12
+
+
+@pytest.fixture(scope="module")
+def node(film_store, tmp_path_factory):
+    surfaces = {
+        "near": NEAR.format(unknown="cold", space="taste", limit=8),
+        "strict": NEAR.format(unknown="error", space="taste", limit=8),
+        "wide": NEAR.format(unknown="cold", space="taste", limit=200),
+        "two": TWO,
+    }
+    opened = node_with(film_store, tmp_path_factory.mktemp("scans"), **surfaces)
+    yield opened
+    opened.close()
+
+
+def untimed(body):
+    answer = msgspec.msgpack.decode(body)
+    del answer["timing"]
+    for entry in answer["coverage"]:
+        entry.pop("us", None)
+    return answer
+
+
+def asked(surface, pulse=never, deadline_ns=None, **arguments):
+    header, body = prepare(surface, request_id=1, **arguments)
+    return Asked(header, body, deadline_ns or time.monotonic_ns() + FAR_NS, pulse)
+
+
+REQUESTS = st.one_of(
+    st.builds(lambda surface, user: {"surface": surface, "user": user}, st.sampled_from(["near", "strict", "wide", "two"]),
+              st.integers(0, USERS + 5)),
+    st.builds(lambda users: {"surface": "near", "users": users}, st.lists(st.integers(0, USERS), min_size=1, max_size=4)),
+    st.just({"surface": "nowhere"}),
+    st.just({"surface": "near", "user": 1, "limit": 100_000}),
+)  # fmt: skip
+
+
+@given(requests=st.lists(REQUESTS, min_size=1, max_size=9))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_together_gives_what_alone_gives(node, requests):
+    found = {}
+    for at, outcome in node.engine.answer_many([asked(**request) for request in requests], lambda _: None):
+        assert at not in found
+        found[at] = outcome
+    assert sorted(found) == list(range(len(requests)))
+    for at, request in enumerate(requests):
+        try:
+            status, body = node.engine.answer(*asked(**request))
+        except NodeError as error:
+            assert type(found[at]) is type(error) and str(found[at]) == str(error)
+        else:
+            assert found[at][0] == status and untimed(found[at][1]) == untimed(body)
+
+
+def test_one_pass_serves_all_that_wait(node, monkeypatch):
+    passes = []
+    one_pass = scans.make_pass
+    monkeypatch.setattr(scans, "make_pass", lambda going: passes.append(len(going)) or one_pass(going))
+    outcomes = dict(node.engine.answer_many([asked("near", user=user) for user in range(7)], lambda _: None))
+    assert passes == [7] and all(outcome[0] == "OK" for outcome in outcomes.values())
+
+
+def test_who_is_out_of_time_leaves_with_its_best_so_far_and_the_others_go_on(node, monkeypatch):
+    monkeypatch.setattr(scans, "SLICE_BYTES", DIM * 48)
+    pulses = iter([False, True])
+    asks = [asked("near", user=1), asked("near", lambda: next(pulses, True), user=2), asked("near", user=3)]
+    outcomes = list(node.engine.answer_many(asks, lambda _: None))
+    assert [at for at, _ in outcomes] == [1, 0, 2]
+    (status, body), *others = [outcome for _, outcome in outcomes]
+    assert status == "DEGRADED" and f"of {ITEMS} rows" in untimed(body)["coverage"][0]["why"]
+    for user, (calm, whole) in zip((1, 3), others, strict=True):
+        assert calm == "OK" and untimed(whole) == untimed(node.engine.answer(*asked("near", user=user))[1])
+
+
+def test_whose_turn_it_is_is_told(node):
+    turns = []
+    asks = [asked("near", user=1), asked("nowhere"), asked("near", user=2)]
+    outcomes = list(node.engine.answer_many(asks, turns.append))
+    assert turns == [0, 1, 2, None, 0, 2, None]
+    assert isinstance(dict(outcomes)[1], BadRequest)
+
+
+def test_ask_many_keeps_the_order_and_the_failures(node):
+    requests = [{"surface": "near", "user": 1}, {"surface": "strict", "user": 10**6}, {"surface": "near", "limit": "x"}]
+    pages = node.ask_many(requests * 30)
+    assert [type(page) for page in pages[:3]] == [Page, NotFound, BadRequest] and len(pages) == 90
+    assert pages[0].ids.tolist() == pages[87].ids.tolist() == node.ask("near", user=1).ids.tolist()
