@@ -149,7 +149,7 @@ class Engine:
             turn(at)
             try:
                 waiting[at] = self._begin(*asked)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # it is this request's outcome
                 yield at, error
                 continue
             yield from self._advance(at, waiting, open_scans)
@@ -173,7 +173,7 @@ class Engine:
                 open_scans.update(dict.fromkeys(scans, at))
                 return
             yield at, self._finish(waiting[at])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # as above
             yield at, error
         del waiting[at]
 

@@ -1,4 +1,4 @@
-"""Requests answered together: the same bytes as alone, one pass over what they scan alike, and each by its own clock."""
+"""Requests answered together: the same bytes as alone, one pass over what they scan alike, each by its own clock."""
 
 import time
 
@@ -79,13 +79,14 @@ def asked(surface, pulse=never, deadline_ns=None, **arguments):
     return Asked(header, body, deadline_ns or time.monotonic_ns() + FAR_NS, pulse)
 
 
+SURFACES = st.sampled_from(["near", "strict", "wide", "two"])
+SOME = st.lists(st.integers(0, USERS), min_size=1, max_size=4)
 REQUESTS = st.one_of(
-    st.builds(lambda surface, user: {"surface": surface, "user": user}, st.sampled_from(["near", "strict", "wide", "two"]),
-              st.integers(0, USERS + 5)),
-    st.builds(lambda users: {"surface": "near", "users": users}, st.lists(st.integers(0, USERS), min_size=1, max_size=4)),
+    st.builds(lambda surface, user: {"surface": surface, "user": user}, SURFACES, st.integers(0, USERS + 5)),
+    st.builds(lambda users: {"surface": "near", "users": users}, SOME),
     st.just({"surface": "nowhere"}),
     st.just({"surface": "near", "user": 1, "limit": 100_000}),
-)  # fmt: skip
+)
 
 
 @given(requests=st.lists(REQUESTS, min_size=1, max_size=9))
