@@ -14,6 +14,12 @@ from mixline.ipc.errors import SegmentError
 from mixline.ipc.checks cimport mx_live, mx_live_add
 from mixline.ipc.words cimport mx_load_acquire, mx_load_relaxed, mx_store_relaxed, mx_store_release
 
+
+cdef extern from "<sys/mman.h>" nogil:
+    int MADV_REMOVE
+    int madvise(void* address, size_t length, int advice) noexcept
+
+
 DIRECTORY_BYTES = DIRECTORY
 ROW_BYTES = ROW_WORDS * 8
 COUNTS_MAX = COUNTS
@@ -83,8 +89,9 @@ cdef class Meters:
         if self.directory == directory:
             return True
         mx_store_relaxed(<uint64_t*>at, 0)
-        if not keep:
-            memset(self.base, 0, self.rows * ROW_BYTES)
+        # Zeros that are written take memory, a page per row whether it is used or not; a hole reads as zeros.
+        if not keep and madvise(self.base, self.rows * ROW_BYTES, MADV_REMOVE):
+            memset(self.base, 0, self.rows * ROW_BYTES)  # no shared segment, as in a test
         (<char[:len(directory)]>(at + 8))[:] = bytearray(directory)
         mx_store_release(<uint64_t*>at, len(directory))  # SYNC POINT: meters directory
         return True

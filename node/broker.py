@@ -23,33 +23,16 @@ from mixline.ipc.meters import Meters
 from mixline.ipc.segments import map_segment
 from mixline.ipc.words import fence
 from mixline.node import limits
-from mixline.node.broker_crew import CRASHES, Crew, Member, SeatOrders
+from mixline.node.broker_crew import Crew, Member
 from mixline.node.broker_doors import DoorError, open_router
 from mixline.node.broker_loop import REASONS, Loop
 from mixline.node.broker_places import Places
 from mixline.node.directory import broker_directory, read_directory, surfaces_of
 from mixline.node.logs import start_logging
+from mixline.node.orders import BrokerOrders
 
 log = logging.getLogger("mixline.broker")
 CONTROL, QUESTION, BROKEN = REASONS["control"], REASONS["question"], REASONS["broken"]
-
-
-class BrokerOrders(msgspec.Struct, frozen=True):
-    """What the supervisor tells a broker, as JSON on its command line."""
-
-    parent: int
-    life: int
-    control_fd: int
-    board_fd: int
-    slots_fd: int
-    bell_fd: int
-    meters_fd: int
-    workers: int
-    bind: list[str]
-    seats: list[SeatOrders]
-    tenants: dict[str, float] = {}
-    hedge: bool = True
-    log: str = "text"
 
 
 class Broker:
@@ -210,9 +193,9 @@ class Broker:
         """A worker is gone: settle what it held, and make the seat as new."""
         if not member.retiring or hung or death_signal:
             self.counters.add("deaths")
-            self.counters.add("crashes", death_signal in CRASHES and not hung)
+            self.counters.add("crashes", death_signal in limits.crash_signals and not hung)
             self.counters.add("hangs", hung)
-        self.loop.bury(member.number, hung or death_signal in CRASHES)
+        self.loop.bury(member.number, hung or death_signal in limits.crash_signals)
         self.release_ghost(member)
         self.empty(member)
         self.crew.rank()

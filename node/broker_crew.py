@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-
-import msgspec
-
 from mixline.ipc import seats
 from mixline.ipc.meters import Meters
 from mixline.ipc.segments import map_segment
 from mixline.node import limits
 from mixline.node.broker_places import Places
+from mixline.node.orders import SeatOrders
 
-# Deaths that a request can cause; a SIGKILL comes from outside (the operator, the OOM killer).
-CRASHES = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 TICKS_TO_HANG = limits.hang_ms // limits.tick_ms
 TICKS_TO_HANG_OVERDUE = limits.hang_overdue_ms // limits.tick_ms
-
-
-class SeatOrders(msgspec.Struct, frozen=True):
-    """One seat as the supervisor hands it to a broker; ``pid`` 0 means that nobody sits there."""
-
-    seat: int
-    pid: int
-    seat_fd: int
-    arena_fd: int
-    bell_fd: int
-    meters_fd: int
 
 
 class Member:

@@ -6,6 +6,8 @@ the layout of shared memory from it. Durations say who counts them.
 
 from __future__ import annotations
 
+import signal
+
 from mixline.ipc.meters import meters_bytes
 from mixline.ipc.seats import SeatLayout, arena_total
 from mixline.ipc.segments import page_round
@@ -81,6 +83,8 @@ slow_lines_per_s = 5  # per worker
 
 # Deaths.
 attempts_max = 2
+# Those that a request can cause; a SIGKILL comes from outside (the operator, the OOM killer).
+crash_signals = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 suspect_ms = 10_000  # the bytes of a request that killed one worker are not let in again before its second attempt ends
 quarantine_ms = 60_000  # nor for this long after it killed two
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mixline.node.worker import ENGINE
+from mixline.node.orders import ENGINE
 
 
 class ServeOptions(msgspec.Struct, frozen=True):

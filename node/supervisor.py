@@ -20,17 +20,15 @@ import uvloop
 from mixline.ipc.board import Board
 from mixline.ipc.calls import set_name
 from mixline.node import limits
-from mixline.node.broker import BrokerOrders
-from mixline.node.broker_crew import SeatOrders
 from mixline.node.logs import start_logging
 from mixline.node.metrics_door import MetricsDoor, MetricsError, open_metrics
+from mixline.node.orders import BrokerOrders, SeatOrders, WorkerOrders
 from mixline.node.serve_options import ServeOptions
 from mixline.node.supervisor_breaker import Breaker
 from mixline.node.supervisor_chair import Chair
 from mixline.node.supervisor_child import Child
 from mixline.node.supervisor_exchange import Exchange
 from mixline.node.systemd import Notifier
-from mixline.node.worker import WorkerOrders
 
 log = logging.getLogger("mixline.supervisor")
 EX_UNAVAILABLE = 69

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mixline.node import limits
-from mixline.node.broker_crew import CRASHES
 from mixline.node.supervisor_child import Child
 
 
@@ -29,7 +28,7 @@ class Chair:
     def vacate(self, child: Child) -> None:
         """Its worker is gone."""
         self.child = None
-        self.crashed = self.ready and not self.retired and (self.hung or child.death_signal in CRASHES)
+        self.crashed = self.ready and not self.retired and (self.hung or child.death_signal in limits.crash_signals)
         self.failures = 0 if self.ready else self.failures + 1
         self.ready = False
 

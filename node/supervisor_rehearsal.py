@@ -8,7 +8,8 @@ import sys
 import msgspec
 
 from mixline.node.logs import start_logging
-from mixline.node.worker import WorkerOrders, make_engine
+from mixline.node.orders import WorkerOrders
+from mixline.node.worker import make_engine
 
 
 def main() -> None:

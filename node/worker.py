@@ -28,30 +28,11 @@ from mixline.ipc.segments import map_segment
 from mixline.ipc.wire import HEADER_BYTES, RequestHeader, Status
 from mixline.node import limits
 from mixline.node.logs import start_logging
+from mixline.node.orders import ENGINE, WorkerOrders
 from mixline.node.slow_log import SlowLog
 from mixline.node.worker_loop import WorkerLoop
 
 log = logging.getLogger("mixline.worker")
-ENGINE = "mixline.node.engine:Engine"
-
-
-class WorkerOrders(msgspec.Struct, frozen=True):
-    """What the supervisor tells a worker, as JSON on the command line. Descriptors come under these numbers."""
-
-    parent: int
-    seat: int
-    seat_fd: int
-    arena_fd: int
-    bell_fd: int
-    meters_fd: int
-    board_fd: int
-    slots_fd: int
-    broker_bell_fd: int
-    store: str
-    config: str | None = None
-    engine: str = ENGINE
-    generation: int = 0
-    log: str = "text"
 
 
 class AnswersRequests(Protocol):

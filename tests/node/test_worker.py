@@ -11,8 +11,9 @@ from mixline.ipc.rings import Descriptor
 from mixline.ipc.segments import map_segment
 from mixline.ipc.wire import Kind, RequestHeader, Status
 from mixline.node import limits
+from mixline.node.orders import WorkerOrders
 from mixline.node.supervisor_exchange import Exchange
-from mixline.node.worker import Worker, WorkerOrders
+from mixline.node.worker import Worker
 
 
 class BulkEngine:

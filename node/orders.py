@@ -1,0 +1,58 @@
+"""What the supervisor tells a child at its start, as JSON; here, so that it need not load what the child is made of.
+
+Descriptors come under the numbers that they have in the supervisor.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+ENGINE = "mixline.node.engine:Engine"
+
+
+class SeatOrders(msgspec.Struct, frozen=True):
+    """One seat as the supervisor hands it to a broker; ``pid`` 0 means that nobody sits there."""
+
+    seat: int
+    pid: int
+    seat_fd: int
+    arena_fd: int
+    bell_fd: int
+    meters_fd: int
+
+
+class BrokerOrders(msgspec.Struct, frozen=True):
+    """What the supervisor tells a broker."""
+
+    parent: int
+    life: int
+    control_fd: int
+    board_fd: int
+    slots_fd: int
+    bell_fd: int
+    meters_fd: int
+    workers: int
+    bind: list[str]
+    seats: list[SeatOrders]
+    tenants: dict[str, float] = {}
+    hedge: bool = True
+    log: str = "text"
+
+
+class WorkerOrders(msgspec.Struct, frozen=True):
+    """What the supervisor tells a worker."""
+
+    parent: int
+    seat: int
+    seat_fd: int
+    arena_fd: int
+    bell_fd: int
+    meters_fd: int
+    board_fd: int
+    slots_fd: int
+    broker_bell_fd: int
+    store: str
+    config: str | None = None
+    engine: str = ENGINE
+    generation: int = 0
+    log: str = "text"
