@@ -1,4 +1,4 @@
-"""What a child process tells the kernel about itself: die with the parent, carry a name.
+"""What a process tells the kernel about itself: die with the parent, inherit orphans, carry a name.
 
 The death signal is lost across exec of set-uid programs and says nothing when the parent died before it was set;
 hence the check of the parent's pid right after.
@@ -27,6 +27,13 @@ def die_with_parent(parent_pid: int) -> None:
         raise IpcError(
             f"parent {parent_pid} is gone (now child of {os.getppid()}); a process of a node never outlives it"
         )
+
+
+def adopt_orphans() -> None:
+    """Have the kernel make this process the parent of every process below it whose own parent ends."""
+    failure = _os.lib.mx_adopt_orphans()
+    if failure:
+        raise IpcError(f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(failure)}")
 
 
 def set_name(name: str) -> None:

@@ -10,6 +10,7 @@ ffibuilder.cdef(
     """
     int mx_set_death_signal(int signal);
     int mx_set_name(const char *name);
+    int mx_adopt_orphans(void);
     int mx_trim(void);
     int64_t mx_resident_pages(int fd, int64_t bytes);
     """
@@ -28,6 +29,7 @@ ffibuilder.set_source(
     #include <unistd.h>
 
     static int mx_set_death_signal(int signal) { return prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0) == 0 ? 0 : errno; }
+    static int mx_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 ? 0 : errno; }
     static int mx_trim(void) {
     #ifdef __GLIBC__
         return malloc_trim(0);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+FDS_MAX = 250  # descriptors in one message: the kernel takes 253
 ENGINE = "mixline.node.engine:Engine"
 
 
@@ -56,3 +57,21 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     engine: str = ENGINE
     generation: int = 0
     log: str = "text"
+
+
+class NurseryOrders(msgspec.Struct, frozen=True):
+    """What the supervisor tells a nursery."""
+
+    parent: int
+    control_fd: int
+    engine: str = ENGINE
+
+
+class BirthOrder(msgspec.Struct, frozen=True):
+    """What the supervisor asks a nursery for: a process that runs ``module`` with ``orders``. With the message comes
+    a descriptor on which the child waits for leave to begin; those numbered ``fds`` in the orders come after it."""
+
+    number: int
+    module: str
+    orders: str
+    fds: list[int]

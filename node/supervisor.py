@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 from mixline.ipc.board import Board
-from mixline.ipc.calls import set_name
+from mixline.ipc.calls import adopt_orphans, set_name
 from mixline.node import limits
 from mixline.node.logs import start_logging
 from mixline.node.metrics_door import MetricsDoor, MetricsError, open_metrics
@@ -26,8 +26,9 @@ from mixline.node.orders import BrokerOrders, SeatOrders, WorkerOrders
 from mixline.node.serve_options import ServeOptions
 from mixline.node.supervisor_breaker import Breaker
 from mixline.node.supervisor_chair import Chair
-from mixline.node.supervisor_child import Child
+from mixline.node.supervisor_child import Child, reap_strangers
 from mixline.node.supervisor_exchange import Exchange
+from mixline.node.supervisor_nursery import Birth, Nursery
 from mixline.node.systemd import Notifier
 
 log = logging.getLogger("mixline.supervisor")
@@ -45,9 +46,11 @@ class Supervisor:
         self.board = Board(self.exchange.board_fd, self.exchange.broker_bell_fd, writable=False)
         self.chairs = [Chair(number) for number in range(options.workers + 1)]
         self.breaker = Breaker()
+        self.nursery = Nursery(loop, options.engine, self.give_up)
         self.metrics: MetricsDoor | None = None
         self.broker: Child | None = None
         self.control: socket.socket | None = None
+        self.their_end: socket.socket | None = None
         self.endpoints = list(options.bind)
         self.life = 0
         self.broker_up = False
@@ -70,6 +73,10 @@ class Supervisor:
             return
         self.life += 1
         self.broker_up = False
+        self.nursery.recall()
+        for chair in self.chairs:
+            if chair.child is None:  # this broker will empty the seat, and must have done so before anybody sits there
+                chair.clean = chair.expected = False
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
         memory = self.exchange
@@ -99,10 +106,21 @@ class Supervisor:
             log=self.options.log,
         )
         fds = [theirs.fileno(), *memory.broker_fds()]
-        self.broker = Child(self.loop, "mixline.node.broker", orders, fds, self.broker_gone)
-        theirs.close()
+        self.their_end = theirs  # open until the broker has it
+        module = "mixline.node.broker"
+        self.nursery.ask(Birth(module, orders, fds, self.broker_born, self.broker_missing, self.broker_gone))
+
+    def broker_born(self, child: Child) -> None:
+        """It runs, and will say when it is up."""
+        assert self.control is not None and self.their_end is not None
+        self.broker = child
+        self.their_end.close()
         self._beats_missed = 0
         self.loop.add_reader(self.control.fileno(), self.listen, self.control)
+
+    def broker_missing(self) -> None:
+        """The nursery could not, or is gone: try again under another life."""
+        self.loop.call_later(limits.backoff_first_ms / 1000, self.start_broker)
 
     def broker_gone(self, child: Child) -> None:
         """Replace a dead broker, at once unless it never came up."""
@@ -126,10 +144,11 @@ class Supervisor:
         self.loop.call_later(delay_s, self.start_broker)
 
     def start_worker(self, chair: Chair) -> None:
-        """Fill an empty seat."""
+        """Have an empty seat filled."""
         if self.stopping or chair.child is not None or not chair.clean:
             return
         chair.clean = chair.ready = chair.retired = chair.hung = False
+        chair.expected = True
         at, memory = self.exchange.seats[chair.number], self.exchange
         orders = WorkerOrders(
             parent=os.getpid(),
@@ -147,13 +166,31 @@ class Supervisor:
             generation=self.generation,
             log=self.options.log,
         )
-        fds = memory.worker_fds(chair.number)
-        child = Child(self.loop, "mixline.node.worker", orders, fds, lambda gone: self.worker_gone(chair, gone))
-        chair.child = child
+        self.nursery.ask(
+            Birth(
+                "mixline.node.worker",
+                orders,
+                memory.worker_fds(chair.number),
+                lambda born: self.worker_born(chair, born),
+                lambda: self.worker_missing(chair),
+                lambda gone: self.worker_gone(chair, gone),
+            )
+        )
+
+    def worker_born(self, chair: Chair, child: Child) -> None:
+        """Somebody sits there; the broker must know before the worker says that it is ready."""
+        chair.child, chair.expected = child, False
         if any(each.ready for each in self.chairs):
             child.step_back()
         self.tell("came", seat=chair.number, pid=child.pid)
         self.loop.call_later(limits.ready_timeout_ms / 1000, self.check_started, chair, child)
+
+    def worker_missing(self, chair: Chair) -> None:
+        """The nursery could not, or is gone: ask again."""
+        chair.expected, chair.clean = False, True
+        chair.failures += 1
+        alone = not any(each.ready for each in self.chairs)
+        self.loop.call_later(chair.backoff_s(alone), self.start_worker, chair)
 
     def check_started(self, chair: Chair, child: Child) -> None:
         """A worker that has not said ready by now never will."""
@@ -230,7 +267,7 @@ class Supervisor:
     def listen_about(self, op: str, chair: Chair, message: dict) -> None:
         """One message about one seat."""
         if op == "clean":
-            if chair.child is None:
+            if chair.child is None and not chair.expected:
                 chair.clean = True
                 delay_s = self.refill_delay_s(chair)
                 if delay_s:
@@ -293,6 +330,8 @@ class Supervisor:
         if self.breaker.calmed(self.loop.time()):
             log.warning("crash loop over: no worker crashed for %d s", limits.breaker_calm_ms // 1000)
             self.notifier.status(self.status_line())
+        if not self.nursery.busy:  # whoever is being born is a stranger until the nursery has told
+            reap_strangers()
         self.loop.call_later(1.0, self.watch)
 
     def keep_alive(self, period_s: float) -> None:
@@ -325,6 +364,7 @@ class Supervisor:
             self.notifier.reloading()
             if await self.rehearse():
                 self.generation += 1
+                self.nursery.renew()
                 for chair in sorted(self.chairs, key=lambda each: -each.order):  # the standby, the latest, first
                     if self.stopping or not await self.replace(chair):
                         break
@@ -335,13 +375,14 @@ class Supervisor:
         """Open store and surfaces in a throw-away process; a mistake costs a log line and not the node."""
         told = self.options
         orders = {"store": told.store, "config": told.config, "engine": told.engine, "log": told.log}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mixline.node.supervisor_rehearsal", msgspec.json.encode(orders).decode()
-        )
-        code = await process.wait()
-        if code:
-            log.error("reload refused: the store or the configuration is bad (exit code %d); serving as before", code)
-        return code == 0
+        module = "mixline.node.supervisor_rehearsal"
+        rehearsal = Child.run(self.loop, module, orders, [], lambda _: self.changed.set())
+        if not await self.wait_for(lambda: rehearsal.gone, limits.ready_timeout_ms / 1000):
+            rehearsal.send(signal.SIGKILL)
+        elif rehearsal.exit_code == rehearsal.death_signal == 0:
+            return True
+        log.error("reload refused: the store or the configuration is bad (%s); serving as before", rehearsal.fate)
+        return False
 
     async def replace(self, chair: Chair) -> bool:
         """Let one worker finish, end it, and wait for its successor."""
@@ -377,6 +418,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.told_to_stop, number)
         self.loop.add_signal_handler(signal.SIGHUP, self.reload_wanted.set)
+        adopt_orphans()
+        self.nursery.start()
         self.start_broker()
         self.watch()
         if self.notifier.watchdog_s:
@@ -396,7 +439,9 @@ class Supervisor:
             self.tell("drain")
             if not await self.wait_for(lambda: self.broker is None, limits.drain_ms / 1000):
                 log.error("not drained after %d ms: requests are lost", limits.drain_ms)
-        children = [child for child in [self.broker, *(chair.child for chair in self.chairs)] if child]
+        self.nursery.close()
+        everybody = [self.broker, self.nursery.child, *(chair.child for chair in self.chairs)]
+        children = [child for child in everybody if child]
         for number in (signal.SIGTERM, signal.SIGKILL):
             for child in children:
                 child.send(number)

@@ -12,6 +12,7 @@ class Chair:
     def __init__(self, number: int) -> None:
         self.number = number
         self.child: Child | None = None
+        self.expected = False  # a worker for it has been asked of the nursery
         self.clean = False  # the broker has emptied the seat: a worker may be started
         self.ready = False
         self.retired = False
@@ -23,7 +24,7 @@ class Chair:
     @property
     def staffed(self) -> bool:
         """A worker serves here, or is on its way to."""
-        return self.child is not None and not self.hung
+        return self.expected or (self.child is not None and not self.hung)
 
     def vacate(self, child: Child) -> None:
         """Its worker is gone."""

@@ -1,4 +1,6 @@
-"""A child process of the supervisor: started by exec with the descriptors it may have, watched by its pidfd."""
+"""A child process of the supervisor: started by exec with the descriptors it may have, or born in the nursery; watched
+by its pidfd.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -22,12 +24,13 @@ def may_step_up() -> bool:
 class Child:
     """One process. ``on_gone(child)`` is called once from the loop, after it was reaped."""
 
+    living: ClassVar[set[int]] = set()  # pids of all that are not reaped yet
+
     def __init__(
-        self, loop: Any, module: str, orders: msgspec.Struct, fds: Sequence[int], on_gone: Callable[[Child], None]
+        self, loop: Any, pid: int, on_gone: Callable[[Child], None], process: subprocess.Popen[bytes] | None = None
     ) -> None:
-        arguments = [sys.executable, "-m", module, msgspec.json.encode(orders).decode()]
-        self.process = subprocess.Popen(arguments, pass_fds=tuple(fds), stdin=subprocess.DEVNULL)
-        self.pid = self.process.pid
+        self.process = process
+        self.pid = pid
         # The child is not reaped yet, so the pid cannot have been given to anybody else.
         self.pidfd = os.pidfd_open(self.pid)
         self.loop = loop
@@ -35,7 +38,23 @@ class Child:
         self.exit_code = 0
         self.death_signal = 0
         self.gone = self.stepped_back = False
+        self.living.add(pid)
         loop.add_reader(self.pidfd, self._reap)
+
+    @classmethod
+    def run(
+        cls,
+        loop: Any,
+        module: str,
+        orders: msgspec.Struct | dict[str, Any],
+        fds: Sequence[int],
+        on_gone: Callable[[Child], None],
+        environment: Mapping[str, str] | None = None,
+    ) -> Child:
+        """Start a module by exec."""
+        arguments = [sys.executable, "-m", module, msgspec.json.encode(orders).decode()]
+        process = subprocess.Popen(arguments, pass_fds=tuple(fds), stdin=subprocess.DEVNULL, env=environment)
+        return cls(loop, process.pid, on_gone, process)
 
     def _reap(self) -> None:
         status = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
@@ -44,10 +63,12 @@ class Child:
             self.exit_code = status.si_status
         else:
             self.death_signal = status.si_status
-        self.process.returncode = -self.death_signal or self.exit_code
+        if self.process is not None:
+            self.process.returncode = -self.death_signal or self.exit_code
         self.loop.remove_reader(self.pidfd)
         os.close(self.pidfd)
         self.gone = True
+        self.living.discard(self.pid)
         self.on_gone(self)
 
     def send(self, number: int) -> None:
@@ -73,3 +94,12 @@ class Child:
     def fate(self) -> str:
         """How it ended, for the log."""
         return f"signal {self.death_signal}" if self.death_signal else f"exit code {self.exit_code}"
+
+
+def reap_strangers() -> None:
+    """Bury an ended process that is no :class:`Child`: a worker had started it and left it behind, and whoever asked to
+    inherit what the nursery bears (:mod:`mixline.node.nursery`) inherits that too."""
+    with contextlib.suppress(ChildProcessError):
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None and ended.si_pid not in Child.living:
+            os.waitpid(ended.si_pid, 0)

@@ -1,0 +1,128 @@
+"""The nursery: a process that has loaded what broker and workers need, and forks one whenever the supervisor asks.
+
+Loading takes ten times as long as opening a store, and more memory than all else of a worker: a child of the nursery
+has it at once, and shares it. Forking is safe here and nowhere else in a node, because this process has one thread and
+holds no store, no segment and no message: only the supervisor's channel, which the child closes. See ADR 5.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import importlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from mixline.ipc.calls import die_with_parent, set_name, trim_memory
+from mixline.node.orders import ENGINE, FDS_MAX, BirthOrder, NurseryOrders
+
+ORDER_BYTES_MAX = 1 << 18  # a broker's names every seat
+
+
+def main() -> None:
+    """Entry of ``python -m mixline.node.nursery ORDERS``."""
+    orders = msgspec.json.decode(sys.argv[1], type=NurseryOrders)
+    die_with_parent(orders.parent)
+    set_name("mixline-nursery")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    load(orders.engine)
+    order = attend(socket.socket(fileno=orders.control_fd))
+    if order is not None:
+        sys.argv = [order.module, order.orders]
+        importlib.import_module(order.module).main()
+
+
+def load(engine: str) -> None:
+    """Import what children import, and leave the memory so that they seldom write to it."""
+    importlib.import_module("mixline.node.broker")
+    importlib.import_module("mixline.node.broker_native")
+    importlib.import_module("mixline.node.worker")
+    if engine == ENGINE:  # another's module may start threads, and a reload must find it changed
+        importlib.import_module("mixline.node.engine")
+        from mixline.node.config import load_node_config
+
+        load_node_config(None)  # what parsing the shipped surfaces loads
+    gc.collect()
+    trim_memory()
+    gc.freeze()  # a collection in a child writes to every object that it looks at
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    assert threads == 1, f"{threads} threads: a fork would copy the locks that the others hold"
+
+
+def attend(control: socket.socket) -> BirthOrder | None:
+    """Bear children until the supervisor closes the channel; in a child, what it is to be."""
+    while True:
+        packet, fds, _, _ = socket.recv_fds(control, ORDER_BYTES_MAX, 1)
+        if not packet:
+            return None
+        order = msgspec.msgpack.decode(packet, type=BirthOrder)
+        while packet and len(fds) <= len(order.fds):
+            packet, more, _, _ = socket.recv_fds(control, 1, FDS_MAX)
+            fds += more
+        try:
+            pid = bear()
+        except OSError as error:  # no memory, or no process more is allowed: the supervisor tries again
+            print(f"mixline-nursery: fork: {error}", file=sys.stderr)
+            pid = -1
+        if pid == 0:
+            control.close()
+            if not os.read(fds[0], 1):  # the supervisor does not know of us: it may have asked another for the same
+                os._exit(0)
+            os.close(fds[0])
+            number(fds[1:], order.fds)
+            return order
+        for fd in fds:
+            os.close(fd)
+        control.send(msgspec.msgpack.encode([order.number, pid]))
+
+
+def bear() -> int:
+    """Fork a child of the supervisor's: the process between ends at once, and the supervisor, which has asked the
+    kernel for it, inherits the child. The child's pid, -1 when there is none, and 0 in the child."""
+    read_fd, write_fd = os.pipe()
+    between = os.fork()
+    if between:
+        os.close(write_fd)
+        os.waitpid(between, 0)
+        told = os.read(read_fd, 8)
+        os.close(read_fd)
+        return int.from_bytes(told, "little") if told else -1
+    between = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError:
+        os._exit(1)
+    if pid:
+        os.write(write_fd, pid.to_bytes(8, "little"))
+        os._exit(0)
+    os.close(read_fd)
+    os.close(write_fd)
+    while os.getppid() == between:  # a few microseconds: only then can the child ask to die with its parent
+        os.sched_yield()
+    return 0
+
+
+def number(fds: Sequence[int], wanted: Sequence[int]) -> None:
+    """Give descriptors the numbers under which the orders name them."""
+    above = max((*fds, *wanted), default=0) + 1
+    for fd, target in zip([lift(fd, above) for fd in fds], wanted, strict=True):
+        os.dup2(fd, target, inheritable=False)
+        os.close(fd)
+
+
+def lift(fd: int, above: int) -> int:
+    """Move a descriptor out of the way of those to come."""
+    lifted: int = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above)
+    os.close(fd)
+    return lifted
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""The supervisor's side of the nursery: one birth after the other, and another nursery when one is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mixline.node.orders import FDS_MAX, BirthOrder, NurseryOrders
+from mixline.node.supervisor_child import Child
+
+EX_UNAVAILABLE = 69
+log = logging.getLogger("mixline.supervisor")
+# A worker is one core's; and threads that a BLAS starts when it is loaded take memory, and forbid to fork.
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class Birth(NamedTuple):
+    """An order, and who is told: ``on_born(child)``, or ``on_failed()``; ``on_gone(child)`` when it has ended."""
+
+    module: str
+    orders: msgspec.Struct
+    fds: Sequence[int]
+    on_born: Callable[[Child], None]
+    on_failed: Callable[[], None]
+    on_gone: Callable[[Child], None]
+
+
+class Nursery:
+    """Where broker and workers come from. ``on_useless(exit_code)`` is called when the first ends without a birth."""
+
+    def __init__(self, loop: Any, engine: str, on_useless: Callable[[int], None]) -> None:
+        self.loop = loop
+        self.engine = engine
+        self.on_useless = on_useless
+        self.child: Child | None = None
+        self.control: socket.socket | None = None
+        self.births = 0
+        self.failures = 0  # nurseries in a row that bore nobody
+        self.closed = False
+        self._waiting: deque[Birth] = deque()
+        self._asked: Birth | None = None
+        self._number = 0
+        self._go_fd = -1  # of a pipe: whoever was asked for begins when it reads a byte
+
+    @property
+    def busy(self) -> bool:
+        """Somebody is about to be born."""
+        return self._asked is not None
+
+    def start(self) -> None:
+        """Exec a nursery; what waits is asked of it."""
+        if self.closed or self.child is not None:
+            return
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.setblocking(False)
+        orders = NurseryOrders(os.getpid(), theirs.fileno(), self.engine)
+        environment = {**os.environ, **ONE_THREAD}
+        self.child = Child.run(self.loop, "mixline.node.nursery", orders, [theirs.fileno()], self.gone, environment)
+        theirs.close()
+        self.loop.add_reader(self.control.fileno(), self.listen)
+        self.ask_next()
+
+    def renew(self) -> None:
+        """Let a new nursery take over, which loads what has changed on disk."""
+        self.let_go()
+        self.start()
+
+    def ask(self, birth: Birth) -> None:
+        """Order a process; it is born from the loop, later."""
+        self._waiting.append(birth)
+        self.ask_next()
+
+    def ask_next(self) -> None:
+        """One order at a time, so that no channel fills up and each answer is that of the last order."""
+        if self._asked is not None or not self._waiting or self.control is None:
+            return
+        birth = self._asked = self._waiting.popleft()
+        go_fd, self._go_fd = os.pipe()
+        self._number += 1
+        order = BirthOrder(self._number, birth.module, msgspec.json.encode(birth.orders).decode(), list(birth.fds))
+        try:
+            socket.send_fds(self.control, [msgspec.msgpack.encode(order)], [go_fd])
+            for at in range(0, len(birth.fds), FDS_MAX):
+                socket.send_fds(self.control, [b"+"], birth.fds[at : at + FDS_MAX])
+        except OSError as error:  # it has just died; then gone() comes
+            log.warning("nursery not told: %s", error)
+        os.close(go_fd)
+
+    def listen(self) -> None:
+        """Read the pid of whoever was born."""
+        assert self.control is not None
+        try:
+            packet = self.control.recv(64)
+        except (BlockingIOError, ConnectionResetError):
+            return
+        if not packet:
+            self.loop.remove_reader(self.control.fileno())
+            return
+        number, pid = msgspec.msgpack.decode(packet, type=tuple[int, int])
+        self.births += pid > 0
+        if number != self._number or self._asked is None:  # recalled meanwhile
+            return
+        if pid > 0:
+            birth, self._asked = self._asked, None
+            self.failures = 0
+            birth.on_born(Child(self.loop, pid, birth.on_gone))
+            with contextlib.suppress(BrokenPipeError):  # dead already
+                os.write(self._go_fd, b"!")
+            os.close(self._go_fd)
+        else:
+            self.fail()
+        self.ask_next()
+
+    def recall(self) -> None:
+        """Nobody wants what was ordered any more."""
+        self._waiting.clear()
+        if self._asked is not None:
+            self._asked = None
+            os.close(self._go_fd)
+
+    def fail(self) -> None:
+        """What was asked for does not come; should it exist all the same, it reads that it may not begin, and ends."""
+        if self._asked is not None:
+            failed, self._asked = self._asked, None
+            os.close(self._go_fd)
+            failed.on_failed()
+
+    def gone(self, child: Child) -> None:
+        """Have another, at once unless it bore nobody."""
+        if child is not self.child:
+            return
+        self.let_go()
+        if self.closed:
+            return
+        log.warning("nursery %d is gone (%s)", child.pid, child.fate)
+        if not self.births:
+            self.on_useless(child.exit_code or EX_UNAVAILABLE)
+            return
+        self.failures += 1
+        self.loop.call_later(min(0.05 * 2**self.failures, 5.0) if self.failures > 1 else 0.0, self.start)
+
+    def let_go(self) -> None:
+        """Close the channel; a nursery that reads it ends. What was asked of it was in vain."""
+        if self.control is not None:
+            self.loop.remove_reader(self.control.fileno())
+            self.control.close()
+        self.child = self.control = None
+        self.fail()
+
+    def close(self) -> None:
+        """Nobody more is born."""
+        self.closed = True
+        self.recall()
