@@ -89,7 +89,8 @@ def are_tagged(rows, offsets, tags, codes):
     cdef const uint32_t* row = <const uint32_t*>data_of(rows)
     cdef const uint64_t* offset = <const uint64_t*>data_of(offsets)
     if not lie_within(row, shape[0], offset, length_of(offsets), length_of(tags)):
-        raise KernelArgumentError(f"a row or an offset lies outside {length_of(offsets)} offsets, {length_of(tags)} tags")
+        raise KernelArgumentError(
+            f"a row or an offset lies outside {length_of(offsets)} offsets, {length_of(tags)} tags")
     found = cnp.PyArray_SimpleNew(1, shape, cnp.NPY_BOOL)
     cdef uint8_t* out = <uint8_t*>data_of(found)
     cdef const uint32_t* tag = <const uint32_t*>data_of(tags)
