@@ -32,6 +32,9 @@ def executing_word(slot: int, generation: int, attempt: int) -> int:
     return (slot & 0xFFFFFF) << 40 | (generation & 0xFFFFFFFF) << 8 | (attempt & 0xFF)
 
 
+EXECUTING_ALL = (1 << 64) - 1  # every request that the worker holds has a share in what it does
+
+
 class SeatLayout:
     """Offsets in a seat's segment, equal in every process because all derive it from the same two capacities."""
 

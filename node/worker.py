@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -34,14 +34,22 @@ from mixline.node.worker_loop import WorkerLoop
 
 log = logging.getLogger("mixline.worker")
 
+Message = bytes | memoryview
+Waiting = tuple[bytes, int, int, Callable[[], bool]]  # message, microseconds in the queue, deadline, pulse
+Turn = Callable[[int | None], None]
+Outcome = tuple[Status, bytes] | Exception
+
 
 class AnswersRequests(Protocol):
     """The seam to the engine; tests put engines here that crash or sleep."""
 
     def answer(
-        self, header: RequestHeader, body: memoryview, deadline_ns: int, pulse: Callable[[], bool]
+        self, header: RequestHeader, body: Message, deadline_ns: int, pulse: Callable[[], bool]
     ) -> tuple[Status, bytes]:
-        """Answer one request. ``pulse()`` beats the heart and is True when nobody waits any more."""
+        """Answer one request. ``pulse()`` beats the heart and is True when nobody waits any more.
+
+        An engine may have ``answer_many`` too, as :class:`~mixline.node.engine.Engine` has.
+        """
 
 
 class Worker:
@@ -56,7 +64,7 @@ class Worker:
         self.wake_fd, self.signal_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         board = Board(orders.board_fd, orders.broker_bell_fd, writable=False)
         slots = memoryview(map_segment(orders.slots_fd, limits.slot_bytes, writable=False))
-        self.loop = WorkerLoop(self.seat, board, slots, self.wake_fd, self.answer)
+        self.loop = WorkerLoop(self.seat, board, slots, self.wake_fd, self.answer, self.answer_many)
         self.engine: AnswersRequests | None = None
         self.slow_log = SlowLog(orders.seat)
 
@@ -82,23 +90,58 @@ class Worker:
         self.loop.run(self.engine)
         self.seat.words.store(seats.STATE, seats.LEAVING)
 
-    def answer(self, slot: memoryview, queued_us: int, deadline_ns: int) -> tuple[int, bytes]:
+    def answer(self, slot: Message, queued_us: int, deadline_ns: int) -> tuple[int, bytes]:
         """The status code and body for the request in ``slot``; every failure becomes a typed answer."""
         assert self.engine is not None
         started_ns = time.monotonic_ns()
+        header: RequestHeader | None = None
+        outcome: Outcome
         try:
             header = RequestHeader.unpack(slot[:HEADER_BYTES])
-            status, body = self.engine.answer(header, slot[HEADER_BYTES:], deadline_ns, self.loop.pulse)
-        except WireError as error:
-            return Status.BAD_REQUEST.code, error_body(str(error))
-        except Exception as error:
-            failed = getattr(error, "status", None)
+            outcome = self.engine.answer(header, slot[HEADER_BYTES:], deadline_ns, self.loop.pulse)
+        except Exception as error:  # noqa: BLE001  # a typed answer is made of it
+            outcome = error
+        return self.settle(header, outcome, queued_us, started_ns)
+
+    def answer_many(self, asks: list[Waiting], turn: Turn) -> Iterator[tuple[int, int, bytes]]:
+        """Place, status code and body of each of several requests, as they are ready."""
+        assert self.engine is not None
+        started_ns = time.monotonic_ns()
+        together = getattr(self.engine, "answer_many", None)
+        if together is None:  # an engine that takes one after the other
+            for at, (message, queued_us, deadline_ns, _) in enumerate(asks):
+                turn(at)
+                yield at, *self.answer(message, queued_us, deadline_ns)
+            return
+        places: list[int] = []
+        parsed: list[tuple[RequestHeader, bytes, int, Callable[[], bool]]] = []
+        for at, (message, queued_us, deadline_ns, pulse) in enumerate(asks):
+            try:
+                header = RequestHeader.unpack(message[:HEADER_BYTES])
+            except WireError as error:
+                yield at, *self.settle(None, error, queued_us, started_ns)
+                continue
+            places.append(at)
+            parsed.append((header, message[HEADER_BYTES:], deadline_ns, pulse))
+        for place, outcome in together(parsed, lambda place: turn(None if place is None else places[place])):
+            at = places[place]
+            yield at, *self.settle(parsed[place][0], outcome, asks[at][1], started_ns)
+
+    def settle(
+        self, header: RequestHeader | None, outcome: Outcome, queued_us: int, started_ns: int
+    ) -> tuple[int, bytes]:
+        """Status code and body of what came of a request, counted and perhaps logged."""
+        if header is None:
+            return Status.BAD_REQUEST.code, error_body(str(outcome))
+        if isinstance(outcome, Exception):
+            failed = getattr(outcome, "status", None)
             self.counters.add("errors")
             self.count(header.surface, "failed")
             if isinstance(failed, Status):
-                return failed.code, error_body(str(error))
-            log.exception("request for %r failed", bytes(slot[48:80]).rstrip(b"\0"))
-            return Status.INTERNAL.code, error_body(f"{type(error).__name__}: {error}")
+                return failed.code, error_body(str(outcome))
+            log.error("request for %r failed", header.surface, exc_info=outcome)
+            return Status.INTERNAL.code, error_body(f"{type(outcome).__name__}: {outcome}")
+        status, body = outcome
         if self.slow_log.look(self.engine, header, status, queued_us, (time.monotonic_ns() - started_ns) // 1000):
             self.count(header.surface, "slow")
         return status.code, body

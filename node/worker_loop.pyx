@@ -41,21 +41,37 @@ cdef int N_STALE = counters.WORKER_COUNTERS.index("stale")
 cdef int N_WAKES = counters.WORKER_COUNTERS.index("wakes")
 cdef uint64_t REPLY_BYTES_MAX = limits.reply_bytes_max
 cdef int BEAT_IDLE_MS = limits.beat_idle_ms
+cdef uint64_t EXECUTING_ALL = seats.EXECUTING_ALL
 cdef int64_t NEVER_NS = 1 << 62
 cdef int64_t LINGER_NS = 500_000
 
 
+cdef inline uint64_t word_of(const Fields* request) noexcept nogil:
+    """:func:`mixline.ipc.seats.executing_word` in C."""
+    return <uint64_t>(request.slot & 0xFFFFFF) << 40 | <uint64_t>request.generation << 8 | (request.attempt & 0xFF)
+
+
+cdef class Pulse:
+    """The :meth:`WorkerLoop.pulse` of one request of several."""
+
+    def __call__(self) -> bool:
+        return self.loop.cancelled(self.word)
+
+
 cdef class WorkerLoop:
     """``seat`` is the :class:`~mixline.ipc.seats.WorkerSide`; ``slots`` all slots, read-only; ``wake_fd`` becomes
-    readable when a signal came; ``answer(slot, queued_us, deadline_ns)`` gives (status code, body)."""
+    readable when a signal came; ``answer(slot, queued_us, deadline_ns)`` gives (status code, body);
+    ``answer_many(asks, turn)``, with (message, queued_us, deadline_ns, pulse) of each, gives (place, status code, body)
+    of each as it is ready, and tells ``turn`` whose work comes next, None for what all have a share in."""
 
-    def __cinit__(self, seat, notice_board, slots, int wake_fd, answer):
+    def __cinit__(self, seat, notice_board, slots, int wake_fd, answer, answer_many):
         cdef Consumer work = seat.work, released = seat.released
         cdef Producer done = seat.done
         cdef Words words = seat.words, lent = seat.lent, counts = seat.counters.words, board_words = notice_board.words
         cdef unsigned char[::1] arena = seat.arena
         cdef const unsigned char[::1] slot_bytes = slots
-        self.seat, self.board, self.slots, self.answer = seat, notice_board, slots, answer
+        self.seat, self.board, self.slots = seat, notice_board, slots
+        self.answer, self.answer_many = answer, answer_many
         self.work, self.done, self.released = &work.side, &done.side, &released.side
         self.words, self.lent_words, self.counts = words.base, lent.base, counts.base
         self.board_words = board_words.base
@@ -92,9 +108,17 @@ cdef class WorkerLoop:
 
     def pulse(self) -> bool:
         """Called by the engine between slices of work: beat, and say whether to stop, since nobody waits any more."""
+        return self.cancelled(self.executing)
+
+    cdef bint cancelled(self, uint64_t word) noexcept nogil:
         self.beat()
-        return (mx_load_acquire(&self.words[CANCEL_WORD]) == self.executing  # SYNC POINT: cancel word
+        return (mx_load_acquire(&self.words[CANCEL_WORD]) == word  # SYNC POINT: cancel word
                 or self.board_life() != self.life)
+
+    def turn(self, at) -> None:
+        """Whose work is done from here on, by its place in the batch; None: all that are in it have a share."""
+        self.execute(EXECUTING_ALL if at is None else word_of(&self.batch[<int>at]))
+        self.beat()
 
     cdef uint64_t board_life(self) noexcept nogil:
         return mx_load_acquire(&self.board_words[LIFE_WORD])  # SYNC POINT: broker life
@@ -171,8 +195,7 @@ cdef class WorkerLoop:
         if self.current.life != self.life:
             meter_count(self.counts, N_STALE, 1)
             return False
-        self.execute(<uint64_t>(self.current.slot & 0xFFFFFF) << 40 | <uint64_t>self.current.generation << 8
-                     | (self.current.attempt & 0xFF))
+        self.execute(word_of(&self.current))
         mx_fence()
         # A broker that took over has read the executing word or will be seen here: it never reuses a slot in use.
         if self.board_life() != self.life:
@@ -188,24 +211,66 @@ cdef class WorkerLoop:
                      self.current.length - MX_HEADER_BYTES, 0)
 
     cdef int serve_ask(self) except -1:
-        """Let Python answer the request at hand."""
+        """Let Python answer the request at hand, and with it those that the broker has given along."""
         cdef int64_t started_ns = mx_now_ns()
-        cdef const unsigned char[::1] body
         cdef uint64_t offset = self.current.offset
+        if mx_load_relaxed(&self.work.lines.tail) != self.work.own:
+            asks = self.open_batch()
+            if len(asks) > 1:
+                return self.serve_batch(asks)
         meter_count(self.counts, N_ASKS, 1)
         slot = self.slots[offset:offset + self.current.length]
         status, answer = self.answer(slot, self.current.server_us, self.current.deadline_ns)
+        self.publish_answer(status, answer, started_ns)
+        meter_count(self.counts, N_BUSY_NS, <uint64_t>(mx_now_ns() - started_ns))
+        return 0
+
+    cdef object open_batch(self):
+        """The request at hand and the asks behind it in the ring, each copied out of its slot while the executing word
+        names it: a broker that takes over may use the slot again afterwards."""
+        cdef Fields ahead
+        cdef Pulse pulse
+        asks = []
+        self.batched = 0
+        while True:
+            pulse = Pulse()
+            pulse.loop, pulse.word = self, self.executing
+            message = bytes(self.slots[self.current.offset:self.current.offset + self.current.length])
+            asks.append((message, self.current.server_us, self.current.deadline_ns, pulse))
+            self.batch[self.batched] = self.current
+            self.batched += 1
+            if self.batched == BATCH_MAX or ring_peek(self.work, &ahead) <= 0 or ahead.kind == KIND_ECHO:
+                return asks
+            ring_advance(self.work)
+            self.current = ahead
+            if not self.open_request():
+                self.current = self.batch[self.batched - 1]
+                self.execute(word_of(&self.current))
+                return asks
+
+    cdef int serve_batch(self, list asks) except -1:
+        """Let Python answer several requests in one go; each reply leaves when it is ready."""
+        cdef int64_t started_ns = mx_now_ns()
+        meter_count(self.counts, N_ASKS, <uint64_t>len(asks))
+        for at, status, answer in self.answer_many(asks, self.turn):
+            self.current = self.batch[<int>at]
+            self.publish_answer(status, answer, started_ns)
+        self.execute(0)
+        meter_count(self.counts, N_BUSY_NS, <uint64_t>(mx_now_ns() - started_ns))
+        return 0
+
+    cdef int publish_answer(self, int status, answer, int64_t started_ns) except -1:
+        """A reply that Python made, told to the broker at once."""
+        cdef const unsigned char[::1] body
         self.current.epoch = getattr(self.engine, "epoch_number", 0)
         self.current.live_seq = getattr(self.engine, "live_seq", 0)
         self.current.config_generation = getattr(self.engine, "config_generation", 0)
-        length = len(answer)
-        if length:
+        if len(answer):
             body = answer
-            self.publish(status, &body[0], length, started_ns)
+            self.publish(status, &body[0], len(answer), started_ns)
         else:
             self.publish(status, NULL, 0, started_ns)
         self.ring()
-        meter_count(self.counts, N_BUSY_NS, <uint64_t>(mx_now_ns() - started_ns))
         return 0
 
     cdef void publish(self, int status, const uint8_t* body, uint64_t length, int64_t started_ns) noexcept nogil:
