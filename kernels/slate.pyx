@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from mixline.kernels.arrays cimport data_of, is_column, length_of
-from mixline.kernels.order cimport Entry, select_first, sort_entries, sunk
+from mixline.kernels.order cimport Entry, descending, select_first, sort_entries, sunk
 
 from mixline.kernels.errors import KernelArgumentError
 
@@ -123,6 +123,56 @@ cdef void read_entries(const float* single, const double* exact, const uint64_t*
         entries[i].row = <uint32_t>i
 
 
+cdef uint32_t bound_of(uint32_t* bits, Py_ssize_t size, Py_ssize_t k) noexcept nogil:
+    """A bound that the ``k`` least of ``bits`` do not exceed, and a few others at most; puts ``bits`` in another order.
+
+    Quickselect without branches that depend on the numbers, given up where it shrinks too slowly or hardly matters.
+    """
+    cdef Py_ssize_t i, less, equal
+    cdef uint32_t first, last, pivot, moving, greatest = 0
+    cdef int patience = 32
+    while size > 16 and patience:
+        patience -= 1
+        first, pivot, last = bits[0], bits[size // 2], bits[size - 1]
+        pivot = max(min(first, pivot), min(max(first, pivot), last))
+        less = 0
+        for i in range(size):
+            moving = bits[i]
+            bits[i] = bits[less]
+            bits[less] = moving
+            less += moving < pivot
+        if k <= less:
+            size = less
+            continue
+        equal = less
+        for i in range(less, size):
+            moving = bits[i]
+            bits[i] = bits[equal]
+            bits[equal] = moving
+            equal += moving == pivot
+        if k <= equal:
+            return pivot
+        bits += equal
+        size -= equal
+        k -= equal
+    for i in range(size):
+        greatest = max(greatest, bits[i])
+    return greatest
+
+
+cdef Py_ssize_t keep_best(Entry* entries, Py_ssize_t count, Py_ssize_t k, uint32_t* bits) noexcept nogil:
+    """Leave at the front the entries that can be among the best ``k`` by their score, and say how many they are."""
+    cdef Py_ssize_t i, kept = 0
+    cdef uint32_t bound
+    for i in range(count):
+        bits[i] = descending(entries[i].score)
+    bound = bound_of(bits, count, k)
+    for i in range(count):
+        entries[kept] = entries[i]
+        kept += descending(entries[i].score) <= bound
+    return kept
+
+
 def best_positions(scores, keys, positions, Py_ssize_t k):
     cdef Py_ssize_t i, count, entries_count = need(keys, cnp.NPY_UINT64, "keys")
     cdef const float* single = NULL
@@ -149,11 +199,13 @@ def best_positions(scores, keys, positions, Py_ssize_t k):
     places = <const int64_t*>data_of(positions)
     out = <int64_t*>data_of(best)
     cdef const uint64_t* key = <const uint64_t*>data_of(keys)
-    cdef Entry* ranked = <Entry*>malloc(count * sizeof(Entry))
+    cdef Entry* ranked = <Entry*>malloc(count * (sizeof(Entry) + sizeof(uint32_t)))
     if ranked == NULL:
         raise MemoryError(f"no memory to rank {count} entries")
     with nogil:
         read_entries(single, exact, key, places, count, ranked)
+        if k < count:
+            count = keep_best(ranked, count, k, <uint32_t*>(ranked + count))
         if k < count:
             select_first(ranked, count, k)
         sort_entries(ranked, k)

@@ -27,6 +27,18 @@ def test_best_positions_equal_their_twin(scores, dtype, k, data):
     assert found.tolist() == reference.best_positions(column, keys, positions, k).tolist()
 
 
+@pytest.mark.parametrize("count", [17, 500, 5000])
+@pytest.mark.parametrize("distinct", [1, 2, 10, 10**6])
+def test_best_positions_of_many_equal_scores(count, distinct):
+    rng = np.random.default_rng(count + distinct)
+    scores = (rng.integers(0, distinct, count) - distinct // 2).astype(np.float32)
+    for column in (scores, np.sort(scores), np.sort(scores)[::-1].copy(), -np.abs(scores)):
+        keys, positions = rng.permutation(count).astype(np.uint64), np.arange(count)
+        for k in (1, 16, 50, count - 1):
+            found = best_positions(column, keys, positions, k).tolist()
+            assert found == reference.best_positions(column, keys, positions, k).tolist()
+
+
 def test_ties_are_broken_by_key_and_equal_keys_by_place():
     ones, keys = np.ones(500, np.float32), np.arange(500, dtype=np.uint64)[::-1].copy()
     assert best_positions(ones, keys, np.arange(500), 3).tolist() == [499, 498, 497]
