@@ -3,9 +3,9 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from mixline.ipc.rings cimport Fields
-from mixline.node.broker_ledger cimport Ledger, Lend, Request
+from mixline.node.broker_deaths cimport Deaths
+from mixline.node.broker_ledger cimport Lend, Request
 from mixline.node.broker_places cimport Place
-from mixline.node.broker_quarantine cimport Quarantine
 from mixline.node.broker_surfaces cimport Surfaces
 
 cdef enum:
@@ -24,9 +24,8 @@ cdef struct Incoming:
     size_t body_length
 
 
-cdef class Desk(Ledger):
+cdef class Desk(Deaths):
     cdef readonly Surfaces surfaces
-    cdef readonly Quarantine quarantine
     cdef Request fresh
     cdef Request questions[QUESTIONS_MAX]
     cdef readonly int question_count
@@ -41,8 +40,6 @@ cdef class Desk(Ledger):
     cdef void consider(self, const Incoming* message) noexcept nogil
     cdef bint malformed(self, const Incoming* message, char* text) noexcept nogil
     cdef void admit(self, Request* fresh, const Incoming* message) noexcept nogil
-    cdef bint quarantined(self, const Request* request) noexcept nogil
-    cdef void sign(self, uint32_t slot) noexcept nogil
     cdef bint shut(self, Request* fresh) noexcept nogil
     cdef bint crowded(self, const Request* fresh, uint64_t length, char* text) noexcept nogil
     cdef int64_t predicted_wait_ns(self, const Request* fresh) noexcept nogil
@@ -50,7 +47,5 @@ cdef class Desk(Ledger):
     cdef void dispatch(self, int64_t now_ns) noexcept nogil
     cdef void hedge(self, int64_t now_ns) noexcept nogil
     cdef void expire(self, int64_t now_ns) noexcept nogil
-    cdef int collect(self) noexcept nogil
     cdef bint settle(self, Place* place, const Fields* done) noexcept nogil
     cdef bint reply(self, Request* request, Place* place, const Fields* done, uint32_t block) noexcept nogil
-    cdef void charge(self, uint32_t slot, bint executing, bint crash) noexcept nogil

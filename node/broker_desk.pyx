@@ -1,5 +1,6 @@
 """The rules of the broker, in the order of a request's life: refused or admitted, given to a worker, perhaps hedged,
-expired or settled, charged with a death. One implementation for every transport; nothing here needs the GIL.
+expired or settled; what deaths mean for it is in :mod:`mixline.node.broker_deaths`. One implementation for every
+transport; nothing here needs the GIL.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -11,17 +12,17 @@ from mixline.node import limits
 
 from mixline.ipc.clock cimport mx_now_ns
 from mixline.ipc.frames cimport (
-    BAD_REQUEST, KIND_ASK, KIND_ECHO, KIND_INFO, MX_HEADER_BYTES, NOT_READY, OK, OVERLOADED, POISON, SHUTTING_DOWN,
-    STATUS_COUNT, TIMEOUT, TOO_LARGE, WORKER_LOST, mx_is_name, mx_request_frame)
+    BAD_REQUEST, KIND_ASK, KIND_ECHO, KIND_INFO, MX_HEADER_BYTES, NOT_READY, OK, OVERLOADED, SHUTTING_DOWN,
+    STATUS_COUNT, TIMEOUT, TOO_LARGE, mx_is_name, mx_request_frame)
 from mixline.ipc.meters cimport ROW_WORDS, meter_record
 from mixline.ipc.rings cimport Fields, ring_advance, ring_peek
-from mixline.ipc.words cimport bell_toll, mx_load_acquire
-from mixline.node.broker_ledger cimport QUEUED, ROUTING_MAX, RUNNING, Ledger, Lend, Request, Run, executing_word
+from mixline.ipc.words cimport bell_toll
+from mixline.node.broker_deaths cimport Deaths
+from mixline.node.broker_ledger cimport QUEUED, ROUTING_MAX, RUNNING, Lend, Request, Run
 from mixline.node.broker_places cimport WORD, Place
-from mixline.node.broker_quarantine cimport CONDEMNED, SUSPECT, Quarantine, request_digest
+from mixline.node.broker_quarantine cimport request_digest
 from mixline.node.broker_surfaces cimport ECHO, Surfaces
 
-cdef int EXECUTING_WORD = seats.EXECUTING * WORD
 cdef int SLEEPING_WORD = seats.SLEEPING * WORD
 cdef bytes MAGIC_TEXT = wire.MAGIC
 cdef const char* MAGIC_BYTES = MAGIC_TEXT
@@ -38,9 +39,7 @@ cdef double SHARE_ALONE = limits.queue_share_alone
 cdef double WAIT_SHARE = limits.wait_share_max
 cdef double WAIT_SHARE_STANDING = limits.wait_share_standing
 cdef int64_t STANDING_NS = limits.queue_standing_ms * 1_000_000
-cdef uint8_t ATTEMPTS_MAX = limits.attempts_max
-cdef int64_t QUARANTINE_NS = limits.quarantine_ms * 1_000_000
-cdef int64_t SUSPECT_WAIT_NS = 100_000_000
+cdef int64_t NOT_READY_WAIT_NS = 100_000_000
 cdef int64_t SHUTTING_WAIT_NS = limits.retry_after_us_max * 1000
 cdef double HEDGE_SHARE = limits.hedge_share
 cdef double HEDGE_CREDIT_MAX = limits.hedge_credit_max
@@ -59,25 +58,19 @@ cdef int N_TOO_LARGE = counters.BROKER_COUNTERS.index("too_large")
 cdef int N_EXPIRED_QUEUED = counters.BROKER_COUNTERS.index("expired_queued")
 cdef int N_TIMED_OUT_RUNNING = counters.BROKER_COUNTERS.index("timed_out_running")
 cdef int N_DISPATCHED = counters.BROKER_COUNTERS.index("dispatched")
-cdef int N_REDISPATCHED = counters.BROKER_COUNTERS.index("redispatched")
-cdef int N_WORKER_LOST = counters.BROKER_COUNTERS.index("worker_lost")
-cdef int N_POISON = counters.BROKER_COUNTERS.index("poison")
 cdef int N_LATE = counters.BROKER_COUNTERS.index("late_replies")
 cdef int N_OLD_LIFE = counters.BROKER_COUNTERS.index("old_life_replies")
 cdef int N_PEER_FULL = counters.BROKER_COUNTERS.index("peer_full")
 cdef int N_LENDS_REFUSED = counters.BROKER_COUNTERS.index("lends_refused")
-cdef int N_QUARANTINED = counters.BROKER_COUNTERS.index("quarantined")
-cdef int N_SUSPECTED = counters.BROKER_COUNTERS.index("suspected")
 cdef int N_HEDGED = counters.BROKER_COUNTERS.index("hedged")
 cdef int N_HEDGES_WON = counters.BROKER_COUNTERS.index("hedges_won")
 
 
-cdef class Desk(Ledger):
+cdef class Desk(Deaths):
     """A ledger with its rules. See :class:`~mixline.node.broker_ledger.Ledger` for the arguments."""
 
     def __cinit__(self, *_, **__):
         self.surfaces = Surfaces()
-        self.quarantine = Quarantine(limits.suspect_ms, limits.quarantine_ms)
         self.hedging = True
         self.hedge_at_ns = NEVER
 
@@ -142,7 +135,8 @@ cdef class Desk(Ledger):
         cdef uint64_t length = message.head_length + message.body_length
         cdef uint64_t budget_us = head.budget_us
         cdef int64_t wait_ns
-        cdef bint standing = fresh.arrived_ns - self.empty_ns > STANDING_NS
+        # With a worker dead a queue is no sign of overload: the others are about to be back.
+        cdef bint standing = fresh.arrived_ns - self.empty_ns > STANDING_NS and not self.careful(fresh.arrived_ns)
         cdef double share = WAIT_SHARE_STANDING if standing else WAIT_SHARE
         cdef char text[TEXT_BYTES]
         cdef int slot
@@ -184,18 +178,6 @@ cdef class Desk(Ledger):
         if message.body_length:  # without a body frame there is no address either
             memcpy(into + message.head_length, message.body, message.body_length)
 
-    cdef bint quarantined(self, const Request* request) noexcept nogil:
-        """True, and refused, when these bytes killed two workers, or one and the verdict is still out."""
-        cdef int verdict = self.quarantine.look(request.digest, mx_now_ns())
-        if verdict == CONDEMNED:
-            self.count(N_QUARANTINED)
-            self.refuse(request, POISON, "a request with these bytes has killed two workers", QUARANTINE_NS)
-        elif verdict == SUSPECT:
-            self.count(N_SUSPECTED)
-            self.refuse(request, OVERLOADED, "a request with these bytes has just killed a worker and is tried again",
-                        SUSPECT_WAIT_NS)
-        return verdict >= SUSPECT
-
     cdef bint shut(self, Request* fresh) noexcept nogil:
         """True, and refused, while the node does not serve."""
         if self.draining:
@@ -203,7 +185,7 @@ cdef class Desk(Ledger):
             self.refuse(fresh, SHUTTING_DOWN, "the node is shutting down", SHUTTING_WAIT_NS)
         elif not self.ever_ready:
             self.count(N_NOT_READY)
-            self.refuse(fresh, NOT_READY, "no worker is ready yet", SUSPECT_WAIT_NS)
+            self.refuse(fresh, NOT_READY, "no worker is ready yet", NOT_READY_WAIT_NS)
         return self.draining or not self.ever_ready
 
     cdef bint crowded(self, const Request* fresh, uint64_t length, char* text) noexcept nogil:
@@ -251,6 +233,8 @@ cdef class Desk(Ledger):
         cdef int64_t slot
         cdef int number
         cdef Request* request
+        if self.aside.count:
+            self.bring_back(now_ns)
         if not self.queue.count:
             self.empty_ns = now_ns
         while self.queue.count:
@@ -259,6 +243,8 @@ cdef class Desk(Ledger):
             number = self.places.choose(request.kind == KIND_ECHO, request.attempts > 0)
             if number < 0:
                 return
+            if self.held_up(<uint32_t>slot, now_ns):
+                continue
             self.queue.take(<uint32_t>slot)
             if request.kind == KIND_ASK and request.deadline_ns - now_ns < request.cost_ns // 2:
                 self.count(N_EXPIRED_QUEUED)
@@ -266,15 +252,11 @@ cdef class Desk(Ledger):
                 self.finish(<uint32_t>slot)
                 self.forget(<uint32_t>slot)
                 continue
-            if self.quarantine.count and not request.deaths and request.kind == KIND_ASK:
-                self.sign(<uint32_t>slot)  # it may have waited while its like killed a worker
-                if self.quarantined(request):
-                    self.finish(<uint32_t>slot)
-                    self.forget(<uint32_t>slot)
-                    continue
             meter_record(self.meters.base + (request.surface * 2 + 1) * ROW_WORDS,
                          (now_ns - request.arrived_ns) // 1000)
             self.hedge_credit = min(self.hedge_credit + HEDGE_SHARE, HEDGE_CREDIT_MAX)
+            if self.risky(request, now_ns):
+                self.risk_seat = number
             self.begin(<uint32_t>slot, number, now_ns)
 
     cdef void begin(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil:
@@ -292,7 +274,7 @@ cdef class Desk(Ledger):
         work.offset, work.deadline_ns = self.slots.start_of(slot), <uint64_t>request.deadline_ns
         work.server_us = <uint32_t>min((now_ns - request.arrived_ns) // 1000, <int64_t>0xFFFFFFFF)
         self.count(N_DISPATCHED)
-        if self.places.hand(place, &work, request.kind == KIND_ECHO, request.attempts > 1):
+        if self.places.hand(place, &work, request.kind == KIND_ECHO, request.attempts > 1 or number == self.risk_seat):
             bell_toll(&place.words[SLEEPING_WORD], place.bell_fd)
         else:
             self.broken = True
@@ -300,13 +282,13 @@ cdef class Desk(Ledger):
     cdef void hedge(self, int64_t now_ns) noexcept nogil:
         """Start requests that run longer than 99 of 100 of their surface on a second worker, while one can be spared
         and nothing waits; and work out when to look again. The standby comes first, and the last idle worker never: a
-        request that hangs would take it too."""
+        request that hangs would take it too. None for a while after a crash: what kills would kill two."""
         cdef int at, idle
         cdef Place* place
         cdef Request* request
         cdef int64_t due_ns
         self.hedge_at_ns = NEVER
-        if not self.hedging or self.queue.count or self.hedge_credit < 1.0:
+        if not self.hedging or self.queue.count or self.hedge_credit < 1.0 or self.careful(now_ns):
             return
         for at in range(self.places.active_count):
             place = &self.places.at[self.places.active[at]]
@@ -383,6 +365,7 @@ cdef class Desk(Ledger):
         request = &self.requests[done.slot]
         run.seat = -1
         self.places.drop(place, done.slot)
+        self.survived(done.slot, place)
         # The whole time that the place was taken, the ways there and back included, and of late replies too: those
         # left out, the slower the requests the lower the estimate.
         self.surfaces.learn(request.surface, mx_now_ns() - run.started_ns)
@@ -392,8 +375,6 @@ cdef class Desk(Ledger):
             lent = self.reply(request, place, done, <uint32_t>block)
             if request.hedged and done.attempt == 2:
                 self.count(N_HEDGES_WON)
-            if request.crashes:
-                self.quarantine.acquit(request.digest)
             self.cancel(done.slot)
             self.finish(done.slot)
         self.forget(done.slot)
@@ -416,77 +397,6 @@ cdef class Desk(Ledger):
                 body = <const uint8_t*>lend.copied
         self.answer(request, done.status, body, done.length, done, place.seat, -1, lend)
         return lend != NULL and lend.copied == NULL
-
-    # -- deaths ------------------------------------------------------------------------------------------------------
-
-    cdef void charge(self, uint32_t slot, bint executing, bint crash) noexcept nogil:
-        """A worker with this request is gone: move it, or end it when it killed two.
-
-        Only the request that was executing is charged. It runs once more, alone. If that kills a worker too, and both
-        deaths are of the kind that a request can cause, it is POISON; a SIGKILL comes from outside (the operator, the
-        OOM killer), so then the worker is merely lost.
-        """
-        cdef Request* request = &self.requests[slot]
-        cdef char text[TEXT_BYTES]
-        cdef int64_t now_ns = mx_now_ns()
-        if executing and crash:  # whoever has been answered meanwhile has killed a worker all the same
-            self.sign(slot)
-            self.quarantine.crash(request.digest, now_ns)
-        if executing and not request.answered:
-            request.deaths += 1
-            request.crashes += crash
-        if request.answered or self.running(request):  # over, or its other run goes on
-            pass
-        elif request.deaths < ATTEMPTS_MAX:
-            self.count(N_REDISPATCHED)
-            self.enqueue(slot)
-        else:
-            self.count(N_POISON if request.crashes == request.deaths else N_WORKER_LOST)
-            snprintf(text, TEXT_BYTES, "%d workers died while they ran this request", request.deaths)
-            self.refuse(request, POISON if request.crashes == request.deaths else WORKER_LOST, text, -1)
-            self.finish(slot)
-        if request.state != QUEUED:
-            self.forget(slot)
-
-    cdef void sign(self, uint32_t slot) noexcept nogil:
-        """Give a request the digest by which the quarantine knows it."""
-        cdef Request* request = &self.requests[slot]
-        cdef mx_request_frame* head = <mx_request_frame*>(self.slot_bytes + self.slots.start_of(slot))
-        if not request.digest:
-            request.digest = request_digest(request.kind, head.surface, <const uint8_t*>head + MX_HEADER_BYTES,
-                                            request.length - MX_HEADER_BYTES)
-
-    def overdue(self, int number) -> bool:
-        """Whether the worker in a seat still holds a request that was answered without it."""
-        cdef Place* place = &self.places.at[number]
-        cdef int at
-        for at in range(place.held_count):
-            if self.requests[place.held[at]].answered:
-                return True
-        return False
-
-    def bury(self, int number, bint crash) -> None:
-        """The worker in a seat is gone: keep what it had published, charge what it was executing, move what merely
-        waited. ``crash``: it died of a kind that a request can cause, or hung."""
-        cdef Place* place = &self.places.at[number]
-        cdef uint64_t executing = mx_load_acquire(&place.words[EXECUTING_WORD])  # SYNC POINT: executing word
-        cdef uint32_t slot
-        cdef Request* request
-        cdef Run* run
-        cdef bint mine
-        cdef int at
-        self.collect()
-        while place.held_count:
-            slot = place.held[place.held_count - 1]
-            self.places.drop(place, slot)
-            request = &self.requests[slot]
-            mine = False
-            for at in range(2):
-                run = &request.runs[at]
-                if run.seat == number:
-                    mine = executing == executing_word(slot, request.generation, run.attempt)
-                    run.seat = -1
-            self.charge(slot, mine, crash)
 
     # -- in the broker's own name ------------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ cdef struct Request:
     uint8_t deaths     # workers that died while executing it
     uint8_t crashes    # of those, the deaths that the request may have caused: a fault, an abort, a hang
     uint8_t hedged
+    uint8_t on_trial   # its bytes killed a worker, and this is the copy that is tried again
     uint8_t delimiter
     uint8_t request_id[16]
     uint8_t routing_length

@@ -91,6 +91,15 @@ cdef class Places:
                 return self.active[at]
         return -1
 
+    cdef int steady(self) noexcept nogil:
+        """How many workers are ready, those on standby too: one of them takes a dead one's place at once."""
+        cdef int at, many = 0
+        for at in range(self.active_count):
+            many += not self.at[self.active[at]].broken
+        for at in range(self.standby_count):
+            many += not self.at[self.standby[at]].broken
+        return many
+
     cdef int spare(self) noexcept nogil:
         """An idle place that can be missed: a standby, or an active one while another is idle too; else -1."""
         cdef int at, found = -1, idle = 0

@@ -87,6 +87,31 @@ cdef class ProbeLoop(Loop):
             with nogil:
                 self.turn()
 
+    def ask(self, bytes body, uint64_t budget_us) -> bool:
+        """One good request of kind ASK, for :meth:`step` to dispatch; whether it was let in."""
+        cdef Incoming message
+        cdef mx_request_frame whole
+        cdef const unsigned char[::1] text = body
+        cdef uint32_t waiting = self.waiting
+        memset(&message, 0, sizeof(message))
+        memset(&whole, 0, sizeof(whole))
+        memcpy(whole.magic, MAGIC_BYTES, 4)
+        whole.version, whole.kind, whole.budget_us, whole.surface[0] = WIRE_VERSION, KIND_ASK, budget_us, 97
+        message.routing, message.routing_length, message.frames = b"peer", 4, 2
+        message.head, message.head_length = <const uint8_t*>&whole, MX_HEADER_BYTES
+        message.body, message.body_length = &text[0], <size_t>len(body)
+        self.consider(&message)
+        return self.waiting > waiting
+
+    def step(self) -> None:
+        """What a turn of the loop does beside the socket: collect, expire, dispatch. The test plays the workers."""
+        cdef int64_t now_ns
+        with nogil:
+            self.collect()
+            now_ns = mx_now_ns()
+            self.expire(now_ns)
+            self.dispatch(now_ns)
+
     cdef uint64_t draw(self, uint64_t below) noexcept nogil:
         """xorshift64 (Marsaglia 2003)."""
         self.state ^= self.state << 13

@@ -1,4 +1,5 @@
-"""What killed two workers is refused at the door for a while, and what killed one waits outside for the verdict.
+"""What killed two workers is refused at the door for a while, and what killed one is tried once more, copies waiting
+outside for the verdict; what was answered lately is known to kill none.
 
 Requests are told apart by a digest of kind, surface and body, so the same poison from another client counts too. The
 table is small and full only under attack; then the case that ends first makes room.
@@ -14,11 +15,15 @@ cdef uint64_t request_digest(uint8_t kind, const uint8_t* surface, const uint8_t
 
 
 cdef class Quarantine:
-    """After a first crash a request waits outside for ``suspect_ms``, after a second for ``condemned_ms``; so long the
-    first is remembered, too, so that another copy's crash counts as the second."""
+    """After a first crash a request is remembered for ``condemned_ms``, and so long copies wait outside while one of
+    them is on trial; after a second crash all are refused for ``condemned_ms``.
 
-    def __cinit__(self, int64_t suspect_ms, int64_t condemned_ms):
-        self.suspect_ns, self.condemned_ns = suspect_ms * 1_000_000, condemned_ms * 1_000_000
+    ``known`` are the requests that were answered lately, one per place of a table without chains: whoever is told of a
+    request that is not known may not conclude anything.
+    """
+
+    def __cinit__(self, int64_t condemned_ms):
+        self.condemned_ns = condemned_ms * 1_000_000
         self.count = 0
 
     cdef int look(self, uint64_t digest, int64_t now_ns) noexcept nogil:
@@ -35,35 +40,66 @@ cdef class Quarantine:
             elif each.crashes > 1:
                 return CONDEMNED
             else:
-                return SUSPECT if now_ns < each.last_ns + self.suspect_ns else WATCHED
+                return SUSPECT if each.on_trial else WATCHED
         return INNOCENT
 
-    cdef void crash(self, uint64_t digest, int64_t now_ns) noexcept nogil:
-        """It killed a worker. A full table forgets the case whose last crash is longest ago."""
-        cdef int at, chosen = -1
-        for at in range(self.count):
-            if self.cases[at].digest == digest:
-                self.cases[at].crashes += 1
-                self.cases[at].last_ns = now_ns
-                return
-        if self.count < CASES_MAX:
-            chosen = self.count
-            self.count += 1
-        else:
-            chosen = 0
-            for at in range(self.count):
-                if self.cases[at].last_ns < self.cases[chosen].last_ns:
-                    chosen = at
-        self.cases[chosen].digest, self.cases[chosen].last_ns, self.cases[chosen].crashes = digest, now_ns, 1
-
-    cdef void acquit(self, uint64_t digest) noexcept nogil:
-        """Its second attempt ended well."""
+    cdef Case* find(self, uint64_t digest) noexcept nogil:
         cdef int at
         for at in range(self.count):
             if self.cases[at].digest == digest:
-                self.count -= 1
-                self.cases[at] = self.cases[self.count]
-                return
+                return &self.cases[at]
+        return NULL
+
+    cdef void crash(self, uint64_t digest, int64_t now_ns) noexcept nogil:
+        """It killed a worker. A full table forgets the case whose last crash is longest ago."""
+        cdef int at, oldest = 0
+        cdef Case* case = self.find(digest)
+        if self.vouched(digest):
+            self.known[digest % KNOWN_MAX] = 0
+        if case != NULL:
+            case.crashes += 1
+            case.last_ns = now_ns
+            return
+        if self.count < CASES_MAX:
+            oldest = self.count
+            self.count += 1
+        else:
+            for at in range(self.count):
+                if self.cases[at].last_ns < self.cases[oldest].last_ns:
+                    oldest = at
+        case = &self.cases[oldest]
+        case.digest, case.last_ns, case.crashes, case.on_trial = digest, now_ns, 1, False
+
+    cdef void try_again(self, uint64_t digest, bint on_trial) noexcept nogil:
+        """A copy is on trial, or no longer, whatever came of it."""
+        cdef Case* case = self.find(digest)
+        if case != NULL:
+            case.on_trial = on_trial
+
+    cdef void acquit(self, uint64_t digest) noexcept nogil:
+        """Its trial ended well."""
+        cdef Case* case = self.find(digest)
+        if case != NULL:
+            self.count -= 1
+            case[0] = self.cases[self.count]
+
+    cdef void vouch(self, uint64_t digest) noexcept nogil:
+        """A request with these bytes was answered."""
+        self.known[digest % KNOWN_MAX] = digest
+
+    cdef bint vouched(self, uint64_t digest) noexcept nogil:
+        """Whether one was, lately."""
+        return self.known[digest % KNOWN_MAX] == digest
+
+    def known_good(self, uint64_t digest, remember=False) -> bool:
+        """For tests: :meth:`vouched`, after :meth:`vouch` when told to ``remember``."""
+        if remember:
+            self.vouch(digest)
+        return self.vouched(digest)
+
+    def put_on_trial(self, uint64_t digest, bint on_trial) -> None:
+        """For tests: :meth:`try_again`."""
+        self.try_again(digest, on_trial)
 
     def note(self, uint64_t digest, int64_t now_ns) -> None:
         """For tests: :meth:`crash`."""

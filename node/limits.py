@@ -85,8 +85,9 @@ slow_lines_per_s = 5  # per worker
 attempts_max = 2
 # Those that a request can cause; a SIGKILL comes from outside (the operator, the OOM killer).
 crash_signals = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
-suspect_ms = 10_000  # the bytes of a request that killed one worker are not let in again before its second attempt ends
-quarantine_ms = 60_000  # nor for this long after it killed two
+quarantine_ms = 60_000  # what killed one worker is watched for so long, what killed two refused
+careful_ms = 1_000  # after a crash, requests not known to be good run one at a time, and not on the last worker
+known_bytes_max = 4 * KIB  # longer requests are never known: their digest at each answer would cost more than it tells
 
 # Hedging.
 hedge_share = 0.05  # of the requests given to workers may be started a second time

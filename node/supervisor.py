@@ -180,10 +180,18 @@ class Supervisor:
     def worker_born(self, chair: Chair, child: Child) -> None:
         """Somebody sits there; the broker must know before the worker says that it is ready."""
         chair.child, chair.expected = child, False
-        if any(each.ready for each in self.chairs):
-            child.step_back()
+        self.pace()
         self.tell("came", seat=chair.number, pid=child.pid)
         self.loop.call_later(limits.ready_timeout_ms / 1000, self.check_started, chair, child)
+
+    def pace(self) -> None:
+        """Starting workers step back while as many serve as were asked for; with one missing they are in a hurry."""
+        whole = sum(chair.ready for chair in self.chairs) >= self.options.workers
+        for chair in self.chairs:
+            if chair.child is not None and not chair.ready and whole:
+                chair.child.step_back()
+            elif chair.child is not None:
+                chair.child.step_up()
 
     def worker_missing(self, chair: Chair) -> None:
         """The nursery could not, or is gone: ask again."""
@@ -209,6 +217,7 @@ class Supervisor:
             ", killed because its heart stood still" if chair.hung else "",
         )
         chair.vacate(child)
+        self.pace()
         if chair.crashed and self.breaker.crashed(self.loop.time()):
             text = "crash loop: more than %d workers crashed within %d s; one seat is refilled at once, others slowly"
             log.error(text, limits.crashes_max, limits.crash_window_ms // 1000)
@@ -277,7 +286,7 @@ class Supervisor:
         elif op == "ready":
             if chair.child is not None and chair.child.pid == message["pid"]:
                 chair.ready, chair.failures = True, 0
-                chair.child.step_up()
+                self.pace()
                 self._order += 1
                 chair.order = self._order
                 self.announce()

@@ -151,9 +151,12 @@ def test_surfaces_keep_their_numbers_and_the_table_its_size():
 
 
 def test_verdicts_end_and_a_full_quarantine_makes_room():
-    quarantine = Quarantine(1, 10)
+    quarantine = Quarantine(10)
     quarantine.note(7, 0)
-    assert [quarantine.get(7, at) for at in (0, 999_999, 1_000_000)] == [SUSPECT, SUSPECT, WATCHED]
+    assert quarantine.get(7, 9_999_999) == WATCHED, "without a trial any copy may be the next"
+    quarantine.put_on_trial(7, True)
+    assert quarantine.get(7, 9_999_999) == SUSPECT
+    quarantine.put_on_trial(7, False)
     quarantine.note(7, 2_000_000)  # another copy, later: the second death all the same
     assert quarantine.get(7, 11_999_999) == CONDEMNED and quarantine.count == 1
     assert quarantine.get(7, 12_000_000) == INNOCENT and quarantine.count == 0
@@ -162,4 +165,11 @@ def test_verdicts_end_and_a_full_quarantine_makes_room():
     assert quarantine.get(7, 0) == INNOCENT and quarantine.count == 0
     for digest in range(300):
         quarantine.note(digest, digest)
-    assert quarantine.count == 256 and quarantine.get(299, 300) == SUSPECT and quarantine.get(0, 300) == INNOCENT
+    assert quarantine.count == 256 and quarantine.get(299, 300) == WATCHED and quarantine.get(0, 300) == INNOCENT
+
+
+def test_what_was_answered_is_known_until_it_kills():
+    quarantine = Quarantine(10)
+    assert not quarantine.known_good(7) and quarantine.known_good(7, remember=True) and not quarantine.known_good(8)
+    quarantine.note(7, 0)
+    assert not quarantine.known_good(7)

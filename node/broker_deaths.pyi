@@ -1,0 +1,9 @@
+from mixline.node.broker_ledger import Ledger
+from mixline.node.broker_quarantine import Quarantine
+
+class Deaths(Ledger):
+    quarantine: Quarantine
+    @property
+    def set_aside(self) -> int: ...
+    def overdue(self, number: int) -> bool: ...
+    def bury(self, number: int, crash: bool) -> None: ...
