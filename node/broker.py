@@ -56,7 +56,7 @@ class Broker:
         for row in read_directory(self.meters.directory).rows[
             4::2
         ]:  # as the life before numbered them, so counts go on
-            self.loop.surfaces.announce(row.surface, row.deadline_ms)
+            self.loop.surfaces.announce(row.surface, row.deadline_ms, row.shares)
         self.meters.publish(broker_directory(self.loop.surfaces.names))
         self.finished = False
         self.tick_at_ns = 0
@@ -165,7 +165,7 @@ class Broker:
         """Deadlines of the worker's surfaces apply at the door from now on; new names get meters."""
         known = self.loop.surfaces.names
         for row in surfaces_of(member.meters.directory):
-            self.loop.surfaces.announce(row.surface, row.deadline_ms)
+            self.loop.surfaces.announce(row.surface, row.deadline_ms, row.shares)
         names = self.loop.surfaces.names
         if names != known:
             self.meters.publish(broker_directory(names), keep=True)  # names are only ever appended

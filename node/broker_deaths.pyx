@@ -28,6 +28,7 @@ cdef enum:
     TEXT_BYTES = 256
 
 cdef int EXECUTING_WORD = seats.EXECUTING * WORD
+cdef uint64_t EXECUTING_ALL = seats.EXECUTING_ALL
 cdef uint8_t ATTEMPTS_MAX = limits.attempts_max
 cdef int64_t QUARANTINE_NS = limits.quarantine_ms * 1_000_000
 cdef int64_t CAREFUL_NS = limits.careful_ms * 1_000_000
@@ -231,6 +232,7 @@ cdef class Deaths(Ledger):
             for at in range(RUNS_MAX):
                 run = &request.runs[at]
                 if run.seat == number:
-                    mine = executing == executing_word(slot, request.generation, run.attempt)
+                    mine = executing == EXECUTING_ALL or executing == executing_word(
+                        slot, request.generation, run.attempt)
                     run.seat = -1
             self.charge(slot, mine, crash)

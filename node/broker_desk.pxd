@@ -45,6 +45,8 @@ cdef class Desk(Deaths):
     cdef int64_t predicted_wait_ns(self, const Request* fresh) noexcept nogil
     cdef void begin(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil
     cdef void dispatch(self, int64_t now_ns) noexcept nogil
+    cdef bint claim(self, uint32_t slot, int64_t now_ns) noexcept nogil
+    cdef void accompany(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil
     cdef void hedge(self, int64_t now_ns) noexcept nogil
     cdef void expire(self, int64_t now_ns) noexcept nogil
     cdef bint settle(self, Place* place, const Fields* done) noexcept nogil

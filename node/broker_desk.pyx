@@ -38,6 +38,7 @@ cdef uint64_t LEND_BYTES_MIN = limits.lend_bytes_min
 cdef double SHARE_ALONE = limits.queue_share_alone
 cdef double WAIT_SHARE = limits.wait_share_max
 cdef double WAIT_SHARE_STANDING = limits.wait_share_standing
+cdef int HELD_ASK_MAX = limits.held_max
 cdef int64_t STANDING_NS = limits.queue_standing_ms * 1_000_000
 cdef int64_t NOT_READY_WAIT_NS = 100_000_000
 cdef int64_t SHUTTING_WAIT_NS = limits.retry_after_us_max * 1000
@@ -222,7 +223,7 @@ cdef class Desk(Deaths):
             place = &self.places.at[self.places.active[at]]
             if place.held_count:
                 running = &self.requests[place.held[0]]
-                left_ns = running.cost_ns - (fresh.arrived_ns - running.runs[0].started_ns)
+                left_ns = running.cost_ns * place.held_count - (fresh.arrived_ns - running.runs[0].started_ns)
                 ahead_ns += max(left_ns, running.cost_ns // 4)
         return ahead_ns // self.places.active_count + 1
 
@@ -245,19 +246,55 @@ cdef class Desk(Deaths):
                 return
             if self.held_up(<uint32_t>slot, now_ns):
                 continue
-            self.queue.take(<uint32_t>slot)
-            if request.kind == KIND_ASK and request.deadline_ns - now_ns < request.cost_ns // 2:
-                self.count(N_EXPIRED_QUEUED)
-                self.refuse(request, TIMEOUT, "too little of the time budget was left after the queue", -1)
-                self.finish(<uint32_t>slot)
-                self.forget(<uint32_t>slot)
-                continue
-            meter_record(self.meters.base + (request.surface * 2 + 1) * ROW_WORDS,
-                         (now_ns - request.arrived_ns) // 1000)
-            self.hedge_credit = min(self.hedge_credit + HEDGE_SHARE, HEDGE_CREDIT_MAX)
-            if self.risky(request, now_ns):
-                self.risk_seat = number
-            self.begin(<uint32_t>slot, number, now_ns)
+            if self.claim(<uint32_t>slot, now_ns):
+                if self.risky(request, now_ns):
+                    self.risk_seat = number
+                self.begin(<uint32_t>slot, number, now_ns)
+                if self.surfaces.at[request.surface].shares:
+                    self.accompany(<uint32_t>slot, number, now_ns)
+
+    cdef bint claim(self, uint32_t slot, int64_t now_ns) noexcept nogil:
+        """Take a request off the queue; False, and answered, when too little time is left for it."""
+        cdef Request* request = &self.requests[slot]
+        self.queue.take(slot)
+        if request.kind == KIND_ASK and request.deadline_ns - now_ns < request.cost_ns // 2:
+            self.count(N_EXPIRED_QUEUED)
+            self.refuse(request, TIMEOUT, "too little of the time budget was left after the queue", -1)
+            self.finish(slot)
+            self.forget(slot)
+            return False
+        meter_record(self.meters.base + (request.surface * 2 + 1) * ROW_WORDS, (now_ns - request.arrived_ns) // 1000)
+        self.hedge_credit = min(self.hedge_credit + HEDGE_SHARE, HEDGE_CREDIT_MAX)
+        return True
+
+    cdef void accompany(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil:
+        """Give the worker that has just got a request its part of those behind it that want the same scan.
+
+        Nothing waits for company, and nothing parks behind a busy worker: what is given along would have waited in the
+        queue all the same. Not while something that kills is about, for then many would be charged at once.
+        """
+        cdef Request* first = &self.requests[slot]
+        cdef Request* request
+        cdef Place* place = &self.places.at[number]
+        cdef int64_t next_slot
+        cdef int at
+        # An equal part, the first included, for each worker that is free now or will be after one request.
+        cdef uint32_t free = <uint32_t>self.places.lightly_laden()
+        cdef uint32_t part = (self.queue.count + free) // free
+        if place.alone or self.quarantine.count or self.careful(now_ns):
+            return
+        while self.queue.count and place.held_count < min(part, <uint32_t>HELD_ASK_MAX) and not place.broken:
+            next_slot = self.queue.first()
+            request = &self.requests[next_slot]
+            if request.surface != first.surface or request.kind != KIND_ASK or request.attempts:
+                break
+            if (place.held_count + 1) * request.cost_ns > (first.deadline_ns - now_ns) // 2:
+                break  # all would end late
+            if self.claim(<uint32_t>next_slot, now_ns):
+                self.begin(<uint32_t>next_slot, number, now_ns)
+        for at in range(place.held_count):
+            request = &self.requests[place.held[at]]
+            request.runs[0].company = place.held_count
 
     cdef void begin(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil:
         """Start one run of a request on a place with room."""
@@ -267,7 +304,7 @@ cdef class Desk(Deaths):
         cdef Fields work
         request.state = RUNNING
         request.attempts += 1
-        run.seat, run.attempt, run.started_ns = number, request.attempts, now_ns
+        run.seat, run.attempt, run.started_ns, run.company = number, request.attempts, now_ns, 1
         memset(&work, 0, sizeof(work))
         work.slot, work.generation, work.life = slot, request.generation, self.life
         work.attempt, work.kind, work.length = <uint16_t>request.attempts, request.kind, request.length
@@ -368,7 +405,7 @@ cdef class Desk(Deaths):
         self.survived(done.slot, place)
         # The whole time that the place was taken, the ways there and back included, and of late replies too: those
         # left out, the slower the requests the lower the estimate.
-        self.surfaces.learn(request.surface, mx_now_ns() - run.started_ns)
+        self.surfaces.learn(request.surface, (mx_now_ns() - run.started_ns) // run.company)
         if request.answered:
             self.count(N_LATE)
         else:

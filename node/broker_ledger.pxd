@@ -33,6 +33,7 @@ cdef struct Run:
     int64_t started_ns
     int32_t seat
     uint32_t attempt
+    uint32_t company  # requests that the worker got at once
 
 cdef struct Request:
     int64_t arrived_ns

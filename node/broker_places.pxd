@@ -39,6 +39,7 @@ cdef class Places:
 
     cdef int idle(self) noexcept nogil
     cdef int steady(self) noexcept nogil
+    cdef int lightly_laden(self) noexcept nogil
     cdef int spare(self) noexcept nogil
     cdef int choose(self, bint echo, bint second) noexcept nogil
     cdef bint hand(self, Place* place, const Fields* fields, bint echo, bint second) noexcept nogil

@@ -19,7 +19,7 @@ cdef int ATTACHED_WORD = seats.ATTACHED * WORD
 cdef uint64_t READY = seats.READY
 cdef int HELD_ECHO_MAX = limits.held_echo_max
 
-assert limits.held_max == 1, "an ask takes a worker for itself"
+assert limits.held_max <= min(limits.ring_slots, HELD_MAX)
 assert limits.held_echo_max <= limits.ring_slots and limits.held_echo_max <= HELD_MAX
 
 
@@ -99,6 +99,13 @@ cdef class Places:
         for at in range(self.standby_count):
             many += not self.at[self.standby[at]].broken
         return many
+
+    cdef int lightly_laden(self) noexcept nogil:
+        """How many active places hold one request at most; 1 at least."""
+        cdef int at, many = 0
+        for at in range(self.active_count):
+            many += self.at[self.active[at]].held_count <= 1 and not self.at[self.active[at]].broken
+        return max(many, 1)
 
     cdef int spare(self) noexcept nogil:
         """An idle place that can be missed: a standby, or an active one while another is idle too; else -1."""

@@ -11,7 +11,8 @@ cdef enum:
 cdef struct Surface:
     uint8_t name[SURFACE_BYTES]
     int64_t deadline_ns  # 0: the node's default
-    double service_ns    # moving average of the time in a worker
+    bint shares          # its requests want the same scan
+    double service_ns    # moving average of the time in a worker, over the company there
     double slow_ns       # running estimate of its 99th percentile
     uint64_t samples
 

@@ -20,7 +20,7 @@ cdef class Surfaces:
         self.at[OTHER].service_ns = SERVICE_FIRST_NS
         self.at[ECHO].service_ns = 1000.0
 
-    def announce(self, name: str, double deadline_ms) -> int:
+    def announce(self, name: str, double deadline_ms, bint shares=False) -> int:
         """Learn of a surface that workers serve; its number. A full table answers with OTHER."""
         raw = name.encode("ascii").ljust(SURFACE_BYTES, b"\0")
         cdef const uint8_t* text = raw
@@ -32,7 +32,7 @@ cdef class Surfaces:
             self.count += 1
             memcpy(self.at[number].name, text, SURFACE_BYTES)
             self.at[number].service_ns = SERVICE_FIRST_NS
-        self.at[number].deadline_ns = <int64_t>(deadline_ms * 1e6)
+        self.at[number].deadline_ns, self.at[number].shares = <int64_t>(deadline_ms * 1e6), shares
         return number
 
     @property

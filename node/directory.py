@@ -30,6 +30,7 @@ class Row(msgspec.Struct, omit_defaults=True, frozen=True):
     stage: str = ""
     name: str = ""
     kind: str = ""
+    shares: bool = False  # requests of the surface want the same scan, and are best answered together
 
 
 class Directory(msgspec.Struct):

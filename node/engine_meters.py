@@ -30,7 +30,7 @@ class EngineMeters:
             ]
             if len(rows) + 1 + len(components) <= meters.rows:
                 self.first[name] = len(rows)
-                rows += [Row(SURFACE, name, pipeline.surface.deadline_ms), *components]
+                rows += [Row(SURFACE, name, pipeline.surface.deadline_ms, shares=pipeline.shares), *components]
         if not meters.publish(worker_directory(rows)):
             self.first.clear()
 

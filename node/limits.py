@@ -27,7 +27,7 @@ arena_plan = ((2 * KIB, 512), (16 * KIB, 128), (128 * KIB, 32), (MIB, 8), (4 * M
 arena_bytes = arena_total(arena_plan)
 
 # Descriptors in flight between the broker and one worker.
-held_max = 1  # asks given to a worker at once: nothing parks behind a busy one
+held_max = 64  # asks given to an idle worker at once, when they want the same scan; nothing parks behind a busy one
 held_echo_max = 48  # echoes are over before a second wake-up would be
 ring_slots = 64
 release_slots = 1024
@@ -117,7 +117,7 @@ assert request_bytes_max < frame_bytes_max
 assert reply_bytes_max <= arena_plan[-1][0]
 assert request_bytes_max <= reply_bytes_max, "an echo of the largest request must fit a reply"
 assert sum(count for _, count in arena_plan) <= release_slots, "every block can be on its way back at once"
-assert held_max <= held_echo_max <= ring_slots
+assert max(held_max, held_echo_max) <= ring_slots
 assert 2 * peer_open_max <= peer_messages_out_max, "all that a peer has open can end at once, each with its reply"
 assert peer_open_max <= queue_max
 assert lend_bytes_min <= peer_lent_bytes_max and reply_bytes_max <= peer_lent_bytes_max

@@ -45,7 +45,7 @@ class Step:
         self.state = "disabled" if self.why else "ok"
         self.writes = tuple(component.writes())
         self.items_count = epoch.items.count
-        self.scans = stage == "source" and type(component).scan is not Source.scan
+        self.scans = stage == "source" and not self.why and type(component).scan is not Source.scan
         try:
             self.bound = None if self.why else component.bind(epoch)
         except Exception as error:  # a user's own component may raise anything: the surface is refused by name
@@ -71,6 +71,7 @@ class Pipeline:
         }
         self.sources = steps["source"]
         self.middle = [(step, run) for stage, run in MIDDLE for step in steps[stage]]
+        self.shares = any(step.scans for step in self.sources)
         self.selectors = steps["selector"]
         self.side_effects = steps["side_effect"]
         self.source_names = [step.name for step in self.sources]
