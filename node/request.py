@@ -5,7 +5,6 @@ Client, AsyncClient and the in-process Node all come through :func:`prepare`, so
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Sequence
@@ -66,6 +65,8 @@ def encode_request_id(request_id: bytes | int | str | uuid.UUID | None) -> bytes
     if isinstance(request_id, uuid.UUID):
         return request_id.bytes
     if isinstance(request_id, str):
+        import hashlib  # a worker, which only decodes, does without OpenSSL: 2 MB
+
         return hashlib.blake2b(request_id.encode(), digest_size=REQUEST_ID_BYTES).digest()
     if isinstance(request_id, int):
         if not 0 <= request_id < 1 << 128:

@@ -6,7 +6,6 @@ serves, only what ``stat`` says is compared, which costs microseconds and catche
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +26,8 @@ def files_of(folder: Path) -> Iterator[str]:
 
 
 def digest(path: Path) -> str:
+    import hashlib  # a worker, which compares no digest, does without OpenSSL: 2 MB
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -44,6 +45,8 @@ def facts_of(path: Path) -> FileFacts:
 
 def seal_of(manifest: bytes) -> bytes:
     """The line of the seal file, as ``sha256sum --check`` reads it."""
+    import hashlib
+
     return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
 
 
