@@ -104,3 +104,20 @@ def test_a_skipped_scorer_leaves_a_degraded_page(film_store, tmp_path):
 def test_arguments_of_the_wrong_kind_are_bad_requests(arguments):
     with pytest.raises(BadRequest):
         prepare("homefeed", **arguments)
+
+
+@pytest.mark.parametrize("column", ["studio", "genres", "price", "colour"])
+def test_missing_values_are_not_capped(film_store, tmp_path, column):
+    """Not even when the first value of all has the code that stands where none is."""
+    cap = f'[[selector]]\nkind = "category_cap"\ncolumn = "{column}"\nmax = 2\n'
+    page = served(film_store, tmp_path, GIVEN + TOPK.format(by="year") + "limit = 1000\n" + cap)
+    by_id = {film["id"]: film for film in films()}
+
+    def value(film):
+        found = film[column]
+        return (found[0] if found else None) if isinstance(found, list) else found
+
+    served_values = [value(by_id[one]) for one in page.ids.tolist()]
+    assert served_values.count(None) == sum(value(film) is None for film in by_id.values())
+    for one in {value(film) for film in by_id.values()} - {None}:
+        assert served_values.count(one) == min(2, sum(value(film) == one for film in by_id.values()))

@@ -44,11 +44,12 @@ class CategoryCapSelector(Selector, frozen=True, kw_only=True):
         if self.by:
             positions = best_positions(call.numbers(self.by), call.block.key, positions, len(positions))
         values, present = self.values(call, positions)
-        order = np.lexsort((np.arange(len(positions)), values))
+        among = np.flatnonzero(present)
+        order = among[np.argsort(values[among], kind="stable")]
         starts = np.flatnonzero(np.r_[True, values[order][1:] != values[order][:-1]]) if len(order) else order
-        nth = np.empty(len(positions), dtype=np.int64)
-        nth[order] = np.arange(len(positions)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-        return positions[(nth < self.max) | ~present][:limit]
+        nth = np.zeros(len(positions), dtype=np.int64)  # among those of the same value; what has none is never too many
+        nth[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+        return positions[nth < self.max][:limit]
 
     def values(self, call: Call, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The value that counts for each position, and whether it has one."""
