@@ -172,9 +172,8 @@ cdef class Deaths(Ledger):
         """A worker with this request is gone: move it, or end it when it killed two.
 
         Only the request that was executing is charged. It runs once more, alone, as soon as that is no risk to the
-        last worker. If that kills a worker too, and both
-        deaths are of the kind that a request can cause, it is POISON; a SIGKILL comes from outside (the operator, the
-        OOM killer), so then the worker is merely lost.
+        last worker. If that kills a worker too, and both deaths are of the kind that a request can cause, it is
+        POISON; a SIGKILL comes from outside (the operator, the OOM killer), so then the worker is merely lost.
         """
         cdef Request* request = &self.requests[slot]
         cdef char text[TEXT_BYTES]
