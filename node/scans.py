@@ -31,14 +31,27 @@ class Scan:
         allowed: np.ndarray | None,
         deadline_ns: int,
         pulse: Callable[[], bool],
+        guess: bool = True,
     ) -> None:
         self.space = space
         self.vector = vector
-        self.shortlist = Shortlist(vector, k, metric=space.metric)
+        self.shortlist = Shortlist(vector, k, metric=space.metric, guess=guess)
         self.allowed = allowed
         self.deadline_ns = deadline_ns
         self.pulse = pulse
         self.reached = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has seen all rows."""
+        return self.space.items is not None and self.reached == len(self.space.items)
+
+    def again(self) -> Scan:
+        """The same, over, by a pass of its own that guesses nothing."""
+        scan = Scan(self.space, self.vector, self.shortlist.k, self.allowed, self.deadline_ns, self.pulse, guess=False)
+        for _ in make_pass([scan]):
+            pass
+        return scan
 
     def must_leave(self) -> bool:
         """Whether its deadline has passed or nobody waits for it; beats the worker's heart."""

@@ -194,3 +194,49 @@ def test_together_refuses_too_many_and_other_widths():
         scan_together([short], *codes, 40, allowed=[None, None])
     with pytest.raises(KernelArgumentError, match="do not fit a query of 9"):
         scan_together([short, Shortlist(np.ones(9, dtype=np.float32), 3)], *codes, 40)
+
+
+@given(
+    n=st.integers(4096, 9000),
+    k=st.integers(1, 1100),
+    seed=st.integers(0, 2**32),
+    order=st.sampled_from(["mixed", "clustered", "sorted"]),
+    metric=st.sampled_from(sorted(METRICS)),
+    share=st.sampled_from([0.05, 0.5, 1.0]),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_guess_changes_nothing_or_is_known_to_have_missed(n, k, seed, order, metric, share):
+    rng = np.random.default_rng(seed)
+    matrix = rng.standard_normal((n, 24)).astype(np.float32)
+    query = rng.standard_normal(24).astype(np.float32)
+    if order == "clustered":
+        matrix[: n // 10] += query
+    elif order == "sorted":
+        matrix = matrix[np.argsort(matrix @ query)].copy()
+    mask, keys = rng.random(n) < share, np.arange(n, dtype=np.uint64)
+    codes, norms = encode(matrix, metric), norms_of(matrix)
+    short = Shortlist(query, k, metric=metric)
+    scan_together([short], *codes, n, norms=norms, allowed=[words_of(mask)])
+    if short.missed:
+        assert order != "mixed", "in no order a guess is wrong once in many thousand queries"
+        short = Shortlist(query, k, metric=metric, guess=False)
+        scan_together([short], *codes, n, norms=norms, allowed=[words_of(mask)])
+    assert not short.missed and not short.wide
+    best = TopK(k)
+    scan_listed(matrix, query, best, keys, short.rows(), metric=metric, norms=norms)
+    wanted = reference.scan(matrix, query, k, keys, metric, norms, mask)
+    got = best.result()
+    assert np.array_equal(got[0], wanted[0]) and np.array_equal(got[1], wanted[1])
+
+
+def test_a_wrong_guess_is_seen():
+    """The sample looks at the middle block of each 64th part; only those hold what is near."""
+    n = 16 * 64 * 16
+    matrix = np.full((n, 4), -1.0, dtype=np.float32) * (1.0 + np.arange(n, dtype=np.float32)[:, None] / n)
+    for at in range(64):
+        block = (2 * at + 1) * (n // 16) // 128
+        matrix[16 * block : 16 * block + 16] *= -1.0
+    query, codes = np.ones(4, dtype=np.float32), encode(matrix, "dot")
+    short, plain = Shortlist(query, 5000), Shortlist(query, 5000, guess=False)
+    scan_together([short, plain], *codes, n)
+    assert short.missed and not plain.missed and len(plain.rows()) >= 5000

@@ -1,8 +1,10 @@
 """Requests answered together: the same bytes as alone, one pass over what they scan alike, each by its own clock."""
 
 import time
+from types import SimpleNamespace
 
 import msgspec
+import numpy as np
 import pytest
 from film_store import DIM, ITEMS, USERS, node_with
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +16,7 @@ from mixline.node.errors import BadRequest, NodeError, NotFound
 from mixline.node.inprocess import never
 from mixline.node.page import Page
 from mixline.node.request import prepare
+from mixline.storage.codes import encode
 
 NEAR = """
 unknown_user = "{unknown}"
@@ -124,6 +127,20 @@ def test_who_is_out_of_time_leaves_with_its_best_so_far_and_the_others_go_on(nod
     assert status == "DEGRADED" and f"of {ITEMS} rows" in untimed(body)["coverage"][0]["why"]
     for user, (calm, whole) in zip((1, 3), others, strict=True):
         assert calm == "OK" and untimed(whole) == untimed(node.engine.answer(*asked("near", user=user))[1])
+
+
+def test_a_scan_whose_guess_was_wrong_is_made_again():
+    """Rows lie so that the sample sees nothing but the nearest."""
+    n = 16 * 64 * 16
+    matrix = -1.0 - np.arange(n, dtype=np.float32)[:, None].repeat(4, axis=1) / n
+    for at in range(64):
+        block = (2 * at + 1) * (n // 16) // 128
+        matrix[16 * block : 16 * block + 16] *= -1.0
+    space = SimpleNamespace(item_codes=encode(matrix, "dot"), items=matrix, item_norms=None, metric="dot")
+    scan = scans.Scan(space, np.ones(4, dtype=np.float32), 5000, None, time.monotonic_ns() + FAR_NS, never)
+    assert list(scans.make_pass([scan])) == [[scan]] and scan.whole and scan.shortlist.missed
+    again = scan.again()
+    assert again.whole and not again.shortlist.missed and len(again.shortlist.rows()) >= 5000
 
 
 def test_whose_turn_it_is_is_told(node):

@@ -62,10 +62,11 @@ class NearestSource(Source, frozen=True, kw_only=True):
     def retrieve(self, call: Call, group: int) -> Candidates:
         search: Search = call.bound
         scan = call.scans.get(group)
+        if scan is not None and scan.whole and scan.shortlist.missed:
+            scan = scan.again()
         if scan is not None and not scan.shortlist.wide:
-            count = len(search.items)
-            if scan.reached < count:
-                call.degraded.append(f"deadline after {scan.reached} of {count} rows")
+            if not scan.whole:
+                call.degraded.append(f"deadline after {scan.reached} of {len(search.items)} rows")
             return Candidates(*search.among(scan.shortlist.rows(), scan.vector))
         vector = self._vector(call, group) if scan is None else scan.vector
         if vector is None:
