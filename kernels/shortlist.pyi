@@ -16,7 +16,7 @@ class Shortlist:
     Exact: scoring :meth:`rows` on the float32 rows gives what a scan of all rows gives, whatever the rows. ``wide`` is
     True when the bounds of the codes leave so many rows that the float32 scan is as good; then ``rows`` is of no use.
     With ``guess`` a sample of the rows tells where to begin, which saves half of the work beside the products. Once in
-    many thousand queries it tells wrong: ``missed`` is True, rows may be missing, and one without ``guess`` must be made.
+    many thousand queries it tells wrong: ``missed`` is True, rows may be missing, and another without it must be made.
     """
 
     @property
