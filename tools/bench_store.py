@@ -23,6 +23,7 @@ users = "users.npy"
 metric = "dot"
 """
 DIM = 128
+LAYOUT = "2"  # changes when what a build writes does
 
 
 def cache_folder() -> Path:
@@ -32,7 +33,7 @@ def cache_folder() -> Path:
 
 def sized_store(megabytes: int) -> Path:
     """A store whose item matrix has ``megabytes``; built by ``mixline build`` on first use."""
-    folder = cache_folder() / f"store-{megabytes}mb"
+    folder = cache_folder() / f"store-{megabytes}mb-{LAYOUT}"
     store = folder / "store"
     if (store / "CURRENT").exists():
         return store
