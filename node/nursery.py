@@ -26,14 +26,19 @@ ORDER_BYTES_MAX = 1 << 18  # a broker's names every seat
 
 
 def main() -> None:
-    """Entry of ``python -m mixline.node.nursery ORDERS``."""
+    """Entry of ``python -m mixline.node.nursery ORDERS``: a nursery that shares nothing with its supervisor."""
     orders = msgspec.json.decode(sys.argv[1], type=NurseryOrders)
     die_with_parent(orders.parent)
+    load(orders.engine)
+    live(socket.socket(fileno=orders.control_fd))
+
+
+def live(control: socket.socket) -> None:
+    """Be a nursery, and in each child what the child is to be."""
     set_name("mixline-nursery")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    load(orders.engine)
-    order = attend(socket.socket(fileno=orders.control_fd))
+    order = attend(control)
     if order is not None:
         sys.argv = [order.module, order.orders]
         importlib.import_module(order.module).main()

@@ -1,6 +1,6 @@
 """The supervisor: the process that systemd sees, parent of the broker and of every worker.
 
-It makes the memory, starts the others by exec, watches them by pidfd and decides who lives; it never touches a message.
+It makes the memory, has the others forked by the nursery, watches them by pidfd and decides who lives; it never touches a message.
 A dead worker's place is taken by the warm standby at once, inside the broker, while this process fills the empty seat.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from mixline.ipc.board import Board
-from mixline.ipc.calls import adopt_orphans, set_name
+from mixline.ipc.calls import adopt_orphans, die_with_parent, set_name
 from mixline.node import limits
 from mixline.node.logs import start_logging
 from mixline.node.metrics_door import MetricsDoor, MetricsError, open_metrics
@@ -27,7 +27,7 @@ from mixline.node.supervisor_breaker import Breaker
 from mixline.node.supervisor_chair import Chair
 from mixline.node.supervisor_child import Child, reap_strangers
 from mixline.node.supervisor_exchange import Exchange
-from mixline.node.supervisor_nursery import Birth, Nursery
+from mixline.node.supervisor_nursery import Birth, Firstborn, Nursery, fork_nursery
 from mixline.node.systemd import Notifier
 
 log = logging.getLogger("mixline.supervisor")
@@ -37,7 +37,7 @@ EX_UNAVAILABLE = 69
 class Supervisor:
     """Starts, watches, restarts, reloads, drains."""
 
-    def __init__(self, options: ServeOptions, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, options: ServeOptions, loop: asyncio.AbstractEventLoop, nursery: Firstborn) -> None:
         self.options = options
         self.loop = loop
         self.notifier = Notifier()
@@ -45,7 +45,7 @@ class Supervisor:
         self.board = Board(self.exchange.board_fd, self.exchange.broker_bell_fd, writable=False)
         self.chairs = [Chair(number) for number in range(options.workers + 1)]
         self.breaker = Breaker()
-        self.nursery = Nursery(loop, options.engine, self.give_up)
+        self.nursery = Nursery(loop, options.engine, nursery, self.give_up)
         self.metrics: MetricsDoor | None = None
         self.broker: Child | None = None
         self.control: socket.socket | None = None
@@ -457,13 +457,13 @@ class Supervisor:
                 return
 
 
-def serve(options: ServeOptions) -> int:
+def serve(options: ServeOptions, nursery: Firstborn) -> int:
     """Run a node until it is told to stop; returns the exit code."""
     set_name("mixline")
     with asyncio.Runner() as runner:  # a few events a second: uvloop would save no time and take 3 MB
 
         async def start() -> int:
-            supervisor = Supervisor(options, asyncio.get_running_loop())
+            supervisor = Supervisor(options, asyncio.get_running_loop(), nursery)
             if not options.metrics:
                 return await supervisor.run()
             with open_metrics(options.metrics, supervisor.exchange.reader(), supervisor.breaker) as supervisor.metrics:
@@ -475,13 +475,12 @@ def serve(options: ServeOptions) -> int:
 def main() -> None:
     """Entry of ``python -m mixline.node.supervisor OPTIONS``; ``mixline serve`` execs into it."""
     options = msgspec.json.decode(sys.argv[1], type=ServeOptions)
+    nursery = fork_nursery(options.engine)
     start_logging(options.log)
     if options.parent:
-        from mixline.ipc.calls import die_with_parent
-
         die_with_parent(options.parent)
     try:
-        code = serve(options)
+        code = serve(options, nursery)
     except MetricsError as error:
         log.error("%s", error)
         code = error.exit_code

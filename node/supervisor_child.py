@@ -1,4 +1,4 @@
-"""A child process of the supervisor: started by exec with the descriptors it may have, or born in the nursery; watched
+"""A child process of the supervisor: born in the nursery, or started by exec with the descriptors it may have; watched
 by its pidfd.
 """
 
@@ -10,7 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -49,11 +49,10 @@ class Child:
         orders: msgspec.Struct | dict[str, Any],
         fds: Sequence[int],
         on_gone: Callable[[Child], None],
-        environment: Mapping[str, str] | None = None,
     ) -> Child:
         """Start a module by exec."""
         arguments = [sys.executable, "-m", module, msgspec.json.encode(orders).decode()]
-        process = subprocess.Popen(arguments, pass_fds=tuple(fds), stdin=subprocess.DEVNULL, env=environment)
+        process = subprocess.Popen(arguments, pass_fds=tuple(fds), stdin=subprocess.DEVNULL)
         return cls(loop, process.pid, on_gone, process)
 
     def _reap(self) -> None:

@@ -6,12 +6,14 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from mixline.ipc.calls import die_with_parent
 from mixline.node.orders import FDS_MAX, BirthOrder, NurseryOrders
 from mixline.node.supervisor_child import Child
 
@@ -32,10 +34,39 @@ class Birth(NamedTuple):
     on_gone: Callable[[Child], None]
 
 
+class Firstborn(NamedTuple):
+    """A nursery that was forked before there was a loop: its pid, and the channel to it."""
+
+    pid: int
+    control: socket.socket
+
+
+def fork_nursery(engine: str) -> Firstborn:
+    """Load what children need and fork the first nursery, so that the supervisor shares the memory too.
+
+    For a process that has done nothing yet. The nursery and its children leave by SystemExit.
+    """
+    os.environ.update(ONE_THREAD)
+    from mixline.node import nursery
+
+    nursery.load(engine)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent, pid = os.getpid(), os.fork()
+    if pid:
+        theirs.close()
+        return Firstborn(pid, ours)
+    ours.close()
+    die_with_parent(parent)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    nursery.live(theirs)
+    sys.exit()
+
+
 class Nursery:
     """Where broker and workers come from. ``on_useless(exit_code)`` is called when the first ends without a birth."""
 
-    def __init__(self, loop: Any, engine: str, on_useless: Callable[[int], None]) -> None:
+    def __init__(self, loop: Any, engine: str, first: Firstborn, on_useless: Callable[[int], None]) -> None:
         self.loop = loop
         self.engine = engine
         self.on_useless = on_useless
@@ -44,6 +75,7 @@ class Nursery:
         self.births = 0
         self.failures = 0  # nurseries in a row that bore nobody
         self.closed = False
+        self._first: Firstborn | None = first
         self._waiting: deque[Birth] = deque()
         self._asked: Birth | None = None
         self._number = 0
@@ -55,15 +87,18 @@ class Nursery:
         return self._asked is not None
 
     def start(self) -> None:
-        """Exec a nursery; what waits is asked of it."""
+        """The one that was forked at the start, or another by exec; what waits is asked of it."""
         if self.closed or self.child is not None:
             return
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if self._first is not None:
+            self.control, self.child = self._first.control, Child(self.loop, self._first.pid, self.gone)
+            self._first = None
+        else:
+            self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            orders = NurseryOrders(os.getpid(), theirs.fileno(), self.engine)
+            self.child = Child.run(self.loop, "mixline.node.nursery", orders, [theirs.fileno()], self.gone)
+            theirs.close()
         self.control.setblocking(False)
-        orders = NurseryOrders(os.getpid(), theirs.fileno(), self.engine)
-        environment = {**os.environ, **ONE_THREAD}
-        self.child = Child.run(self.loop, "mixline.node.nursery", orders, [theirs.fileno()], self.gone, environment)
-        theirs.close()
         self.loop.add_reader(self.control.fileno(), self.listen)
         self.ask_next()
 
