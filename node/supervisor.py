@@ -1,7 +1,8 @@
 """The supervisor: the process that systemd sees, parent of the broker and of every worker.
 
-It makes the memory, has the others forked by the nursery, watches them by pidfd and decides who lives; it never touches a message.
-A dead worker's place is taken by the warm standby at once, inside the broker, while this process fills the empty seat.
+It makes the memory, has the others forked by the nursery, watches them by pidfd and decides who lives. It never touches
+a message. A dead worker's place is taken by the warm standby at once, inside the broker, while this process fills the
+empty seat.
 """
 
 from __future__ import annotations
