@@ -140,7 +140,7 @@ cdef class WorkerLoop:
         """The old broker is dead, so nobody holds a block of the arena but what this life has lent from an earlier
         worker in this seat. Those come back through the ring; a release of a block not taken is of no concern."""
         cdef uint32_t block
-        cdef uint64_t lent
+        cdef uint64_t lent = 0
         self.life = self.board_life()
         self.blocks.clear()
         for block in range(self.blocks.block_count):
