@@ -63,6 +63,7 @@ def test_amounts_add_up(spec: Path, tmp_path: Path) -> None:
         ("counting co-occurrence", 30, 30),
         ("learning taste", 4, 4),
         ("copying taste", 37, 37),
+        ("coding taste", 30, 30),
         ("writing digests", size, size),
     ]
 
