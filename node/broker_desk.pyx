@@ -236,8 +236,6 @@ cdef class Desk(Deaths):
         cdef Request* request
         if self.aside.count:
             self.bring_back(now_ns)
-        if not self.queue.count:
-            self.empty_ns = now_ns
         while self.queue.count:
             slot = self.queue.first()
             request = &self.requests[slot]
@@ -252,6 +250,7 @@ cdef class Desk(Deaths):
                 self.begin(<uint32_t>slot, number, now_ns)
                 if self.surfaces.at[request.surface].shares:
                     self.accompany(<uint32_t>slot, number, now_ns)
+        self.empty_ns = now_ns
 
     cdef bint claim(self, uint32_t slot, int64_t now_ns) noexcept nogil:
         """Take a request off the queue; False, and answered, when too little time is left for it."""
@@ -405,7 +404,9 @@ cdef class Desk(Deaths):
         self.survived(done.slot, place)
         # The whole time that the place was taken, the ways there and back included, and of late replies too: those
         # left out, the slower the requests the lower the estimate.
-        self.surfaces.learn(request.surface, (mx_now_ns() - run.started_ns) // run.company)
+        self.surfaces.learn(request.surface, mx_now_ns() - run.started_ns)
+        if not place.held_count or run.company == 1:
+            self.surfaces.reckon(request.surface, mx_now_ns() - run.started_ns, run.company)
         if request.answered:
             self.count(N_LATE)
         else:

@@ -1,6 +1,6 @@
 """What the broker knows of each surface: its deadline, what a request of it costs, how long a slow one takes."""
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
     SURFACES_MAX = 64
@@ -12,8 +12,8 @@ cdef struct Surface:
     uint8_t name[SURFACE_BYTES]
     int64_t deadline_ns  # 0: the node's default
     bint shares          # its requests want the same scan
-    double service_ns    # moving average of the time in a worker, over the company there
-    double slow_ns       # running estimate of its 99th percentile
+    double service_ns    # moving average of what a request costs a worker
+    double slow_ns       # running estimate of the 99th percentile of the time in a worker
     uint64_t samples
 
 
@@ -22,4 +22,5 @@ cdef class Surfaces:
     cdef readonly int count
 
     cdef int find(self, const uint8_t* name) noexcept nogil
-    cdef void learn(self, int surface, int64_t service_ns) noexcept nogil
+    cdef void learn(self, int surface, int64_t took_ns) noexcept nogil
+    cdef void reckon(self, int surface, int64_t took_ns, uint32_t company) noexcept nogil

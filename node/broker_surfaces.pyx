@@ -5,7 +5,7 @@ and Monro 1951): a sample above moves the estimate up by .99 of a step, one belo
 rests where one in a hundred lies above, follows a drift, and needs no memory.
 """
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
 SERVICE_FIRST_NS = 1_000_000
@@ -48,11 +48,11 @@ cdef class Surfaces:
                 return number
         return OTHER
 
-    cdef void learn(self, int surface, int64_t service_ns) noexcept nogil:
+    cdef void learn(self, int surface, int64_t took_ns) noexcept nogil:
+        """How long one request was in a worker."""
         cdef Surface* at = &self.at[surface]
-        cdef double sample = <double>service_ns
+        cdef double sample = <double>took_ns
         cdef double step = at.slow_ns * 0.1
-        at.service_ns += (sample - at.service_ns) * 0.05
         if not at.samples:
             at.slow_ns = 2 * sample
         elif sample > at.slow_ns:
@@ -61,11 +61,17 @@ cdef class Surfaces:
             at.slow_ns -= 0.01 * step
         at.samples += 1
 
+    cdef void reckon(self, int surface, int64_t took_ns, uint32_t company) noexcept nogil:
+        """What a request costs a worker: ``company`` of them, answered together, took so long until the last was."""
+        cdef Surface* at = &self.at[surface]
+        at.service_ns += (<double>took_ns / company - at.service_ns) * min(0.05 * company, 0.5)
+
     def record(self, int surface, int64_t service_ns) -> None:
-        """For tests: :meth:`learn`."""
+        """For tests: one request, alone."""
         if not 0 <= surface < self.count:
             raise IndexError(f"surface {surface} of {self.count}")
         self.learn(surface, service_ns)
+        self.reckon(surface, service_ns, 1)
 
     def estimates(self, int surface) -> tuple[float, float]:
         """(mean, 99th percentile) of the time in a worker, nanoseconds."""
