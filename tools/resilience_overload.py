@@ -6,23 +6,38 @@ Goodput, the speed of pages and of refusals, memory and the time until calm are 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mixline.tools.bench_load import Numbers
 from mixline.tools.load_report import figures
 from mixline.tools.load_steps import run_step
-from mixline.tools.resilience_trial import trial, trial_options
+from mixline.tools.resilience_trial import Trial, trial, trial_options
 from mixline.tools.resilience_verdict import Bar, conclude
 
 GOODPUT_MIN = {2.0: 0.95, 5.0: 0.90, 10.0: 0.70}
 P99_TIMES_MAX, OVERLOADED_P99_US_MAX = 2.0, 10_000
 RSS_MB_MAX, CALM_S_MAX = 64.0, 2.0
+PAGES = {"OK", "DEGRADED"}
+LOWER = 0.94
 
 
 def goodput_min(times: float) -> float:
     """The bar of the nearest step at or above; beyond the last, the last one's."""
     return next((share for step, share in GOODPUT_MIN.items() if times <= step), min(GOODPUT_MIN.values()))
+
+
+def hold_capacity(node: Trial, c: float, seconds: float, told: bool) -> tuple[float, dict[str, Any]]:
+    """A capacity that lasts as long as a step does, and what it showed: a probe of the search is short, and may be lucky.
+
+    C is lowered until a whole step passes without an error, unless it was told.
+    """
+    while True:
+        at_c = figures(c, seconds, node.place.fly(c, seconds), node.mix)
+        if told or c < 1.0 or not set(at_c["statuses"]) - PAGES:
+            return c, at_c
+        c *= LOWER
 
 
 @click.command()
@@ -40,8 +55,7 @@ def overload(
 ) -> None:
     """Press a node beyond its capacity; it refuses fast and keeps serving."""
     with trial(store, workers) as node:
-        c = node.find_capacity(capacity)
-        at_c = figures(c, seconds, node.place.fly(c, seconds), node.mix)
+        c, at_c = hold_capacity(node, node.find_capacity(capacity), seconds, told=capacity is not None)
         done = [run_step(node.volley, node.mix, c, times, seconds, node.pids) for times in steps]
         facts = node.facts(seed, c, c)
     bars = []
