@@ -29,7 +29,7 @@ def goodput_min(times: float) -> float:
 
 
 def hold_capacity(node: Trial, c: float, seconds: float, told: bool) -> tuple[float, dict[str, Any]]:
-    """A capacity that lasts as long as a step does, and what it showed: a probe of the search is short and may be lucky.
+    """A capacity that lasts as long as a step does, and what it showed: a probe of the search is short, perhaps lucky.
 
     C is lowered until a whole step passes without an error, unless it was told.
     """
