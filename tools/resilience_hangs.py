@@ -55,10 +55,9 @@ def stop_the_busy(node: Trial, until_s: float) -> None:
         time.sleep(0.02)
 
 
-def hang_one(node: Trial, rate: float, kind: str, at_s: float) -> Hang:
-    """One flight with one hang in it, and the wait until the worker is replaced."""
+def hang_one(node: Trial, rate: float, kind: str, number: int, at_s: float) -> Hang:
+    """One flight with one hang in it, ask ``number`` of the mix, and the wait until the worker is replaced."""
     before = {each["pid"] for each in node.info()["workers"]}
-    number = node.first_trouble + KINDS.index(kind)
     stopper = None
     if kind == SIGSTOP:
         stopper = threading.Timer(at_s, stop_the_busy, (node, time.monotonic() + at_s + 0.25))
@@ -118,13 +117,14 @@ def hangs(
     rng, done = random.Random(seed), []
     order = [kinds[at % len(kinds)] for at in range(count)]
     rng.shuffle(order)
-    troubles = [{"trouble": "nap" if kind == SIGSTOP else kind} for kind in KINDS]
+    # Each with bytes of its own: what has killed two workers is refused at the door.
+    troubles = [{"trouble": "nap" if kind == SIGSTOP else kind, "number": at} for at, kind in enumerate(order)]
     with trial(store, workers, troubles, deadline_ms) as node:
         c = node.find_capacity(capacity)
         rate = c * SHARE
         node.fly(rate, 2.0)  # so that the surface's usual times are known, as they are in service
-        for kind in order:
-            done.append(hang_one(node, rate, kind, LEAD_S + rng.random() * 0.1))
+        for at, kind in enumerate(order):
+            done.append(hang_one(node, rate, kind, node.first_trouble + at, LEAD_S + rng.random() * 0.1))
         facts, counters = node.facts(seed, c, rate), node.info()["counters"]
     own, others = joined([hang.own for hang in done]), joined([hang.others for hang in done])
     everyone = joined([own, others])
