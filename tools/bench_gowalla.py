@@ -124,7 +124,7 @@ def judge(served: np.ndarray, split: Any) -> tuple[float, float]:
         hits = np.isin(ids, truth)
         recall += hits.sum() / len(truth)
         gain += (hits * discount).sum() / discount[: min(len(truth), TOP)].sum()
-    return recall / len(served), gain / len(served)
+    return float(recall / len(served)), float(gain / len(served))
 
 
 @click.command()
