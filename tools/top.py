@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections import deque
@@ -72,15 +73,24 @@ def show_lines(picture: dict[str, Any] | str, as_json: bool) -> None:
 
 
 def go_on(watch: Watch, seconds: float, show: Callable[[dict[str, Any] | str], None]) -> None:
-    """Look at regular moments until Ctrl-C."""
+    """Look at regular moments until Ctrl-C, even when that comes where something swallows it, as a close may."""
+    leaving: list[int] = []
+
+    def leave(number: int, _frame: object) -> None:
+        leaving.append(number)
+        raise KeyboardInterrupt  # ends a sleep
+
     due = time.monotonic()
+    before = signal.signal(signal.SIGINT, leave)
     try:
-        while True:
+        while not leaving:
             due = max(due + seconds, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))
             show(watch.look())
     except KeyboardInterrupt:
         return
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def show_live(watch: Watch, seconds: float) -> bool:
