@@ -1,7 +1,7 @@
 """Shared 64-bit words in a mapped segment; each word has exactly one writer."""
 
 from cpython.buffer cimport Py_buffer
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from posix.unistd cimport read, write
 
 
@@ -11,6 +11,11 @@ cdef extern from "atomics.h" nogil:
     void mx_store_relaxed(uint64_t* word, uint64_t value) noexcept
     void mx_store_release(uint64_t* word, uint64_t value) noexcept
     void mx_fence() noexcept
+
+
+cdef inline uint64_t executing_word(uint32_t slot, uint32_t generation, uint32_t attempt) noexcept nogil:
+    """:func:`mixline.ipc.seats.executing_word` in C."""
+    return <uint64_t>(slot & 0xFFFFFF) << 40 | <uint64_t>generation << 8 | (attempt & 0xFF)
 
 
 cdef inline bint bell_toll(const uint64_t* flag, int fd) noexcept nogil:

@@ -18,8 +18,8 @@ from mixline.node import limits
 
 from mixline.ipc.clock cimport mx_now_ns
 from mixline.ipc.frames cimport KIND_ASK, MX_HEADER_BYTES, OVERLOADED, POISON, WORKER_LOST, mx_request_frame
-from mixline.ipc.words cimport mx_load_acquire
-from mixline.node.broker_ledger cimport QUEUED, RUNS_MAX, Ledger, Request, Run, executing_word
+from mixline.ipc.words cimport executing_word, mx_load_acquire
+from mixline.node.broker_ledger cimport QUEUED, RUNS_MAX, Ledger, Request, Run
 from mixline.node.broker_places cimport WORD, Place
 from mixline.node.broker_quarantine cimport CONDEMNED, SUSPECT, WATCHED, Quarantine, request_digest
 from mixline.node.heaps cimport heap_push, heap_remove

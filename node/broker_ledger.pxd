@@ -76,7 +76,6 @@ cdef struct Lend:
     void* copied  # NULL: in the arena
 
 
-cdef uint64_t executing_word(uint32_t slot, uint32_t generation, uint32_t attempt) noexcept nogil
 cdef void lend_returned(void* data, void* hint) noexcept nogil
 
 

@@ -18,7 +18,7 @@ from mixline.ipc.frames cimport (
     KIND_INFO, MX_HEADER_BYTES, OVERLOADED, POISON, STATUS_COUNT, mx_error_body, mx_reply_frame, mx_request_frame)
 from mixline.ipc.meters cimport ROW_WORDS, Meters, meter_count, meter_record
 from mixline.ipc.rings cimport Fields, ring_push
-from mixline.ipc.words cimport bell_toll, mx_load_acquire, mx_store_release
+from mixline.ipc.words cimport bell_toll, executing_word, mx_load_acquire, mx_store_release
 from mixline.node.broker_peers cimport Peer, Peers
 from mixline.node.broker_places cimport WORD, Place, Places
 from mixline.node.broker_queue cimport FairQueue
@@ -43,11 +43,6 @@ assert sizeof(mx_reply_frame) == sizeof(mx_request_frame) == MX_HEADER_BYTES == 
 assert STATUS_COUNT == wire.STATUS_COUNT and OVERLOADED == wire.Status.OVERLOADED.code
 assert POISON == wire.Status.POISON.code and KIND_INFO == wire.Kind.INFO
 assert seats.LENT_WORDS * 64 >= sum(count for _, count in limits.arena_plan)
-
-
-cdef uint64_t executing_word(uint32_t slot, uint32_t generation, uint32_t attempt) noexcept nogil:
-    """:func:`mixline.ipc.seats.executing_word` in C."""
-    return <uint64_t>(slot & 0xFFFFFF) << 40 | <uint64_t>generation << 8 | (attempt & 0xFF)
 
 
 cdef void lend_returned(void* data, void* hint) noexcept nogil:

@@ -18,7 +18,8 @@ from mixline.ipc.meters cimport meter_count
 from mixline.ipc.rings cimport Consumer, Fields, Producer, ring_advance, ring_peek, ring_push
 from mixline.ipc.waits cimport POLLIN, poll, pollfd, sched_yield
 from mixline.ipc.words cimport (
-    Words, bell_lie_down, bell_rise, bell_toll, mx_fence, mx_load_acquire, mx_load_relaxed, mx_store_release)
+    Words, bell_lie_down, bell_rise, bell_toll, executing_word, mx_fence, mx_load_acquire, mx_load_relaxed,
+    mx_store_release)
 
 
 cdef enum:
@@ -47,8 +48,7 @@ cdef int64_t LINGER_NS = 500_000
 
 
 cdef inline uint64_t word_of(const Fields* request) noexcept nogil:
-    """:func:`mixline.ipc.seats.executing_word` in C."""
-    return <uint64_t>(request.slot & 0xFFFFFF) << 40 | <uint64_t>request.generation << 8 | (request.attempt & 0xFF)
+    return executing_word(request.slot, request.generation, request.attempt)
 
 
 cdef class Pulse:
