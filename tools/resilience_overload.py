@@ -13,13 +13,13 @@ import click
 from mixline.tools.bench_load import Numbers
 from mixline.tools.load_report import figures
 from mixline.tools.load_steps import run_step
+from mixline.tools.resilience_account import failed
 from mixline.tools.resilience_trial import Trial, trial, trial_options
 from mixline.tools.resilience_verdict import Bar, conclude
 
 GOODPUT_MIN = {2.0: 0.95, 5.0: 0.90, 10.0: 0.70}
 P99_TIMES_MAX, OVERLOADED_P99_US_MAX = 2.0, 10_000
 RSS_MB_MAX, CALM_S_MAX = 64.0, 2.0
-PAGES = {"OK", "DEGRADED"}
 LOWER = 0.94
 
 
@@ -34,9 +34,9 @@ def hold_capacity(node: Trial, c: float, seconds: float, told: bool) -> tuple[fl
     C is lowered until a whole step passes without an error, unless it was told.
     """
     while True:
-        at_c = figures(c, seconds, node.place.fly(c, seconds), node.mix)
-        if told or c < 1.0 or not set(at_c["statuses"]) - PAGES:
-            return c, at_c
+        flight = node.place.fly(c, seconds)
+        if told or c < 1.0 or not failed(flight).any():
+            return c, figures(c, seconds, flight, node.mix)
         c *= LOWER
 
 
