@@ -16,12 +16,13 @@ from mixline.storage.arrays import map_array
 from mixline.storage.catalogue_builder import CatalogueBuilder
 from mixline.storage.codes import write_codes
 from mixline.storage.complaints import Complaints
-from mixline.storage.cooccurrence import Accumulate, build_neighbours, build_popularity
+from mixline.storage.cooccurrence import build_neighbours, build_popularity
 from mixline.storage.digests import files_of
 from mixline.storage.errors import StoreUnwritable
 from mixline.storage.events import EventReader, Settler, Spill
 from mixline.storage.identifiers import RowFinder
 from mixline.storage.inputs import Input
+from mixline.storage.kernels import BuildKernels
 from mixline.storage.lock import StoreLock
 from mixline.storage.manifest import FORMAT, CatalogueFacts, EventFacts, Manifest, SpaceFacts
 from mixline.storage.matrices import copy_matrix, open_matrix
@@ -34,12 +35,12 @@ EVENT_BYTES_GUESS = 8  # of input, to choose how many spill files; a range that 
 
 
 class Builder:
-    """One build into ``store``; ``accumulate`` is the compiled sparse product."""
+    """One build into ``store``."""
 
     def __init__(
-        self, spec: BuildSpec, store: Path, accumulate: Accumulate, memory_bytes: int, progress: Progress
+        self, spec: BuildSpec, store: Path, kernels: BuildKernels, memory_bytes: int, progress: Progress
     ) -> None:
-        self.spec, self.store, self.accumulate = spec, store, accumulate
+        self.spec, self.store, self.kernels = spec, store, kernels
         self.memory_bytes, self.progress = memory_bytes, progress
         self.complaints = Complaints()
 
@@ -161,7 +162,9 @@ class Builder:
         keys = map_array(ids / "items" / "keys.npy")
         build_popularity(self.folder, settler.popularity, keys, spec.popular_max)
         if spec.neighbours_max:
-            build_neighbours(self.folder, self.scratch, keys, spec.neighbours_max, self.accumulate, self.progress)
+            build_neighbours(
+                self.folder, self.scratch, keys, spec.neighbours_max, self.kernels.accumulate, self.progress
+            )
         return EventFacts(
             count=reader.count,
             skipped=reader.skipped,

@@ -1,6 +1,6 @@
 """``mixline build``: a specification and the user's files in, a published epoch out.
 
-The sparse kernel is handed to the builder here, because ``storage/`` may not import ``kernels/``.
+The kernels are handed to the builder here, because ``storage/`` may not import ``kernels/``.
 """
 
 from __future__ import annotations
@@ -8,10 +8,14 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 import numpy as np
+
+if TYPE_CHECKING:
+    from mixline.storage.kernels import BuildKernels
 
 UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40, "KB": 10**3, "MB": 10**6}
 UNITS |= {"GB": 10**9, "TB": 10**12}
@@ -25,9 +29,10 @@ def parse_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
     return int(float(found[1]) * UNITS[found[2].upper()])
 
 
-def accumulator():
-    """The compiled sparse product, with its working memory bound to it."""
+def build_kernels() -> BuildKernels:
+    """All that a build needs, with their working memory bound to them."""
     from mixline.kernels.accumulate import Scratch, accumulate
+    from mixline.storage.kernels import BuildKernels
 
     scratch = Scratch()
 
@@ -36,7 +41,7 @@ def accumulator():
     ) -> tuple[np.ndarray, np.ndarray]:
         return accumulate(indptr, indices, None, seeds, weights, scratch)
 
-    return product
+    return BuildKernels(accumulate=product)
 
 
 @click.command()
@@ -58,7 +63,7 @@ def build(spec: Path, store: Path, memory: int, no_activate: bool, as_json: bool
     started_s = time.monotonic()
     shown = None if quiet or as_json else progress_on_stderr()
     try:
-        manifest = Builder(parsed, store, accumulator(), memory, shown or Silence()).build(activate=not no_activate)
+        manifest = Builder(parsed, store, build_kernels(), memory, shown or Silence()).build(activate=not no_activate)
     finally:
         if shown is not None:
             shown.close()

@@ -15,7 +15,7 @@ from mixline.storage.builder import Builder
 from mixline.storage.manifest import Manifest
 from mixline.storage.progress import Silence
 from mixline.storage.spec import read_spec
-from mixline.tools.build import accumulator
+from mixline.tools.build import build_kernels
 
 GIB = 1 << 30
 Table = dict[str, list]
@@ -32,7 +32,7 @@ ARROW = {
 
 
 def build(spec: Path, store: Path, *, memory_bytes: int = 4 * GIB, activate: bool = True) -> Manifest:
-    return Builder(read_spec(spec), store, accumulator(), memory_bytes, Silence()).build(activate=activate)
+    return Builder(read_spec(spec), store, build_kernels(), memory_bytes, Silence()).build(activate=activate)
 
 
 def write_table(path: Path, table: Table, kinds: dict[str, str] | None = None) -> Path:

@@ -106,7 +106,7 @@ from mixline.storage import events
 from mixline.storage.builder import Builder
 from mixline.storage.progress import Silence
 from mixline.storage.spec import read_spec
-from mixline.tools.build import accumulator
+from mixline.tools.build import build_kernels
 
 events.SETTLE_EVENTS = 1 << 17
 peak_kb, done = 0, threading.Event()
@@ -120,7 +120,7 @@ def watch():
 spec, store = read_spec(Path(sys.argv[1])), Path(sys.argv[2])
 watcher = threading.Thread(target=watch)
 watcher.start()
-manifest = Builder(spec, store, accumulator(), 1 << 30, Silence()).build()
+manifest = Builder(spec, store, build_kernels(), 1 << 30, Silence()).build()
 done.set()
 watcher.join()
 print(json.dumps({"peak_bytes": peak_kb * 1024, "items": manifest.items.count,

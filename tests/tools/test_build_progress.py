@@ -10,7 +10,7 @@ import pytest
 from mixline.storage.builder import Builder
 from mixline.storage.spec import read_spec
 from mixline.tools import epoch
-from mixline.tools.build import accumulator
+from mixline.tools.build import build_kernels
 from mixline.tools.cli import main
 from mixline.tools.progress import Lines
 
@@ -53,7 +53,7 @@ class Heard:
 
 def test_amounts_add_up(spec: Path, tmp_path: Path) -> None:
     heard = Heard()
-    manifest = Builder(read_spec(spec), tmp_path / "store", accumulator(), 1 << 30, heard).build()
+    manifest = Builder(read_spec(spec), tmp_path / "store", build_kernels(), 1 << 30, heard).build()
     size = sum(one.bytes for one in manifest.files.values())
     assert heard.phases == [
         ("reading items", None, 30),

@@ -1,0 +1,13 @@
+"""The compiled kernels that a build calls, handed in by whoever starts it: ``storage/`` may not import ``kernels/``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mixline.storage.cooccurrence import Accumulate
+
+
+class BuildKernels(NamedTuple):
+    """``accumulate``: the sparse product behind item-to-item neighbours."""
+
+    accumulate: Accumulate
