@@ -6,6 +6,7 @@ store is asked later, by the engine; this module needs none.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -72,6 +73,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     metrics: str = ""
 
 
+_kept: dict[str | None, NodeConfig] = {}
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` or nothing."""
     close = difflib.get_close_matches(name, list(known), 1, 0.5)
@@ -107,6 +111,32 @@ def load_node_config(path: str | Path | None = None) -> NodeConfig:
         tenants={name: float(weight) for name, weight in keys.tenants.items()},
         metrics=keys.metrics,
     )
+
+
+def keep_node_config(path: str | None) -> None:
+    """Parse now what :func:`node_config` gives later, here and in the processes that are forked from this one.
+
+    What is wrong is left for them to say, and so are the user's own components: their modules may start threads.
+    """
+    if path is not None and names_own_components(Path(path)):
+        path = None  # still loads what parsing needs
+    with contextlib.suppress(ConfigError):
+        _kept[path] = load_node_config(path)
+
+
+def node_config(path: str | None) -> NodeConfig:
+    """The configuration as this process's nursery read it, else as it is on disk now."""
+    return _kept.get(path) or load_node_config(path)
+
+
+def names_own_components(file: Path) -> bool:
+    """Whether a surface of this NODE.toml has a component by dotted path; False for what cannot be read."""
+    folder = (read_toml(file, []) or {}).get("surfaces")
+    if not isinstance(folder, str) or not folder:
+        return False
+    tables = [read_toml(surface, []) or {} for surface in (file.parent / folder).glob("*.toml")]
+    stages = [table[stage] for table in tables for stage in STAGES if isinstance(table.get(stage), list)]
+    return any("." in str(entry.get("kind")) for stage in stages for entry in stage if isinstance(entry, dict))
 
 
 def node_problems(keys: NodeKeys) -> Iterator[str]:

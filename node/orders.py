@@ -65,6 +65,7 @@ class NurseryOrders(msgspec.Struct, frozen=True):
     parent: int
     control_fd: int
     engine: str = ENGINE
+    config: str | None = None
 
 
 class BirthOrder(msgspec.Struct, frozen=True):

@@ -46,7 +46,7 @@ class Supervisor:
         self.board = Board(self.exchange.board_fd, self.exchange.broker_bell_fd, writable=False)
         self.chairs = [Chair(number) for number in range(options.workers + 1)]
         self.breaker = Breaker()
-        self.nursery = Nursery(loop, options.engine, nursery, self.give_up)
+        self.nursery = Nursery(loop, options.engine, options.config, nursery, self.give_up)
         self.metrics: MetricsDoor | None = None
         self.broker: Child | None = None
         self.control: socket.socket | None = None
@@ -476,7 +476,7 @@ def serve(options: ServeOptions, nursery: Firstborn) -> int:
 def main() -> None:
     """Entry of ``python -m mixline.node.supervisor OPTIONS``; ``mixline serve`` execs into it."""
     options = msgspec.json.decode(sys.argv[1], type=ServeOptions)
-    nursery = fork_nursery(options.engine)
+    nursery = fork_nursery(options.engine, options.config)
     start_logging(options.log)
     if options.parent:
         die_with_parent(options.parent)

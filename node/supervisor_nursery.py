@@ -41,7 +41,7 @@ class Firstborn(NamedTuple):
     control: socket.socket
 
 
-def fork_nursery(engine: str) -> Firstborn:
+def fork_nursery(engine: str, config: str | None) -> Firstborn:
     """Load what children need and fork the first nursery, so that the supervisor shares the memory too.
 
     For a process that has done nothing yet. The nursery and its children leave by SystemExit.
@@ -49,7 +49,7 @@ def fork_nursery(engine: str) -> Firstborn:
     os.environ.update(ONE_THREAD)
     from mixline.node import nursery
 
-    nursery.load(engine)
+    nursery.load(engine, config)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent, pid = os.getpid(), os.fork()
     if pid:
@@ -66,9 +66,11 @@ def fork_nursery(engine: str) -> Firstborn:
 class Nursery:
     """Where broker and workers come from. ``on_useless(exit_code)`` is called when the first ends without a birth."""
 
-    def __init__(self, loop: Any, engine: str, first: Firstborn, on_useless: Callable[[int], None]) -> None:
+    def __init__(
+        self, loop: Any, engine: str, config: str | None, first: Firstborn, on_useless: Callable[[int], None]
+    ) -> None:
         self.loop = loop
-        self.engine = engine
+        self.engine, self.config = engine, config
         self.on_useless = on_useless
         self.child: Child | None = None
         self.control: socket.socket | None = None
@@ -95,7 +97,7 @@ class Nursery:
             self._first = None
         else:
             self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            orders = NurseryOrders(os.getpid(), theirs.fileno(), self.engine)
+            orders = NurseryOrders(os.getpid(), theirs.fileno(), self.engine, self.config)
             self.child = Child.run(self.loop, "mixline.node.nursery", orders, [theirs.fileno()], self.gone)
             theirs.close()
         self.control.setblocking(False)

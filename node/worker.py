@@ -168,9 +168,9 @@ def make_engine(orders: WorkerOrders) -> AnswersRequests:
     engine = getattr(importlib.import_module(module), attribute)
     if orders.engine != ENGINE:
         return engine(orders.store)
-    from mixline.node.config import load_node_config  # the default engine alone reads NODE.toml
+    from mixline.node.config import node_config  # the default engine alone reads NODE.toml
 
-    return engine.open(orders.store, load_node_config(orders.config))
+    return engine.open(orders.store, node_config(orders.config))
 
 
 def main() -> None:

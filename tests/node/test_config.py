@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from film_store import write_config
 
-from mixline.node.config import load_node_config
+from mixline.node.config import keep_node_config, load_node_config, node_config
 from mixline.node.errors import ConfigError
 from mixline.tools.check import check
 from mixline.tools.serve import options_from
@@ -60,6 +60,25 @@ def test_a_surface_overrides_the_shipped_one_by_name(tmp_path):
     assert config.surfaces["homefeed"].limit == 3
     assert set(config.surfaces) == {"homefeed", "related"}
     assert load_node_config().surfaces["homefeed"].limit == 25
+
+
+def test_what_a_nursery_kept_is_what_its_children_get(tmp_path, monkeypatch):
+    monkeypatch.setattr("mixline.node.config._kept", {})
+    path = str(write_config(tmp_path, homefeed="limit = 3\n"))
+    assert node_config(path).surfaces["homefeed"].limit == 3
+    keep_node_config(path)
+    write_config(tmp_path, homefeed="limit = 4\n")
+    assert node_config(path).surfaces["homefeed"].limit == 3
+    keep_node_config(path)
+    assert node_config(path).surfaces["homefeed"].limit == 4
+
+
+@pytest.mark.parametrize("surface", ['[[source]]\nkind = "odd_components.WideSource"\nlast = 3\n', "limit = [[\n"])
+def test_own_components_and_mistakes_are_left_to_the_child(tmp_path, monkeypatch, surface):
+    monkeypatch.setattr("mixline.node.config._kept", kept := {})
+    monkeypatch.delitem(sys.modules, "odd_components", raising=False)
+    keep_node_config(str(write_config(tmp_path, homefeed=surface)))
+    assert not any(kept) and "odd_components" not in sys.modules
 
 
 def test_one_name_twice_is_refused(tmp_path):

@@ -6,6 +6,7 @@ nobody an answer.
 
 import asyncio
 import json
+import os
 import random
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from film_store import write_config
 from node_process import running, wait_until
 
 from mixline.ipc.wire import Kind, ReplyHeader, RequestHeader, Status
@@ -242,6 +244,22 @@ def test_activated_epoch_serves_after_sighup_and_no_ask_fails(store, tmp_path):
             node.wait_settled()
             assert client.ask(**ask).epoch == number
         assert node.stop() == 0
+
+
+def test_an_edited_surface_serves_after_sighup_and_not_before(store, tmp_path):
+    surface = '[[source]]\nkind = "popular"\n[[selector]]\nkind = "topk"\nby = "popular.score"\n'
+    config = write_config(tmp_path, few=f"limit = 3\n{surface}")
+    with running(tmp_path, store=store, serve=("--config", config)) as node, Client(node.endpoint) as client:
+        write_config(tmp_path, few=f"limit = 5\n{surface}")
+        first = set(node.worker_pids())
+        for pid in sorted(first):  # whoever takes a dead one's place serves what was checked at the last reload
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda pid=pid: pid not in node.worker_pids())
+            node.wait_settled()
+        assert first.isdisjoint(node.worker_pids())
+        assert len(client.ask("few", user=1001, deadline_ms=10_000).ids) == 3
+        node.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(client.ask("few", user=1001, deadline_ms=10_000).ids) == 5, 60)
 
 
 def test_serve_says_what_is_wrong_and_exits_with_its_code(store, tmp_path):
