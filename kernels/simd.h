@@ -54,16 +54,19 @@ static inline __attribute__((always_inline)) float mixline_fold_lanes16(const mi
     return mixline_fold8(low + high);
 }
 
-/* One row against the query; `form` is a constant at every call, so each caller keeps one loop. */
+/* One row against the query; `form` and `stream` (whether the rows behind it come next) are constants at every call, so
+ * each caller keeps one loop. */
 #define MIXLINE_DEFINE_ROW(WIDTH)                                                                                     \
     static inline __attribute__((always_inline)) float mixline_row##WIDTH(const float *row, const float *query,      \
-                                                                          int64_t dim, int form) {                   \
+                                                                          int64_t dim, int form, int stream) {       \
         mixline_v##WIDTH lanes[MIXLINE_LANES / WIDTH];                                                               \
         memset(lanes, 0, sizeof lanes);                                                                              \
         int64_t at = 0;                                                                                              \
         for (; at + MIXLINE_LANES <= dim; at += MIXLINE_LANES) {                                                     \
-            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES, 0, 0);                                 \
-            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES + 64, 0, 0);                            \
+            if (stream) {                                                                                            \
+                __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES, 0, 0);                         \
+                __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES + 64, 0, 0);                    \
+            }                                                                                                        \
             _Pragma("GCC unroll 8") for (int j = 0; j < MIXLINE_LANES / WIDTH; j++) {                                \
                 mixline_v##WIDTH x = *(const mixline_v##WIDTH *)(row + at + j * WIDTH);                              \
                 mixline_v##WIDTH q = *(const mixline_v##WIDTH *)(query + at + j * WIDTH);                            \
@@ -121,32 +124,35 @@ MIXLINE_DEFINE_PAIR(4)
 MIXLINE_DEFINE_PAIR(8)
 MIXLINE_DEFINE_PAIR(16)
 
+/* Listed rows lie anywhere: each is fetched a few rows before its turn. */
+#define MIXLINE_LISTED(WIDTH, FORM)                                                                                   \
+    for (int64_t i = 0; i < count; i++) {                                                                            \
+        if (i + MIXLINE_ROWS_AHEAD < count) {                                                                        \
+            const float *ahead = matrix + (int64_t)rows[i + MIXLINE_ROWS_AHEAD] * dim;                               \
+            for (int64_t at = 0; at < dim && at < MIXLINE_ROW_PREFETCH; at += 16) __builtin_prefetch(ahead + at);    \
+        }                                                                                                            \
+        out[i] = mixline_row##WIDTH(matrix + (int64_t)rows[i] * dim, query, dim, FORM, 0);                           \
+    }
+
 /* Rows first..first+count of the matrix, or the listed rows when `rows` is not NULL. */
 #define MIXLINE_DEFINE_SCORE_ROWS(NAME, WIDTH, TARGET)                                                                \
     TARGET static void mixline_score_rows_##NAME(const float *matrix, int64_t dim, const uint32_t *rows,             \
                                                  uint32_t first, int64_t count, const float *query, int form,        \
                                                  float *out) {                                                       \
         if (form == MIXLINE_SQUARED_DIFFERENCE) {                                                                    \
-            for (int64_t i = 0; i < count; i++) {                                                                    \
-                int64_t row = rows ? rows[i] : first + i;                                                            \
-                out[i] = mixline_row##WIDTH(matrix + row * dim, query, dim, MIXLINE_SQUARED_DIFFERENCE);             \
-            }                                                                                                        \
+            if (rows) MIXLINE_LISTED(WIDTH, MIXLINE_SQUARED_DIFFERENCE)                                              \
+            else                                                                                                     \
+                for (int64_t i = 0; i < count; i++)                                                                  \
+                    out[i] = mixline_row##WIDTH(matrix + (first + i) * dim, query, dim, MIXLINE_SQUARED_DIFFERENCE, 1); \
         } else if (rows) {                                                                                           \
-            for (int64_t i = 0; i < count; i++) {                                                                    \
-                if (i + MIXLINE_ROWS_AHEAD < count) {                                                                \
-                    const float *ahead = matrix + (int64_t)rows[i + MIXLINE_ROWS_AHEAD] * dim;                       \
-                    for (int64_t at = 0; at < dim && at < MIXLINE_ROW_PREFETCH; at += 16)                            \
-                        __builtin_prefetch(ahead + at);                                                              \
-                }                                                                                                    \
-                out[i] = mixline_row##WIDTH(matrix + (int64_t)rows[i] * dim, query, dim, MIXLINE_PRODUCT);           \
-            }                                                                                                        \
+            MIXLINE_LISTED(WIDTH, MIXLINE_PRODUCT)                                                                   \
         } else {                                                                                                     \
             int64_t i = 0;                                                                                           \
             if (dim % MIXLINE_LANES == 0)                                                                            \
                 for (; i + 2 <= count; i += 2)                                                                       \
                     mixline_pair##WIDTH(matrix + (first + i) * dim, query, dim, out + i);                            \
             for (; i < count; i++)                                                                                   \
-                out[i] = mixline_row##WIDTH(matrix + (first + i) * dim, query, dim, MIXLINE_PRODUCT);                \
+                out[i] = mixline_row##WIDTH(matrix + (first + i) * dim, query, dim, MIXLINE_PRODUCT, 1);             \
         }                                                                                                            \
     }
 

@@ -81,6 +81,7 @@ class Worker:
         words.store(seats.CONFIG, getattr(self.engine, "config_generation", self.orders.generation))
         gc.collect()
         gc.freeze()  # what lives as long as the process is not looked at again
+        gc.set_threshold(limits.collect_objects_min)
         words.store(seats.STATE, seats.READY)
         self.loop.attach()
 
