@@ -20,6 +20,7 @@ SEAL = "manifest.sha256"
 IdKind = Literal["u64", "str"]
 ColumnKind = Literal["f32", "i64", "bool", "category", "tags", "text", "bytes"]
 Metric = Literal["dot", "cosine", "l2"]
+IndexKind = Literal["ivf", "graph"]
 
 
 class FileFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,12 +38,24 @@ class CatalogueFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: dict[str, ColumnKind]
 
 
+class IndexFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An approximate index of a space. ``points``: (width, mean recall at ``k``, mean rows scored), widths rising."""
+
+    kind: IndexKind
+    parameters: dict[str, int]
+    k: int
+    points: tuple[tuple[int, float, float], ...]
+
+
 class SpaceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``index`` is what the specification asked for, ``indexes`` what was built beside the exact scan."""
+
     dim: int
     metric: Metric
     index: str
     items: bool
     users: bool
+    indexes: tuple[IndexFacts, ...] = ()
 
 
 class EventFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

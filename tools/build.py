@@ -32,6 +32,8 @@ def parse_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
 def build_kernels() -> BuildKernels:
     """All that a build needs, with their working memory bound to them."""
     from mixline.kernels.accumulate import Scratch, accumulate
+    from mixline.kernels.scan import scan
+    from mixline.kernels.topk import TopK
     from mixline.storage.kernels import BuildKernels
 
     scratch = Scratch()
@@ -41,7 +43,12 @@ def build_kernels() -> BuildKernels:
     ) -> tuple[np.ndarray, np.ndarray]:
         return accumulate(indptr, indices, None, seeds, weights, scratch)
 
-    return BuildKernels(accumulate=product)
+    def exact(matrix: np.ndarray, query: np.ndarray, k: int, metric: str, norms: np.ndarray) -> np.ndarray:
+        best = TopK(k)
+        scan(matrix, query, best, np.arange(len(matrix), dtype=np.uint64), metric=metric, norms=norms)
+        return best.result()[1]
+
+    return BuildKernels(accumulate=product, exact=exact)
 
 
 @click.command()
