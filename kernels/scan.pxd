@@ -1,6 +1,8 @@
 """The row-score function chosen for this machine, for kernels that score rows themselves."""
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from mixline.kernels.topk cimport TopK
 
 
 cdef extern from "simd.h" nogil:
@@ -11,3 +13,9 @@ cdef extern from "simd.h" nogil:
     enum:
         MIXLINE_PRODUCT
         MIXLINE_SQUARED_DIFFERENCE
+
+
+cdef float norm_of(const float* vector, int64_t dim) noexcept nogil
+cdef void scan_rows(TopK heap, const float* matrix, int64_t dim, const float* query, float query_norm,
+                    const float* norms, int metric, const uint64_t* keys, const uint32_t* rows,
+                    Py_ssize_t count) noexcept nogil

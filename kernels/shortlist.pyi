@@ -17,6 +17,10 @@ class Shortlist:
     True when the bounds of the codes leave so many rows that the float32 scan is as good; then ``rows`` is of no use.
     With ``guess`` a sample of the rows tells where to begin, which saves half of the work beside the products. Once in
     many thousand queries it tells wrong: ``missed`` is True, rows may be missing, and another without it must be made.
+
+    With ``keep``, at least ``k``, nothing is certain and no bounds are read: the rows of the best ``keep`` estimates
+    are kept, or an eighth more. That is cheaper, and as good as exact when ``keep`` is 1.5 k and rows are not all but
+    equal. Of equal estimates those met first are kept. Rows that overflow float32 may be lost.
     """
 
     @property
@@ -25,7 +29,17 @@ class Shortlist:
     def wide(self) -> bool: ...
     @property
     def missed(self) -> bool: ...
-    def __init__(self, query: NDArray[np.float32], k: int, *, metric: str = "dot", guess: bool = True) -> None: ...
+    @property
+    def certified(self) -> bool:
+        """Whether the rows are sure to hold the exact best k: not with ``keep``, when ``wide`` or when ``missed``."""
+
+    @property
+    def widening(self) -> float:
+        """How many rows are kept, in k: what the bounds of the codes cost. Least after :meth:`rows`."""
+
+    def __init__(
+        self, query: NDArray[np.float32], k: int, *, metric: str = "dot", guess: bool = True, keep: int | None = None
+    ) -> None: ...
     def scan(
         self,
         codes: NDArray[np.int8],

@@ -9,62 +9,53 @@ gives the same rows and bits as scanning all of them.
 
 import numpy as np
 
-from libc.math cimport INFINITY, fabs, nearbyint, sqrt
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
+from libc.math cimport INFINITY, fabs, nearbyint, nextafterf, sqrt
+from libc.stdint cimport int8_t, int16_t, int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memset
+
+from mixline.kernels.bar cimport count_from, find_bar
+from mixline.kernels.shortlist cimport (
+    ABSENT,
+    BLOCK_ROWS,
+    COSINE,
+    DIM_MAX,
+    L2,
+    MIXLINE_CODE_QUERIES,
+    QUAD,
+    QUAD_BYTES,
+    RUN_BLOCKS,
+    CodedRows,
+    Short,
+    dot_codes_fn,
+    mixline_code_query,
+)
 
 from mixline.kernels import scan as float_scan
 from mixline.kernels.errors import KernelArgumentError
 
 cdef extern from "codes.h" nogil:
-    struct mixline_code_query:
-        const int16_t* query
-        const int8_t* high
-        const int8_t* low
-        int32_t* out
-    enum:
-        MIXLINE_CODE_QUERIES
-    ctypedef void (*dot_codes_fn "mixline_dot_codes_fn")(
-        const int8_t* codes, int64_t quads, int64_t blocks, const mixline_code_query* asked, int many) noexcept
     dot_codes_fn mixline_choose_codes(const char* simd, const char** chosen) noexcept
     uint32_t mixline_reaching(const float* values, float bar) noexcept
     int mixline_lowest_bit(uint32_t bits) noexcept
 
 cdef enum:
-    BLOCK_ROWS = 16
-    RUN_BLOCKS = 16
     RUN_BYTES = 16384     # of codes that several queries go over while they are in the nearest cache
     MOST = 127            # the greatest code of a row; -128 is not used
     QUERY_MOST = 16256    # and of a query: 127 x 128
-    QUAD = 4
-    QUAD_BYTES = 64
     WIDE_ROWS = 1 << 16   # more than this, or a sixteenth of the rows, and the float32 scan is as good
-    BINS = 256
-    ROUNDS = 4            # of dividing a bin into bins
-    DIM_MAX = 1 << 16     # so that a sum fits int32
     SUM_MAX = 0x7FFFFFFF
     TOGETHER = 256        # queries in one pass
     SAMPLE_BLOCKS = 64    # looked at beforehand, to guess where the bar will end
     SAMPLE_ROWS = SAMPLE_BLOCKS * BLOCK_ROWS
     SAMPLED_MIN = 4       # times the sample: fewer rows are not worth it
 
-cdef enum Metric:
-    DOT = 0
-    COSINE = 1
-    L2 = 2
-
 cdef double UNIT = 2.0 ** -24    # the rounding of one float32 operation
 cdef double TINY = 2.0 ** -125   # per dimension, where numbers are too small for that
 cdef double FAINT = 1e-30        # a query's scale below which float32 does not hold it
-cdef double BELOW = 0.001        # of a bin
 cdef double NORMAL = 1e18        # cosines of vectors this long or short have the error that is assumed
 cdef double GREAT = 1e37         # beyond it float32 scores may overflow
 
 TOGETHER_MAX = TOGETHER
-
-cdef dot_codes_fn dot_codes = NULL
-
 
 def choose_path(simd):
     global dot_codes
@@ -77,9 +68,8 @@ def choose_path(simd):
 choose_path(float_scan.instruction_set())
 
 
-cdef inline int32_t bin_of(float value, float low, float high, double to_bin) noexcept nogil:
-    """Which of the bins from ``low`` to ``high``; BINS for a value outside."""
-    return <int32_t>((<double>value - low) * to_bin) if low <= value <= high else BINS
+cdef inline bint is_allowed(const uint64_t* words, uint32_t row) noexcept nogil:
+    return words == NULL or words[row >> 6] >> (row & 63) & 1
 
 
 cdef bint any_allowed(const uint64_t* words, Py_ssize_t block, Py_ssize_t run, Py_ssize_t count) noexcept nogil:
@@ -91,113 +81,52 @@ cdef bint any_allowed(const uint64_t* words, Py_ssize_t block, Py_ssize_t run, P
     return False
 
 
-cdef Py_ssize_t count_from(const float* values, Py_ssize_t count, float bar) noexcept nogil:
-    """How many reach the bar."""
-    cdef Py_ssize_t at
-    cdef int32_t found = 0
-    for at in range(count):
-        found += values[at] >= bar
-    return found
-
-
-cdef float find_bar(const float* lowers, Py_ssize_t count, float bar, Py_ssize_t k) noexcept nogil:
-    """A value from ``bar`` upwards that at least ``k`` lower bounds reach, and hardly more; ``bar`` if there is none.
-
-    Counts into bins, and divides the bin with the k-th greatest again while it holds many. No comparison decides a
-    branch, which is what makes it quicker than selection.
-    """
-    cdef int32_t counts[BINS + 1]
-    cdef float low = bar, high = -INFINITY, edge
-    cdef double to_bin
-    cdef Py_ssize_t at, found
-    cdef int32_t place
-    cdef int _rounds
-    for at in range(count):
-        high = lowers[at] if lowers[at] > high else high
-    if low == -INFINITY:
-        low = high
-        for at in range(count):
-            low = lowers[at] if -INFINITY < lowers[at] < low else low
-        if count_from(lowers, count, low) < k:
-            return bar
-    for _rounds in range(ROUNDS):
-        if not low < high:
-            break
-        to_bin = (BINS - 1) / (<double>high - low)
-        memset(counts, 0, sizeof(counts))
-        for at in range(count):
-            counts[bin_of(lowers[at], low, high, to_bin)] += 1
-        place, found = BINS, counts[BINS] - (count - count_from(lowers, count, low))
-        while place > 0 and found < k:
-            place -= 1
-            found += counts[place]
-        edge = <float>(low + (place - BELOW) / to_bin)  # a little below the bin, since all this is rounded
-        found = count_from(lowers, count, edge)
-        if found < k or not low < edge:
-            break
-        high = min(high, <float>(low + (place + 1) / to_bin))
-        low = edge
-        if found - k <= k // 8:
-            break
-    return low
-
-
-cdef struct Short:
-    Py_ssize_t k, dim, quads, held, capacity, most
-    int metric
-    bint wide
-    mixline_code_query asked
-    int16_t* query
-    int8_t* halves
-    float* lowers
-    float* uppers
-    uint32_t* listed
-    double query_scale, query_length, query_residual, rounded, underflow
-    float bar
-    float guess           # the bar that it began with; -infinity: none
-    bint may_guess
-    const uint64_t* allowed
-
-
-cdef struct CodedRows:
-    const int8_t* codes
-    const float* scales
-    const float* bounds
-    const float* norms
-    Py_ssize_t count
+cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes, int8_t* halves) noexcept nogil:
+    """15-bit codes of unit x values, whole and in halves, zeros up to whole quads; what to multiply them with."""
+    cdef Py_ssize_t at, width = QUAD * ((dim + QUAD - 1) // QUAD)
+    cdef double greatest = 0.0, scale
+    for at in range(dim):
+        greatest = max(greatest, fabs(values[at]))
+    scale = greatest * unit / min(QUERY_MOST, SUM_MAX // (MOST * width))
+    for at in range(width):
+        codes[at] = <int16_t>nearbyint(values[at] * unit / scale) if at < dim and scale > 0.0 else 0
+        halves[at] = <int8_t>((codes[at] + 64) >> 7)
+        halves[width + at] = <int8_t>(codes[at] - 128 * halves[at])
+    return scale
 
 
 cdef void encode(Short* short, const float* query) noexcept nogil:
     """Codes of the query (for cosine of its direction), its length, and what the codes leave out of it."""
-    cdef Py_ssize_t at, width = QUAD * short.quads
-    cdef double squared = 0.0, left = 0.0, greatest = 0.0, value, unit = 1.0
+    cdef Py_ssize_t at
+    cdef double squared = 0.0, left = 0.0, value, unit = 1.0
     for at in range(short.dim):
         squared += <double>query[at] * query[at]
-        greatest = max(greatest, fabs(query[at]))
     short.query_length = sqrt(squared)
     if short.metric == COSINE:
         short.query_length = 1.0 if 1.0 / NORMAL < short.query_length < NORMAL else INFINITY
         unit = 1.0 / sqrt(squared) if squared > 0.0 else 1.0
-    short.query_scale = greatest * unit / min(QUERY_MOST, SUM_MAX // (MOST * width))
-    for at in range(width):
-        value = query[at] * unit if at < short.dim else 0.0
-        short.query[at] = <int16_t>nearbyint(value / short.query_scale) if short.query_scale > 0.0 else 0
-        short.halves[at] = <int8_t>((short.query[at] + 64) >> 7)
-        short.halves[width + at] = <int8_t>(short.query[at] - 128 * short.halves[at])
-        value -= short.query_scale * short.query[at]
+    short.query_scale = code_vector(query, short.dim, unit, short.query, short.halves)
+    for at in range(short.dim):
+        value = query[at] * unit - short.query_scale * short.query[at]
         left += value * value
     short.query_residual = sqrt(left) * (1.0 + 1e-12)
     if 0.0 < short.query_scale < FAINT:
         short.query_length = INFINITY
 
 
-cdef float margin_of(const Short* short, const float* bounds) noexcept nogil:
+cdef float margin_of(const Short* short, const CodedRows* rows, Py_ssize_t block) noexcept nogil:
     """By how much a score of this block may differ from its estimate: codes left out, and float32 rounded.
 
-    Infinite where float32 scores leave the normal numbers, since there nothing is known of their error.
+    Infinite where float32 scores leave the normal numbers, since there nothing is known of their error. None at all
+    for whoever wants estimates.
     """
-    cdef double reach = short.query_length * bounds[1]
-    cdef double lost = short.query_length * bounds[0] + short.query_residual * bounds[1]
+    cdef const float* bounds
+    cdef double reach, lost
+    if short.estimates:
+        return 0.0
+    bounds = rows.bounds + 2 * block
+    reach = short.query_length * bounds[1]
+    lost = short.query_length * bounds[0] + short.query_residual * bounds[1]
     if short.metric == COSINE:
         return <float>(lost + short.rounded * max(reach, 1.0))
     if short.metric == L2:
@@ -209,7 +138,7 @@ cdef float margin_of(const Short* short, const float* bounds) noexcept nogil:
 cdef void raise_bar(Short* short) noexcept nogil:
     """The bar becomes the k-th greatest lower bound, or hardly less; let go of what cannot reach it."""
     cdef Py_ssize_t at, kept = 0
-    if short.held < short.k:
+    if short.held < short.k or (short.estimates and count_from(short.lowers, short.held, short.bar) < short.k):
         return
     short.bar = find_bar(short.lowers, short.held, short.bar, short.k)
     for at in range(short.held):
@@ -219,12 +148,30 @@ cdef void raise_bar(Short* short) noexcept nogil:
     short.held = kept
 
 
+cdef void drop_equals(Short* short) noexcept nogil:
+    """Of rows whose estimates all are the bar keep those that came first, and let no more in."""
+    cdef Py_ssize_t at, kept = 0, better
+    cdef float above = nextafterf(short.bar, <float>INFINITY)
+    cdef Py_ssize_t equals = short.k - count_from(short.lowers, short.held, above)
+    for at in range(short.held):
+        better = short.lowers[at] >= above
+        if better or equals > 0:
+            short.lowers[kept] = short.uppers[kept] = short.lowers[at]
+            short.listed[kept] = short.listed[at]
+            kept += 1
+            equals -= not better
+    short.held, short.bar = kept, above
+
+
 cdef int make_room(Short* short) noexcept nogil:
     """Room for one more block, or ``wide``; -1 without memory."""
     cdef Py_ssize_t capacity = 2 * short.capacity
     cdef void* grown[3]
     raise_bar(short)
     if short.held <= short.capacity - short.capacity // 4:
+        return 0
+    if short.estimates:
+        drop_equals(short)
         return 0
     if short.held >= short.most:
         short.wide = True
@@ -241,10 +188,14 @@ cdef int make_room(Short* short) noexcept nogil:
     return 0
 
 
-cdef int offer_block(Short* short, const float* estimates, float margin, uint32_t first,
+cdef int offer_block(Short* short, const float* estimates, float margin, const uint32_t* listed, uint32_t first,
                      uint32_t allowed) noexcept nogil:
-    """Keep those of one block's allowed rows that may reach the bar; -1 without memory."""
-    cdef uint32_t reaching = allowed
+    """Keep those of one block's allowed rows that may reach the bar; -1 without memory.
+
+    The rows are ``listed``, or ``first`` and what follows. Of listed ones the bitmap is asked here, since they lie
+    anywhere in it and few get so far.
+    """
+    cdef uint32_t reaching = allowed, row
     cdef Py_ssize_t at
     if margin < INFINITY:
         reaching &= mixline_reaching(estimates, short.bar - margin)
@@ -258,9 +209,12 @@ cdef int offer_block(Short* short, const float* estimates, float margin, uint32_
     while reaching:
         at = mixline_lowest_bit(reaching)
         reaching &= reaching - 1
+        row = first + <uint32_t>at if listed == NULL else listed[at]
+        if listed != NULL and (row == ABSENT or not is_allowed(short.allowed, row)):
+            continue
         short.lowers[short.held] = estimates[at] - margin if margin < INFINITY else -<float>INFINITY
         short.uppers[short.held] = estimates[at] + margin if margin < INFINITY else <float>INFINITY
-        short.listed[short.held] = first + <uint32_t>at
+        short.listed[short.held] = row
         short.held += 1
     return 0
 
@@ -288,11 +242,12 @@ cdef int offer_run(Short* short, const int32_t* sums, const CodedRows* rows, Py_
         first = block * BLOCK_ROWS
         size = min(<Py_ssize_t>BLOCK_ROWS, rows.count - first)
         allowed = (1 << size) - 1
-        if short.allowed != NULL:
+        if short.allowed != NULL and rows.listed == NULL:
             allowed &= <uint32_t>(short.allowed[block >> 2] >> ((block & 3) * BLOCK_ROWS))
         estimate(short, sums + (block - start) * BLOCK_ROWS, rows.scales + first,
                  rows.norms + first if rows.norms != NULL else NULL, size, estimates)
-        if offer_block(short, estimates, margin_of(short, rows.bounds + 2 * block), <uint32_t>first, allowed) < 0:
+        if offer_block(short, estimates, margin_of(short, rows, block),
+                       rows.listed + first if rows.listed != NULL else NULL, <uint32_t>first, allowed) < 0:
             return -1
         if short.wide:
             break
@@ -337,9 +292,9 @@ cdef void guess_bar(Short* short, const CodedRows* rows) noexcept nogil:
         size = min(<Py_ssize_t>BLOCK_ROWS, rows.count - first)
         dot_codes(rows.codes + block * short.quads * QUAD_BYTES, short.quads, 1, &asked, 1)
         estimate(short, sums, rows.scales + first, rows.norms + first if rows.norms != NULL else NULL, size, estimates)
-        margin = margin_of(short, rows.bounds + 2 * block)
+        margin = margin_of(short, rows, block)
         for row in range(first, first + size):
-            if short.allowed == NULL or short.allowed[row >> 6] >> (row & 63) & 1:
+            if is_allowed(short.allowed, <uint32_t>row):
                 lowers[seen] = estimates[row - first] - margin if margin < INFINITY else -<float>INFINITY
                 seen += 1
     share += 4.0 * sqrt(share) + 4.0
@@ -361,7 +316,7 @@ cdef int scan_blocks(Short** shorts, Py_ssize_t many, const CodedRows* rows, Py_
         for at in range(many):
             if shorts[at].wide:
                 continue
-            if shorts[at].allowed != NULL and not any_allowed(shorts[at].allowed, block, run, rows.count):
+            if shorts[at].allowed != NULL and rows.listed == NULL and not any_allowed(shorts[at].allowed, block, run, rows.count):
                 continue
             group[size] = shorts[at]
             size += 1
@@ -375,47 +330,80 @@ cdef int scan_blocks(Short** shorts, Py_ssize_t many, const CodedRows* rows, Py_
     return 0
 
 
+cdef int open_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric, bint estimates) noexcept nogil:
+    """Room for a query of ``dim`` and its best ``k``; -1 without memory. ``short`` was zero."""
+    short.k, short.metric, short.dim, short.estimates = k, metric, dim, estimates
+    short.quads = (dim + QUAD - 1) // QUAD
+    short.rounded, short.underflow = (dim / 16.0 + 64.0) * UNIT, dim * TINY
+    short.capacity = short.most = 4 * k + 256
+    short.query = <int16_t*>malloc(QUAD * short.quads * sizeof(int16_t))
+    short.halves = <int8_t*>malloc(2 * QUAD * short.quads)
+    short.lowers = <float*>malloc(short.capacity * sizeof(float))
+    short.uppers = <float*>malloc(short.capacity * sizeof(float))
+    short.listed = <uint32_t*>malloc(short.capacity * sizeof(uint32_t))
+    if not (short.query and short.halves and short.lowers and short.uppers and short.listed):
+        return -1
+    short.asked.query, short.asked.high = short.query, short.halves
+    short.asked.low = short.halves + QUAD * short.quads
+    return 0
+
+
+cdef void begin(Short* short, const float* query) noexcept nogil:
+    """Empty, for this query."""
+    short.bar = short.guess = <float>-INFINITY
+    short.held, short.wide = 0, False
+    encode(short, query)
+
+
+cdef void begin_alike(Short* short, const Short* other) noexcept nogil:
+    """Empty, for the query of ``other``, which must outlive it."""
+    short.bar = short.guess = <float>-INFINITY
+    short.held, short.wide, short.asked = 0, False, other.asked
+    short.query_scale, short.query_length = other.query_scale, other.query_length
+    short.query_residual = other.query_residual
+
+
+cdef void close_short(Short* short) noexcept nogil:
+    free(short.query)
+    free(short.halves)
+    free(short.lowers)
+    free(short.uppers)
+    free(short.listed)
+
+
 cdef class Shortlist:
     cdef Short short
+    cdef readonly Py_ssize_t k
 
-    def __cinit__(self, const float[::1] query, Py_ssize_t k, *, metric="dot", bint guess=True):
-        cdef Short* short = &self.short
+    def __cinit__(self, const float[::1] query, Py_ssize_t k, *, metric="dot", bint guess=True, keep=None):
+        cdef Py_ssize_t kept = k if keep is None else keep
         code = float_scan.METRICS.get(metric)
         if code is None:
             raise KernelArgumentError(f"metric {metric!r} is unknown; use one of {', '.join(float_scan.METRICS)}")
         if k < 1 or not 1 <= query.shape[0] <= DIM_MAX:
             raise KernelArgumentError(f"k is {k}, the query has {query.shape[0]} of 1 to {DIM_MAX} dimensions")
-        short.k, short.metric, short.dim = k, code, query.shape[0]
-        short.quads = (short.dim + QUAD - 1) // QUAD
-        short.bar = short.guess = -INFINITY
-        short.may_guess = guess
-        short.rounded, short.underflow = (short.dim / 16.0 + 64.0) * UNIT, short.dim * TINY
-        short.capacity = short.most = 4 * k + 256
-        short.query = <int16_t*>malloc(QUAD * short.quads * sizeof(int16_t))
-        short.halves = <int8_t*>malloc(2 * QUAD * short.quads)
-        short.lowers = <float*>malloc(short.capacity * sizeof(float))
-        short.uppers = <float*>malloc(short.capacity * sizeof(float))
-        short.listed = <uint32_t*>malloc(short.capacity * sizeof(uint32_t))
-        if not (short.query and short.halves and short.lowers and short.uppers and short.listed):
-            raise MemoryError(f"no memory for a shortlist of {short.capacity} rows")
-        short.asked.query, short.asked.high = short.query, short.halves
-        short.asked.low = short.halves + QUAD * short.quads
-        encode(short, &query[0])
+        if kept < k:
+            raise KernelArgumentError(f"keep is {kept}, which is less than k, {k}")
+        self.k = k
+        if open_short(&self.short, kept, query.shape[0], code, keep is not None) < 0:
+            raise MemoryError(f"no memory for a shortlist of {4 * kept + 256} rows")
+        self.short.may_guess = guess
+        begin(&self.short, &query[0])
 
     def __dealloc__(self):
-        free(self.short.query)
-        free(self.short.halves)
-        free(self.short.lowers)
-        free(self.short.uppers)
-        free(self.short.listed)
-
-    @property
-    def k(self):
-        return self.short.k
+        close_short(&self.short)
 
     @property
     def wide(self):
         return self.short.wide
+
+    @property
+    def certified(self):
+        return not (self.short.estimates or self.short.wide or self.missed)
+
+    @property
+    def widening(self):
+        return <double>self.short.held / self.k
 
     @property
     def missed(self):
@@ -443,6 +431,7 @@ def scan_together(shortlists, const int8_t[:, :, :, ::1] codes, const float[::1]
     cdef Short* shorts[TOGETHER]
     cdef CodedRows rows
     cdef Shortlist one
+    rows.listed = NULL
     cdef const uint64_t[::1] words
     if many > TOGETHER:
         raise KernelArgumentError(f"{many} shortlists; at most {TOGETHER} are scanned together")

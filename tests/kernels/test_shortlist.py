@@ -68,10 +68,10 @@ def problems(draw):
     return matrix, query, keys, mask, metric, draw(st.integers(1, n + 5))
 
 
-def look(matrix, query, k, metric, *, mask=None, cuts=(), order=1):
+def look(matrix, query, k, metric, *, mask=None, cuts=(), order=1, keep=None):
     """A shortlist of all blocks, taken in parts."""
     codes = encode(matrix, metric)
-    short = Shortlist(query, k, metric=metric)
+    short = Shortlist(query, k, metric=metric, keep=keep)
     allowed = None if mask is None else words_of(mask)
     edges = [0, *sorted(cuts), len(codes.codes)]
     for start, stop in list(itertools.pairwise(edges))[::order]:
@@ -99,6 +99,55 @@ def test_the_best_of_the_shortlist_are_the_best_of_all(problem, data):
     got = best.result()
     assert np.array_equal(got[0], wanted[0])
     assert np.array_equal(got[1].view(np.uint32), wanted[1].view(np.uint32))
+
+
+@given(seed=st.integers(0, 2**32), metric=st.sampled_from(sorted(METRICS)), share=st.sampled_from([0.1, 1.0]))
+@settings(deadline=None, max_examples=40)
+@pytest.mark.usefixtures("simd")
+def test_estimates_keep_the_best_of_what_the_codes_tell(seed, metric, share):
+    """Nothing that is kept has an estimate below one that was let go, but for the rounding of both."""
+    rng = np.random.default_rng(seed)
+    n, dim = int(rng.integers(1, 6000)), int(rng.integers(1, 70))
+    matrix = rng.standard_normal((n, dim)).astype(np.float32)
+    query, mask = rng.standard_normal(dim).astype(np.float32), rng.random(n) < share
+    k = int(rng.integers(1, 200))
+    keep = int(rng.integers(k, 2 * k + 2))
+    short = look(matrix, query, k, metric, mask=mask, keep=keep)
+    rows = short.rows()
+    assert min(keep, mask.sum()) <= len(rows) <= keep + keep // 8 + 1
+    assert len(set(rows.tolist())) == len(rows) and mask[rows].all()
+    assert not short.certified and short.widening == len(rows) / k
+    coded = decode(encode(matrix, metric), n, dim).astype(np.float64)
+    told = coded @ query if metric != "l2" else 2 * coded @ query - (matrix.astype(np.float64) ** 2).sum(axis=1)
+    left = np.setdiff1d(np.flatnonzero(mask), rows)
+    if len(left):
+        assert told[rows].min() >= told[left].max() - 1e-3 * max(1.0, np.abs(told).max())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_estimates_miss_hardly_any_of_the_best(metric):
+    rng = np.random.default_rng(3)
+    matrix, query = rng.standard_normal((20_000, 64), dtype=np.float32), rng.standard_normal(64, dtype=np.float32)
+    wanted = reference.scan(matrix, query, 100, np.arange(20_000, dtype=np.uint64), metric, norms_of(matrix))[0]
+    assert len(np.intersect1d(look(matrix, query, 100, metric, keep=150).rows(), wanted)) == 100
+
+
+def test_of_equal_estimates_the_first_are_kept():
+    matrix = np.ones((200_000, 4), dtype=np.float32)
+    matrix[150_000:150_003] = 2.0
+    short = look(matrix, np.ones(4, dtype=np.float32), 10, "dot", keep=15)
+    rows = short.rows()
+    assert not short.wide and np.isin([150_000, 150_001, 150_002], rows).all() and 12 <= (rows < 300).sum() < 600
+
+
+def test_certified_says_what_the_bounds_cost():
+    rng = np.random.default_rng(3)
+    matrix, query = rng.standard_normal((5000, 16), dtype=np.float32), rng.standard_normal(16, dtype=np.float32)
+    short = look(matrix, query, 10, "dot")
+    rows = short.rows()
+    assert short.certified and short.widening == len(rows) / 10 >= 1.0
+    wide = look(np.ones((200_000, 4), dtype=np.float32), np.ones(4, dtype=np.float32), 10, "dot")
+    assert wide.wide and not wide.certified
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -161,6 +210,8 @@ def test_what_does_not_fit_is_refused():
         Shortlist(np.ones(6, dtype=np.float32), 3, metric="dut")
     with pytest.raises(KernelArgumentError, match="k is 0"):
         Shortlist(np.ones(6, dtype=np.float32), 0)
+    with pytest.raises(KernelArgumentError, match="keep is 9"):
+        Shortlist(np.ones(6, dtype=np.float32), 10, keep=9)
 
 
 @given(many=st.integers(1, 11), seed=st.integers(0, 2**32), metric=st.sampled_from(sorted(METRICS)))
