@@ -10,7 +10,7 @@ gives the same rows and bits as scanning all of them.
 import numpy as np
 
 from libc.math cimport INFINITY, fabs, nearbyint, nextafterf, sqrt
-from libc.stdint cimport int8_t, int16_t, int32_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 
 from mixline.kernels.bar cimport count_from, find_bar
@@ -35,6 +35,10 @@ from mixline.kernels.errors import KernelArgumentError
 
 cdef extern from "codes.h" nogil:
     dot_codes_fn mixline_choose_codes(const char* simd, const char** chosen) noexcept
+    ctypedef uint32_t (*weigh_fn "mixline_weigh_fn")(
+        const int32_t* sums, const float* scales, float scale, const float* bars, int64_t blocks, float* estimates,
+        uint32_t* reaching) noexcept
+    weigh_fn mixline_choose_weigh(const char* chosen) noexcept
     uint32_t mixline_reaching(const float* values, float bar) noexcept
     int mixline_lowest_bit(uint32_t bits) noexcept
 
@@ -57,11 +61,15 @@ cdef double GREAT = 1e37         # beyond it float32 scores may overflow
 
 TOGETHER_MAX = TOGETHER
 
+cdef weigh_fn weigh_codes = NULL
+
+
 def choose_path(simd):
-    global dot_codes
+    global dot_codes, weigh_codes
     cdef const char* name = NULL
     cdef bytes encoded = simd.encode()
     dot_codes = mixline_choose_codes(encoded, &name)
+    weigh_codes = mixline_choose_weigh(name)
     return name.decode()
 
 
@@ -81,7 +89,8 @@ cdef bint any_allowed(const uint64_t* words, Py_ssize_t block, Py_ssize_t run, P
     return False
 
 
-cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes, int8_t* halves) noexcept nogil:
+cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes,
+                        int8_t* halves) noexcept nogil:
     """15-bit codes of unit x values, whole and in halves, zeros up to whole quads; what to multiply them with."""
     cdef Py_ssize_t at, width = QUAD * ((dim + QUAD - 1) // QUAD)
     cdef double greatest = 0.0, scale
@@ -114,25 +123,31 @@ cdef void encode(Short* short, const float* query) noexcept nogil:
         short.query_length = INFINITY
 
 
-cdef float margin_of(const Short* short, const CodedRows* rows, Py_ssize_t block) noexcept nogil:
-    """By how much a score of this block may differ from its estimate: codes left out, and float32 rounded.
+cdef void find_margins(const Short* short, const CodedRows* rows, Py_ssize_t start, Py_ssize_t run,
+                       float* out) noexcept nogil:
+    """By how much scores of these blocks may differ from their estimates: codes left out, and float32 rounded.
 
     Infinite where float32 scores leave the normal numbers, since there nothing is known of their error. None at all
     for whoever wants estimates.
     """
-    cdef const float* bounds
-    cdef double reach, lost
+    cdef const float* bounds = rows.bounds + 2 * start
+    cdef double length = short.query_length, residual = short.query_residual
+    cdef double rounded = short.rounded, underflow = short.underflow, reach, lost
+    cdef Py_ssize_t at
     if short.estimates:
-        return 0.0
-    bounds = rows.bounds + 2 * block
-    reach = short.query_length * bounds[1]
-    lost = short.query_length * bounds[0] + short.query_residual * bounds[1]
-    if short.metric == COSINE:
-        return <float>(lost + short.rounded * max(reach, 1.0))
-    if short.metric == L2:
-        reach = (short.query_length + bounds[1]) * (short.query_length + bounds[1])
-        lost = 2.0 * lost
-    return <float>(lost + short.rounded * reach + short.underflow) if reach < GREAT else <float>INFINITY
+        for at in range(run):
+            out[at] = 0.0
+        return
+    for at in range(run):
+        reach = length * bounds[2 * at + 1]
+        lost = length * bounds[2 * at] + residual * bounds[2 * at + 1]
+        if short.metric == COSINE:
+            out[at] = <float>(lost + rounded * max(reach, 1.0))
+            continue
+        if short.metric == L2:
+            reach = (length + bounds[2 * at + 1]) * (length + bounds[2 * at + 1])
+            lost = 2.0 * lost
+        out[at] = <float>(lost + rounded * reach + underflow) if reach < GREAT else <float>INFINITY
 
 
 cdef void raise_bar(Short* short) noexcept nogil:
@@ -188,19 +203,15 @@ cdef int make_room(Short* short) noexcept nogil:
     return 0
 
 
-cdef int offer_block(Short* short, const float* estimates, float margin, const uint32_t* listed, uint32_t first,
-                     uint32_t allowed) noexcept nogil:
-    """Keep those of one block's allowed rows that may reach the bar; -1 without memory.
+cdef int keep(Short* short, const float* estimates, float margin, const uint32_t* listed, uint32_t first,
+              uint32_t reaching) noexcept nogil:
+    """Keep those of one block's rows that may reach the bar; -1 without memory.
 
     The rows are ``listed``, or ``first`` and what follows. Of listed ones the bitmap is asked here, since they lie
     anywhere in it and few get so far.
     """
-    cdef uint32_t reaching = allowed, row
+    cdef uint32_t row
     cdef Py_ssize_t at
-    if margin < INFINITY:
-        reaching &= mixline_reaching(estimates, short.bar - margin)
-    if not reaching:
-        return 0
     if short.held + BLOCK_ROWS > short.capacity:
         if make_room(short) < 0:
             return -1
@@ -219,35 +230,57 @@ cdef int offer_block(Short* short, const float* estimates, float margin, const u
     return 0
 
 
-cdef void estimate(const Short* short, const int32_t* sums, const float* scales, const float* norms, Py_ssize_t rows,
-                   float* out) noexcept nogil:
-    """Scores of one block as its codes tell them."""
-    cdef Py_ssize_t at
-    cdef float scale = <float>short.query_scale
+cdef uint32_t weigh(const Short* short, const int32_t* sums, const CodedRows* rows, Py_ssize_t start, Py_ssize_t run,
+                    const float* bars, float* estimates, uint32_t* reaching) noexcept nogil:
+    """Scores as the codes tell them, and as bits which rows of each block reach its bar; as bits, which blocks."""
+    cdef Py_ssize_t at, block, first = start * BLOCK_ROWS
+    cdef const float* norms = rows.norms + first
     cdef double base = short.query_length * short.query_length
-    for at in range(BLOCK_ROWS):
-        out[at] = <float>sums[at] * (scales[at] * scale)
-    if short.metric == L2:
-        for at in range(rows):
-            out[at] = <float>(2.0 * out[at] - base - <double>norms[at] * norms[at])
+    cdef float scale = <float>short.query_scale
+    cdef uint32_t found = weigh_codes(sums, rows.scales + first, scale, bars, run, estimates, reaching)
+    if short.metric != L2:
+        return found
+    found = 0
+    for at in range(min(run * BLOCK_ROWS, rows.count - first)):
+        estimates[at] = <float>(2.0 * estimates[at] - base - <double>norms[at] * norms[at])
+    for block in range(run):
+        reaching[block] = mixline_reaching(estimates + block * BLOCK_ROWS, bars[block])
+        found |= <uint32_t>(reaching[block] != 0) << block
+    return found
+
+
+cdef uint32_t allowed_rows(const Short* short, const CodedRows* rows, Py_ssize_t block) noexcept nogil:
+    """As bits, which rows of a block there are and may be kept. Of listed ones it is asked later."""
+    cdef Py_ssize_t size = min(<Py_ssize_t>BLOCK_ROWS, rows.count - block * BLOCK_ROWS)
+    cdef uint32_t allowed = (1 << size) - 1
+    if short.allowed != NULL and rows.listed == NULL:
+        allowed &= <uint32_t>(short.allowed[block >> 2] >> ((block & 3) * BLOCK_ROWS))
+    return allowed
 
 
 cdef int offer_run(Short* short, const int32_t* sums, const CodedRows* rows, Py_ssize_t start,
                    Py_ssize_t run) noexcept nogil:
     """What the sums of some blocks mean for one query; -1 without memory."""
-    cdef float estimates[BLOCK_ROWS]
-    cdef Py_ssize_t block, first, size
-    cdef uint32_t allowed
-    for block in range(start, start + run):
-        first = block * BLOCK_ROWS
-        size = min(<Py_ssize_t>BLOCK_ROWS, rows.count - first)
-        allowed = (1 << size) - 1
-        if short.allowed != NULL and rows.listed == NULL:
-            allowed &= <uint32_t>(short.allowed[block >> 2] >> ((block & 3) * BLOCK_ROWS))
-        estimate(short, sums + (block - start) * BLOCK_ROWS, rows.scales + first,
-                 rows.norms + first if rows.norms != NULL else NULL, size, estimates)
-        if offer_block(short, estimates, margin_of(short, rows, block),
-                       rows.listed + first if rows.listed != NULL else NULL, <uint32_t>first, allowed) < 0:
+    cdef float margins[RUN_BLOCKS]
+    cdef float bars[RUN_BLOCKS]
+    cdef float estimates[RUN_BLOCKS * BLOCK_ROWS]
+    cdef uint32_t reaching[RUN_BLOCKS]
+    cdef Py_ssize_t at, first
+    cdef uint32_t blocks, rest
+    cdef float began = short.bar
+    find_margins(short, rows, start, run, margins)
+    for at in range(run):
+        bars[at] = short.bar - margins[at]
+    blocks = weigh(short, sums, rows, start, run, bars, estimates, reaching)
+    while blocks:
+        at = mixline_lowest_bit(blocks)
+        blocks &= blocks - 1
+        first = (start + at) * BLOCK_ROWS
+        rest = reaching[at] & allowed_rows(short, rows, start + at)
+        if short.bar > began:
+            rest &= mixline_reaching(estimates + at * BLOCK_ROWS, short.bar - margins[at])
+        if rest and keep(short, estimates + at * BLOCK_ROWS, margins[at],
+                         rows.listed + first if rows.listed != NULL else NULL, <uint32_t>first, rest) < 0:
             return -1
         if short.wide:
             break
@@ -281,22 +314,23 @@ cdef void guess_bar(Short* short, const CodedRows* rows) noexcept nogil:
     cdef float estimates[BLOCK_ROWS]
     cdef float lowers[SAMPLE_ROWS]
     cdef mixline_code_query asked = short.asked
-    cdef Py_ssize_t at, block, first, size, row, seen = 0, blocks = (rows.count + BLOCK_ROWS - 1) // BLOCK_ROWS
+    cdef Py_ssize_t at, block, row, seen = 0, blocks = (rows.count + BLOCK_ROWS - 1) // BLOCK_ROWS
     cdef double share = <double>short.k * SAMPLE_ROWS / rows.count
-    cdef float margin
+    cdef float margin, bar = -INFINITY
+    cdef uint32_t allowed, reaching
     short.may_guess = False
     asked.out = sums
     for at in range(SAMPLE_BLOCKS):
         block = (2 * at + 1) * blocks // (2 * SAMPLE_BLOCKS)
-        first = block * BLOCK_ROWS
-        size = min(<Py_ssize_t>BLOCK_ROWS, rows.count - first)
         dot_codes(rows.codes + block * short.quads * QUAD_BYTES, short.quads, 1, &asked, 1)
-        estimate(short, sums, rows.scales + first, rows.norms + first if rows.norms != NULL else NULL, size, estimates)
-        margin = margin_of(short, rows, block)
-        for row in range(first, first + size):
-            if is_allowed(short.allowed, <uint32_t>row):
-                lowers[seen] = estimates[row - first] - margin if margin < INFINITY else -<float>INFINITY
-                seen += 1
+        weigh(short, sums, rows, block, 1, &bar, estimates, &reaching)
+        find_margins(short, rows, block, 1, &margin)
+        allowed = allowed_rows(short, rows, block)
+        while allowed:
+            row = mixline_lowest_bit(allowed)
+            allowed &= allowed - 1
+            lowers[seen] = estimates[row] - margin if margin < INFINITY else -<float>INFINITY
+            seen += 1
     share += 4.0 * sqrt(share) + 4.0
     if share < seen:
         short.guess = short.bar = find_bar(lowers, seen, -<float>INFINITY, <Py_ssize_t>share)
@@ -316,8 +350,9 @@ cdef int scan_blocks(Short** shorts, Py_ssize_t many, const CodedRows* rows, Py_
         for at in range(many):
             if shorts[at].wide:
                 continue
-            if shorts[at].allowed != NULL and rows.listed == NULL and not any_allowed(shorts[at].allowed, block, run, rows.count):
-                continue
+            if shorts[at].allowed != NULL and rows.listed == NULL:
+                if not any_allowed(shorts[at].allowed, block, run, rows.count):
+                    continue
             group[size] = shorts[at]
             size += 1
             if size == MIXLINE_CODE_QUERIES:

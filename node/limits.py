@@ -44,7 +44,7 @@ worker_meters_bytes = page_round(meters_bytes(worker_meter_rows))
 # The queue in the broker.
 queue_max = 4096
 queue_bytes_max = 64 * MIB
-collect_objects_min = 50_000  # new containers before Python looks for cycles; a batch of requests in hand makes thousands
+collect_objects_min = 50_000  # containers before Python looks for cycles; a batch of requests makes thousands
 trim_requests_min = 200  # requests after which the broker, when calm, gives freed memory back
 receive_batch = 64  # messages taken from the socket before replies are looked at again
 queue_share_alone = 0.75  # of the queue, that one tenant may take while no other waits
