@@ -1,6 +1,6 @@
 """The shortlist as other kernels see it: codes of a query, the bar, and the rows that reach it."""
 
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef extern from "codes.h" nogil:
@@ -19,7 +19,7 @@ cdef enum:
     BLOCK_ROWS = 16
     RUN_BLOCKS = 16
     QUAD = 4
-    QUAD_BYTES = 64
+    LINE_BYTES = 64       # of a block: a quad of int8 codes, an octet of int4
     DIM_MAX = 1 << 16     # so that a sum fits int32
 
 cdef enum:
@@ -51,6 +51,8 @@ cdef struct Short:
 
 cdef struct CodedRows:
     const int8_t* codes
+    const uint8_t* nibbles   # int4 codes, or NULL: those of int8
+    Py_ssize_t lines         # of 64 bytes in a block
     const float* scales
     const float* bounds
     const float* norms

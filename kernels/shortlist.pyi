@@ -42,9 +42,9 @@ class Shortlist:
     ) -> None: ...
     def scan(
         self,
-        codes: NDArray[np.int8],
+        codes: NDArray[np.int8] | NDArray[np.uint8],
         scales: NDArray[np.float32],
-        bounds: NDArray[np.float32],
+        bounds: NDArray[np.float32] | None,
         count: int,
         *,
         norms: NDArray[np.float32] | None = None,
@@ -61,9 +61,9 @@ class Shortlist:
 
 def scan_together(
     shortlists: Sequence[Shortlist],
-    codes: NDArray[np.int8],
+    codes: NDArray[np.int8] | NDArray[np.uint8],
     scales: NDArray[np.float32],
-    bounds: NDArray[np.float32],
+    bounds: NDArray[np.float32] | None,
     count: int,
     *,
     norms: NDArray[np.float32] | None = None,
@@ -73,9 +73,10 @@ def scan_together(
 ) -> None:
     """Bring up to ``TOGETHER_MAX`` shortlists over the blocks in one pass: each byte comes from memory once.
 
-    ``codes`` (blocks, ceil(dim / 4), 16, 4): for every four dimensions four codes of each row. ``scales``
-    (16 x blocks,) by row. ``bounds`` (blocks, 2): the greatest length of what the codes leave out of a row, and of a
-    coded row. ``count``: rows, the last block may be part empty. ``norms`` (count,) for l2. ``allowed``: for each
-    shortlist a bitmap as for :func:`~mixline.kernels.scan.scan`, or None. Holds no GIL. Raises
-    :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments do not fit together.
+    ``codes`` (blocks, ceil(dim / 4), 16, 4) int8: for every four dimensions four codes of each row; or (blocks,
+    ceil(dim / 8), 16, 4) uint8: int4 codes, eight dimensions in four bytes, for shortlists with ``keep`` alone.
+    ``scales`` (16 x blocks,) by row. ``bounds`` (blocks, 2): the greatest length of what the codes leave out of a row,
+    and of a coded row; not needed with ``keep``. ``count``: rows, the last block may be part empty. ``norms`` (count,)
+    for l2. ``allowed``: for each shortlist a bitmap as for :func:`~mixline.kernels.scan.scan`, or None. Holds no GIL.
+    Raises :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments do not fit together.
     """

@@ -10,7 +10,7 @@ gives the same rows and bits as scanning all of them.
 import numpy as np
 
 from libc.math cimport INFINITY, fabs, nearbyint, nextafterf, sqrt
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 
 from mixline.kernels.bar cimport count_from, find_bar
@@ -21,8 +21,8 @@ from mixline.kernels.shortlist cimport (
     DIM_MAX,
     L2,
     MIXLINE_CODE_QUERIES,
+    LINE_BYTES,
     QUAD,
-    QUAD_BYTES,
     RUN_BLOCKS,
     CodedRows,
     Short,
@@ -42,12 +42,19 @@ cdef extern from "codes.h" nogil:
     uint32_t mixline_reaching(const float* values, float bar) noexcept
     int mixline_lowest_bit(uint32_t bits) noexcept
 
+cdef extern from "nibbles.h" nogil:
+    ctypedef void (*dot_nibbles_fn "mixline_dot_nibbles_fn")(
+        const uint8_t* nibbles, int64_t octets, int64_t blocks, const mixline_code_query* asked, int many) noexcept
+    dot_nibbles_fn mixline_choose_nibbles(const char* chosen) noexcept
+
 cdef enum:
     RUN_BYTES = 16384     # of codes that several queries go over while they are in the nearest cache
     MOST = 127            # the greatest code of a row; -128 is not used
     QUERY_MOST = 16256    # and of a query: 127 x 128
     WIDE_ROWS = 1 << 16   # more than this, or a sixteenth of the rows, and the float32 scan is as good
     SUM_MAX = 0x7FFFFFFF
+    OCTET = 8             # dimensions of a line of int4 codes
+    HALVES = 128          # a query code is this times its high half, and the low one
     TOGETHER = 256        # queries in one pass
     SAMPLE_BLOCKS = 64    # looked at beforehand, to guess where the bar will end
     SAMPLE_ROWS = SAMPLE_BLOCKS * BLOCK_ROWS
@@ -62,14 +69,16 @@ cdef double GREAT = 1e37         # beyond it float32 scores may overflow
 TOGETHER_MAX = TOGETHER
 
 cdef weigh_fn weigh_codes = NULL
+cdef dot_nibbles_fn dot_nibbles = NULL
 
 
 def choose_path(simd):
-    global dot_codes, weigh_codes
+    global dot_codes, dot_nibbles, weigh_codes
     cdef const char* name = NULL
     cdef bytes encoded = simd.encode()
     dot_codes = mixline_choose_codes(encoded, &name)
     weigh_codes = mixline_choose_weigh(name)
+    dot_nibbles = mixline_choose_nibbles(name)
     return name.decode()
 
 
@@ -130,7 +139,7 @@ cdef void find_margins(const Short* short, const CodedRows* rows, Py_ssize_t sta
     Infinite where float32 scores leave the normal numbers, since there nothing is known of their error. None at all
     for whoever wants estimates.
     """
-    cdef const float* bounds = rows.bounds + 2 * start
+    cdef const float* bounds
     cdef double length = short.query_length, residual = short.query_residual
     cdef double rounded = short.rounded, underflow = short.underflow, reach, lost
     cdef Py_ssize_t at
@@ -138,6 +147,7 @@ cdef void find_margins(const Short* short, const CodedRows* rows, Py_ssize_t sta
         for at in range(run):
             out[at] = 0.0
         return
+    bounds = rows.bounds + 2 * start
     for at in range(run):
         reach = length * bounds[2 * at + 1]
         lost = length * bounds[2 * at] + residual * bounds[2 * at + 1]
@@ -221,6 +231,8 @@ cdef int keep(Short* short, const float* estimates, float margin, const uint32_t
         at = mixline_lowest_bit(reaching)
         reaching &= reaching - 1
         row = first + <uint32_t>at if listed == NULL else listed[at]
+        if margin == 0.0 and estimates[at] != estimates[at]:
+            continue  # what overflowed tells nothing, and whoever wants estimates does not want it
         if listed != NULL and (row == ABSENT or not is_allowed(short.allowed, row)):
             continue
         short.lowers[short.held] = estimates[at] - margin if margin < INFINITY else -<float>INFINITY
@@ -230,13 +242,22 @@ cdef int keep(Short* short, const float* estimates, float margin, const uint32_t
     return 0
 
 
+cdef void multiply(const CodedRows* rows, Py_ssize_t start, Py_ssize_t run, const mixline_code_query* asked,
+                   int many) noexcept nogil:
+    """Products of some blocks with up to MIXLINE_CODE_QUERIES queries."""
+    if rows.nibbles != NULL:
+        dot_nibbles(rows.nibbles + start * rows.lines * LINE_BYTES, rows.lines, run, asked, many)
+    else:
+        dot_codes(rows.codes + start * rows.lines * LINE_BYTES, rows.lines, run, asked, many)
+
+
 cdef uint32_t weigh(const Short* short, const int32_t* sums, const CodedRows* rows, Py_ssize_t start, Py_ssize_t run,
                     const float* bars, float* estimates, uint32_t* reaching) noexcept nogil:
     """Scores as the codes tell them, and as bits which rows of each block reach its bar; as bits, which blocks."""
     cdef Py_ssize_t at, block, first = start * BLOCK_ROWS
     cdef const float* norms = rows.norms + first
     cdef double base = short.query_length * short.query_length
-    cdef float scale = <float>short.query_scale
+    cdef float scale = <float>(short.query_scale * (HALVES if rows.nibbles != NULL else 1))
     cdef uint32_t found = weigh_codes(sums, rows.scales + first, scale, bars, run, estimates, reaching)
     if short.metric != L2:
         return found
@@ -291,12 +312,11 @@ cdef int scan_group(Short** group, int many, const CodedRows* rows, Py_ssize_t s
     """Up to MIXLINE_CODE_QUERIES queries over up to RUN_BLOCKS blocks; -1 without memory."""
     cdef int32_t sums[MIXLINE_CODE_QUERIES][RUN_BLOCKS * BLOCK_ROWS]
     cdef mixline_code_query asked[MIXLINE_CODE_QUERIES]
-    cdef Py_ssize_t quads = group[0].quads
     cdef int at
     for at in range(many):
         asked[at] = group[at].asked
         asked[at].out = sums[at]
-    dot_codes(rows.codes + start * quads * QUAD_BYTES, quads, run, asked, many)
+    multiply(rows, start, run, asked, many)
     for at in range(many):
         if offer_run(group[at], sums[at], rows, start, run) < 0:
             return -1
@@ -322,7 +342,7 @@ cdef void guess_bar(Short* short, const CodedRows* rows) noexcept nogil:
     asked.out = sums
     for at in range(SAMPLE_BLOCKS):
         block = (2 * at + 1) * blocks // (2 * SAMPLE_BLOCKS)
-        dot_codes(rows.codes + block * short.quads * QUAD_BYTES, short.quads, 1, &asked, 1)
+        multiply(rows, block, 1, &asked, 1)
         weigh(short, sums, rows, block, 1, &bar, estimates, &reaching)
         find_margins(short, rows, block, 1, &margin)
         allowed = allowed_rows(short, rows, block)
@@ -343,7 +363,7 @@ cdef int scan_blocks(Short** shorts, Py_ssize_t many, const CodedRows* rows, Py_
     cdef Py_ssize_t block = start, run, most = RUN_BLOCKS, at
     cdef int size
     if many > 1:
-        most = max(<Py_ssize_t>1, min(most, RUN_BYTES // (shorts[0].quads * QUAD_BYTES)))
+        most = max(<Py_ssize_t>1, min(most, RUN_BYTES // (rows.lines * LINE_BYTES)))
     while block < stop:
         run = min(most, stop - block)
         size = 0
@@ -452,6 +472,8 @@ cdef class Shortlist:
         cdef Py_ssize_t at
         with nogil:
             raise_bar(&self.short)
+            if self.short.estimates and self.short.held > self.short.k + self.short.k // 8:
+                drop_equals(&self.short)
         found = np.empty(self.short.held, dtype=np.uint32)
         cdef uint32_t[::1] out = found
         for at in range(self.short.held):
@@ -459,29 +481,51 @@ cdef class Shortlist:
         return found
 
 
-def scan_together(shortlists, const int8_t[:, :, :, ::1] codes, const float[::1] scales, const float[:, ::1] bounds,
-                  Py_ssize_t count, *, const float[::1] norms=None, allowed=None, start=0, stop=None):
-    cdef Py_ssize_t blocks = codes.shape[0], first = start, last = blocks if stop is None else stop
+cdef int look_at_codes(CodedRows* rows, codes, Py_ssize_t dim) except -1:
+    """int8 or, as uint8, int4 codes for rows of so many dimensions."""
+    cdef const int8_t[:, :, :, ::1] whole
+    cdef const uint8_t[:, :, :, ::1] halves
+    cdef int width = OCTET if codes.dtype == np.uint8 else QUAD
+    rows.lines = (dim + width - 1) // width
+    if codes.shape[1:] != (rows.lines, BLOCK_ROWS, QUAD):
+        raise KernelArgumentError(f"codes of {codes.shape} do not fit a query of {dim}: "
+                                  f"(blocks, {rows.lines}, {BLOCK_ROWS}, {QUAD})")
+    rows.codes = rows.nibbles = NULL
+    if width == OCTET:
+        halves = codes
+        rows.nibbles = &halves[0, 0, 0, 0] if len(codes) else NULL
+    else:
+        whole = codes
+        rows.codes = &whole[0, 0, 0, 0] if len(codes) else NULL
+    return width
+
+
+def scan_together(shortlists, codes, const float[::1] scales, const float[:, ::1] bounds, Py_ssize_t count, *,
+                  const float[::1] norms=None, allowed=None, start=0, stop=None):
+    cdef Py_ssize_t blocks = len(codes), first = start, last = blocks if stop is None else stop
     cdef Py_ssize_t at, many = len(shortlists), failed
     cdef Short* shorts[TOGETHER]
     cdef CodedRows rows
     cdef Shortlist one
-    rows.listed = NULL
     cdef const uint64_t[::1] words
+    cdef int width
     if many > TOGETHER:
         raise KernelArgumentError(f"{many} shortlists; at most {TOGETHER} are scanned together")
     if not 0 <= first <= last <= blocks or (count + BLOCK_ROWS - 1) // BLOCK_ROWS != blocks:
         raise KernelArgumentError(f"blocks {first}..{last} of {blocks}, which hold {count} rows")
-    if scales.shape[0] != blocks * BLOCK_ROWS or bounds.shape[0] != blocks or bounds.shape[1] != 2:
-        raise KernelArgumentError(f"{scales.shape[0]} scales and {bounds.shape[0]} bounds for {blocks} blocks")
+    if scales.shape[0] != blocks * BLOCK_ROWS:
+        raise KernelArgumentError(f"{scales.shape[0]} scales for {blocks} blocks")
+    if bounds is not None and (bounds.shape[0] != blocks or bounds.shape[1] != 2):
+        raise KernelArgumentError(f"bounds of {bounds.shape[0]} x {bounds.shape[1]} for {blocks} blocks")
     if allowed is not None and len(allowed) != many:
         raise KernelArgumentError(f"{len(allowed)} bitmaps for {many} shortlists")
     for at in range(many):
         one = shortlists[at]
         shorts[at] = &one.short
-        if codes.shape[1] != one.short.quads or codes.shape[2] != BLOCK_ROWS or codes.shape[3] != QUAD:
-            raise KernelArgumentError(f"codes of {tuple(codes.shape)[:4]} do not fit a query of {one.short.dim}: "
-                                      f"(blocks, {one.short.quads}, {BLOCK_ROWS}, {QUAD})")
+        if not at or one.short.dim != shorts[at - 1].dim:
+            width = look_at_codes(&rows, codes, one.short.dim)
+        if not one.short.estimates and (bounds is None or width == OCTET):
+            raise KernelArgumentError("codes without bounds, as int4 ones are, prove nothing: give the shortlist a keep=")
         if one.short.metric == L2 and (norms is None or norms.shape[0] != count):
             raise KernelArgumentError(f"the l2 metric needs norms=, the L2 norm of each of {count} rows")
         one.short.allowed = NULL
@@ -493,7 +537,8 @@ def scan_together(shortlists, const int8_t[:, :, :, ::1] codes, const float[::1]
         one.short.most = max(<Py_ssize_t>WIDE_ROWS, count // 16, one.short.most)
     if first == last or not many:
         return
-    rows.codes, rows.scales, rows.bounds, rows.count = &codes[0, 0, 0, 0], &scales[0], &bounds[0, 0], count
+    rows.scales, rows.count, rows.listed = &scales[0], count, NULL
+    rows.bounds = &bounds[0, 0] if bounds is not None else NULL
     rows.norms = &norms[0] if norms is not None else NULL
     with nogil:
         for at in range(many):

@@ -26,6 +26,7 @@ from mixline.storage.kernels import BuildKernels
 from mixline.storage.lock import StoreLock
 from mixline.storage.manifest import FORMAT, CatalogueFacts, EventFacts, Manifest, SpaceFacts
 from mixline.storage.matrices import copy_matrix, open_matrix
+from mixline.storage.nibbles import NIBBLES_MIN, write_nibbles
 from mixline.storage.progress import Progress
 from mixline.storage.publish import BUILDING, EPOCHS, epoch_numbers, measure, publish, sweep, write_current
 from mixline.storage.records import RecordWriter
@@ -198,5 +199,8 @@ class Builder:
         if any(side == "items" for side, _, _ in given):
             self.progress.phase(f"coding {name}", items.count)
             write_codes(folder, "items", space.metric, self.progress)
+            if items.count >= NIBBLES_MIN:
+                self.progress.phase(f"coding {name} again, in int4", items.count)
+                write_nibbles(folder, "items", space.metric, self.progress)
         sides_present = {side for side, _, _ in given}
         return SpaceFacts(dim, space.metric, "exact", "items" in sides_present, "users" in sides_present)  # type: ignore[arg-type]

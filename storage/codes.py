@@ -30,15 +30,8 @@ class Codes(NamedTuple):
 
 def encode(rows: np.ndarray, metric: str) -> Codes:
     """Codes of float32 ``rows`` (n, dim); the last block is filled up with rows of zeros."""
-    count, dim = rows.shape
-    quads, blocks = -(-dim // QUAD), -(-count // BLOCK_ROWS)
-    exact = np.zeros((blocks * BLOCK_ROWS, quads * QUAD))
-    exact[:count, :dim] = rows
-    lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-    odd = np.zeros(len(exact), dtype=bool)
-    if metric == "cosine":
-        odd = (lengths != 0) & ((lengths < 1 / NORMAL) | (lengths > NORMAL))
-        exact /= np.where(lengths == 0, 1.0, lengths)[:, None]
+    exact, odd = in_blocks(rows, metric, QUAD)
+    blocks, quads = len(exact) // BLOCK_ROWS, exact.shape[1] // QUAD
     scales = (np.abs(exact).max(axis=1, initial=0.0) / MOST).astype("<f4")
     wide = scales.astype(np.float64)[:, None]
     codes = np.rint(exact / np.where(wide == 0, 1.0, wide)).clip(-MOST, MOST) * (wide != 0)
@@ -49,6 +42,20 @@ def encode(rows: np.ndarray, metric: str) -> Codes:
     bounds = bounds.reshape(blocks, BLOCK_ROWS, 2).max(axis=1, initial=0.0)
     layout = codes.astype(np.int8).reshape(blocks, BLOCK_ROWS, quads, QUAD).transpose(0, 2, 1, 3)
     return Codes(np.ascontiguousarray(layout), scales, np.nextafter(bounds.astype("<f4"), np.float32(np.inf)))
+
+
+def in_blocks(rows: np.ndarray, metric: str, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """What is to be coded, float64, in whole blocks and groups of ``width`` dimensions; and whose cosine in float32 may
+    be far off."""
+    count, dim = rows.shape
+    exact = np.zeros((-(-count // BLOCK_ROWS) * BLOCK_ROWS, -(-dim // width) * width))
+    exact[:count, :dim] = rows
+    odd = np.zeros(len(exact), dtype=bool)
+    if metric == "cosine":
+        lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+        odd = (lengths != 0) & ((lengths < 1 / NORMAL) | (lengths > NORMAL))
+        exact /= np.where(lengths == 0, 1.0, lengths)[:, None]
+    return exact, odd
 
 
 def decode(codes: Codes, count: int, dim: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from mixline.storage.arrays import map_array
 from mixline.storage.codes import Codes, open_codes
 from mixline.storage.manifest import SpaceFacts
+from mixline.storage.nibbles import Nibbles, open_nibbles
 
 
 class Space:
@@ -39,6 +40,11 @@ class Space:
     def item_codes(self) -> Codes | None:
         """The items' int8 codes; None where the epoch has none."""
         return open_codes(self._folder, "items") if self._facts.items else None
+
+    @cached_property
+    def item_nibbles(self) -> Nibbles | None:
+        """The items' int4 codes; None where the epoch has none."""
+        return open_nibbles(self._folder, "items") if self._facts.items else None
 
     @cached_property
     def user_norms(self) -> np.ndarray | None:

@@ -1,7 +1,8 @@
 """``mixline bench scan``: exact scans beside faiss, ScaNN and NumPy, one thread, one query or many in one call.
 
 ``mixline`` goes over the int8 codes and takes a second look on float32 rows; ``mixline_float`` over the float32 rows.
-Both give the same rows and bits. Many queries share a pass over the codes; the float32 scan takes one after the other.
+Both give the same rows and bits. ``mixline_int4`` goes over int4 codes, which prove nothing; recall stands beside
+it. Many queries share a pass over the codes; the float32 scan takes one after the other.
 """
 
 from __future__ import annotations
@@ -19,15 +20,22 @@ from mixline.kernels.scan import instruction_set, scan, scan_listed
 from mixline.kernels.shortlist import TOGETHER_MAX, Shortlist, scan_together
 from mixline.kernels.topk import TopK
 from mixline.storage.codes import Codes, encode
+from mixline.storage.nibbles import Nibbles, encode_nibbles
 from mixline.tools.bench import report
 
 Search = Callable[[np.ndarray], np.ndarray]  # (batch, dim) queries to (batch, k) rows
 
 
-def encode_in_parts(matrix: np.ndarray, rows: int = 160_000) -> Codes:
+NIBBLES_KEPT = 5  # times k: what a scan of int4 codes leaves for the second look
+
+
+def encode_in_parts(matrix: np.ndarray, rows: int = 160_000) -> tuple[Codes, Nibbles]:
     """As a build does, in bounded memory."""
-    parts = [encode(matrix[at : at + rows], "dot") for at in range(0, len(matrix), rows)]
-    return Codes(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    parts = [matrix[at : at + rows] for at in range(0, len(matrix), rows)]
+    codes, nibbles = [encode(part, "dot") for part in parts], [encode_nibbles(part, "dot") for part in parts]
+    return Codes(*map(np.concatenate, zip(*codes, strict=True))), Nibbles(
+        *map(np.concatenate, zip(*nibbles, strict=True))
+    )
 
 
 def contenders(matrix: np.ndarray, k: int, batch: int, widths: list[float]) -> dict[str, Search]:
@@ -44,15 +52,24 @@ def contenders(matrix: np.ndarray, k: int, batch: int, widths: list[float]) -> d
             found.append(best.result()[0])
         return np.stack(found)
 
-    codes = encode_in_parts(matrix)
+    codes, nibbles = encode_in_parts(matrix)
 
     def two_stage(queries: np.ndarray) -> np.ndarray:
         shortlists = [Shortlist(query, k) for query in queries]
         scan_together(shortlists, *codes, len(matrix))
+        return second_look(queries, shortlists)
+
+    def two_stage_int4(queries: np.ndarray) -> np.ndarray:
+        shortlists = [Shortlist(query, k, keep=NIBBLES_KEPT * k) for query in queries]
+        scan_together(shortlists, *nibbles, None, len(matrix))
+        return second_look(queries, shortlists)
+
+    def second_look(queries: np.ndarray, shortlists: list[Shortlist]) -> np.ndarray:
         found = []
         for query, shortlist in zip(queries, shortlists, strict=True):
             rows, best = shortlist.rows(), TopK(k)
-            widths.append(len(rows) / k)
+            if shortlist.certified:
+                widths.append(len(rows) / k)
             scan_listed(matrix, query, best, keys, rows)
             found.append(best.result()[0])
         return np.stack(found)
@@ -63,7 +80,8 @@ def contenders(matrix: np.ndarray, k: int, batch: int, widths: list[float]) -> d
         order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
         return np.take_along_axis(best, order, axis=1)
 
-    found: dict[str, Search] = {"mixline": two_stage, "mixline_float": one_by_one, "numpy": numpy}
+    found: dict[str, Search] = {"mixline": two_stage, "mixline_int4": two_stage_int4, "mixline_float": one_by_one}
+    found["numpy"] = numpy
     if importlib.util.find_spec("faiss"):
         import faiss
 
@@ -131,4 +149,5 @@ def scan_command(rows: int, dim: int, k: int, batch: int, rounds: int, as_json: 
     peers = {name: seconds for name, seconds in median.items() if not name.startswith("mixline")}
     figures |= {f"ratio_to_{name}": round(seconds / median["mixline"], 3) for name, seconds in peers.items()}
     figures["ratio_to_best"] = round(min(peers.values()) / median["mixline"], 3)
+    figures["int4_ratio_to_best"] = round(min(peers.values()) / median["mixline_int4"], 3)
     report(figures, as_json)
