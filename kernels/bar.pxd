@@ -1,8 +1,8 @@
 """A value that about k of many scores reach, with its body here so that every kernel inlines it."""
 
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t
-from libc.string cimport memset
+from libc.stdint cimport int32_t, uint32_t
+from libc.string cimport memcpy, memset
 
 
 cdef enum:
@@ -24,6 +24,24 @@ cdef inline Py_ssize_t count_from(const float* values, Py_ssize_t count, float b
     return found
 
 
+cdef inline float value_at(uint32_t place) noexcept nogil:
+    """The float32 that stands at ``place`` in their order, from the least on."""
+    cdef float value
+    place ^= <uint32_t>0x80000000 if place >> 31 else <uint32_t>0xFFFFFFFF
+    memcpy(&value, &place, sizeof(value))
+    return value
+
+
+cdef inline float kth_greatest(const float* values, Py_ssize_t count, Py_ssize_t k) noexcept nogil:
+    """The k-th greatest exactly, of at least k values and no NaN: by halving all float32 there are."""
+    cdef uint32_t low = 0x007FFFFF, step = 0x80000000   # minus infinity, which all reach
+    while step:
+        if step <= <uint32_t>0xFF800000 - low and count_from(values, count, value_at(low + step)) >= k:
+            low += step
+        step >>= 1
+    return value_at(low)
+
+
 cdef inline float find_bar(const float* lowers, Py_ssize_t count, float bar, Py_ssize_t k) noexcept nogil:
     """A value from ``bar`` upwards that at least ``k`` lower bounds reach, and hardly more; ``bar`` if there is none.
 
@@ -38,6 +56,8 @@ cdef inline float find_bar(const float* lowers, Py_ssize_t count, float bar, Py_
     cdef int _rounds
     for at in range(count):
         high = lowers[at] if lowers[at] > high else high
+    if high == INFINITY:
+        return bar  # such values fit no bin
     if low == -INFINITY:
         low = high
         for at in range(count):

@@ -188,6 +188,11 @@ static inline uint32_t mixline_reaching(const float *values, float bar) {
     return bits;
 }
 
+/* For the beginning of what is read next: its first lines are waited for otherwise. */
+static inline void mixline_fetch_ahead(const void *start, int64_t size) {
+    for (int64_t at = 0; at < size; at += 64) __builtin_prefetch((const char *)start + at, 0, 1);
+}
+
 static inline int mixline_lowest_bit(uint32_t bits) { return __builtin_ctz(bits); }
 
 /* Whether a path gives what the portable one does, for any number of queries, on blocks that hold the extremes. */

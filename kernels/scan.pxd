@@ -15,6 +15,7 @@ cdef extern from "simd.h" nogil:
         MIXLINE_SQUARED_DIFFERENCE
 
 
+cdef int metric_code(metric) except -1
 cdef float norm_of(const float* vector, int64_t dim) noexcept nogil
 cdef void scan_rows(TopK heap, const float* matrix, int64_t dim, const float* query, float query_norm,
                     const float* norms, int metric, const uint64_t* keys, const uint32_t* rows,

@@ -9,11 +9,11 @@ gives the same rows and bits as scanning all of them.
 
 import numpy as np
 
-from libc.math cimport INFINITY, fabs, nearbyint, nextafterf, sqrt
+from libc.math cimport INFINITY, fabsf, lrint, nextafterf, sqrt
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 
-from mixline.kernels.bar cimport count_from, find_bar
+from mixline.kernels.bar cimport count_from, find_bar, kth_greatest
 from mixline.kernels.shortlist cimport (
     ABSENT,
     BLOCK_ROWS,
@@ -102,12 +102,17 @@ cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_
                         int8_t* halves) noexcept nogil:
     """15-bit codes of unit x values, whole and in halves, zeros up to whole quads; what to multiply them with."""
     cdef Py_ssize_t at, width = QUAD * ((dim + QUAD - 1) // QUAD)
-    cdef double greatest = 0.0, scale
+    cdef double scale, to_code
+    cdef float greatest = 0.0
     for at in range(dim):
-        greatest = max(greatest, fabs(values[at]))
+        greatest = max(greatest, fabsf(values[at]))
     scale = greatest * unit / min(QUERY_MOST, SUM_MAX // (MOST * width))
+    to_code = unit / scale if scale > 0.0 else 0.0
+    for at in range(dim):
+        codes[at] = <int16_t>lrint(values[at] * to_code)
+    for at in range(dim, width):
+        codes[at] = 0
     for at in range(width):
-        codes[at] = <int16_t>nearbyint(values[at] * unit / scale) if at < dim and scale > 0.0 else 0
         halves[at] = <int8_t>((codes[at] + 64) >> 7)
         halves[width + at] = <int8_t>(codes[at] - 128 * halves[at])
     return scale
@@ -174,13 +179,14 @@ cdef void raise_bar(Short* short) noexcept nogil:
 
 
 cdef void drop_equals(Short* short) noexcept nogil:
-    """Of rows whose estimates all are the bar keep those that came first, and let no more in."""
+    """Keep the best k exactly; of rows whose estimates are equal those that came first, and let no more of them in."""
     cdef Py_ssize_t at, kept = 0, better
-    cdef float above = nextafterf(short.bar, <float>INFINITY)
-    cdef Py_ssize_t equals = short.k - count_from(short.lowers, short.held, above)
+    cdef float bar = kth_greatest(short.lowers, short.held, short.k)
+    cdef float above = nextafterf(bar, <float>INFINITY)
+    cdef Py_ssize_t equals = short.k - (count_from(short.lowers, short.held, above) if above > bar else 0)
     for at in range(short.held):
-        better = short.lowers[at] >= above
-        if better or equals > 0:
+        better = short.lowers[at] > bar
+        if better or (short.lowers[at] == bar and equals > 0):
             short.lowers[kept] = short.uppers[kept] = short.lowers[at]
             short.listed[kept] = short.listed[at]
             kept += 1

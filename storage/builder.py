@@ -22,9 +22,10 @@ from mixline.storage.errors import StoreUnwritable
 from mixline.storage.events import EventReader, Settler, Spill
 from mixline.storage.identifiers import RowFinder
 from mixline.storage.inputs import Input
+from mixline.storage.ivf import build_ivf, is_wanted
 from mixline.storage.kernels import BuildKernels
 from mixline.storage.lock import StoreLock
-from mixline.storage.manifest import FORMAT, CatalogueFacts, EventFacts, Manifest, SpaceFacts
+from mixline.storage.manifest import FORMAT, CatalogueFacts, EventFacts, IndexFacts, Manifest, SpaceFacts
 from mixline.storage.matrices import copy_matrix, open_matrix
 from mixline.storage.nibbles import NIBBLES_MIN, write_nibbles
 from mixline.storage.progress import Progress
@@ -203,4 +204,22 @@ class Builder:
                 self.progress.phase(f"coding {name} again, in int4", items.count)
                 write_nibbles(folder, "items", space.metric, self.progress)
         sides_present = {side for side, _, _ in given}
-        return SpaceFacts(dim, space.metric, "exact", "items" in sides_present, "users" in sides_present)  # type: ignore[arg-type]
+        indexes = self._indexes(name, space, folder, items.count) if "items" in sides_present else ()
+        return SpaceFacts(
+            dim,
+            space.metric,  # type: ignore[arg-type]
+            space.index if indexes else "exact",
+            "items" in sides_present,
+            "users" in sides_present,
+            indexes,
+        )
+
+    def _indexes(self, name: str, space: SpaceSpec, folder: Path, count: int) -> tuple[IndexFacts, ...]:
+        """Build the approximate indexes that the space shall have."""
+        kernels = self.kernels
+        found = []
+        if is_wanted(space.index, count):
+            found.append(
+                build_ivf(folder, space.metric, kernels.assign, kernels.list_search, kernels.exact, self.progress, name)
+            )
+        return tuple(one for one in found if one is not None)

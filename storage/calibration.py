@@ -8,7 +8,9 @@ which of several equal rows an index finds is no fault of it.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -48,7 +50,8 @@ def exact_scores(
 ) -> list[np.ndarray]:
     """Of each query the scores of its exact best RESULTS rows, or of all rows where there are fewer."""
     k = min(RESULTS, len(items))
-    return [exact(items, query, k, metric, norms) for query in queries]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(lambda query: exact(items, query, k, metric, norms), queries))
 
 
 def ladder(least: int, most: int) -> Iterator[int]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mixline.storage.calibration import Exact
+from mixline.storage.clusters import Assign
 from mixline.storage.cooccurrence import Accumulate
+from mixline.storage.ivf import MakeSearch
 
 
 class BuildKernels(NamedTuple):
-    """``accumulate``: the sparse product behind neighbours; ``exact``: the scan that indexes are measured against."""
+    """``accumulate``: the sparse product behind neighbours; ``exact``: the scan that indexes are measured against;
+    ``assign``: the nearest centroid of each row; ``list_search``: makes searches of inverted lists.
+    """
 
     accumulate: Accumulate
     exact: Exact
+    assign: Assign
+    list_search: MakeSearch

@@ -48,7 +48,7 @@ class IndexFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SpaceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``index`` is what the specification asked for, ``indexes`` what was built beside the exact scan."""
+    """``indexes``: what was built beside the exact scan; ``index``: "exact", or with them what was asked for."""
 
     dim: int
     metric: Metric

@@ -9,6 +9,7 @@ import numpy as np
 
 from mixline.storage.arrays import map_array
 from mixline.storage.codes import Codes, open_codes
+from mixline.storage.ivf import Lists, open_lists
 from mixline.storage.manifest import SpaceFacts
 from mixline.storage.nibbles import Nibbles, open_nibbles
 
@@ -21,6 +22,7 @@ class Space:
         self.metric = facts.metric
         self.dim = facts.dim
         self.index = facts.index
+        self.indexes = facts.indexes
         self._facts = facts
         self._folder = epoch / "spaces" / name
 
@@ -45,6 +47,11 @@ class Space:
     def item_nibbles(self) -> Nibbles | None:
         """The items' int4 codes; None where the epoch has none."""
         return open_nibbles(self._folder, "items") if self._facts.items else None
+
+    @cached_property
+    def item_lists(self) -> Lists | None:
+        """The items' inverted lists; None where the epoch has none."""
+        return open_lists(self._folder) if self._facts.items else None
 
     @cached_property
     def user_norms(self) -> np.ndarray | None:

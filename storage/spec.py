@@ -139,12 +139,6 @@ def columns(value: object) -> str | None:
     return None if isinstance(value, dict) else "must be a table of name = kind"
 
 
-def index(value: object) -> str | None:
-    if value in ("ivf", "graph"):
-        return f'is {value!r}, which this release cannot build yet; use "auto" or "exact"'
-    return one_of("auto", "exact")(value)
-
-
 TABLE: dict[str, Check] = {"path": source, "id": text, "columns": columns, "id_kind": one_of(*get_args(IdKind))}
 EVENTS: dict[str, Check] = {
     "path": source,
@@ -166,7 +160,7 @@ SPACE: dict[str, Check] = {
     "items": matrix,
     "users": matrix,
     "metric": one_of(*get_args(Metric)),
-    "index": index,
+    "index": one_of("auto", "exact", "ivf", "graph"),
     "learn": one_of("als"),
     "dim": whole(1, 16_384),
     "iterations": whole(1, 10_000),

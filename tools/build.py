@@ -32,6 +32,8 @@ def parse_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
 def build_kernels() -> BuildKernels:
     """All that a build needs, with their working memory bound to them."""
     from mixline.kernels.accumulate import Scratch, accumulate
+    from mixline.kernels.cluster import assign
+    from mixline.kernels.ivf import ListSearch
     from mixline.kernels.scan import scan
     from mixline.kernels.topk import TopK
     from mixline.storage.kernels import BuildKernels
@@ -48,7 +50,7 @@ def build_kernels() -> BuildKernels:
         scan(matrix, query, best, np.arange(len(matrix), dtype=np.uint64), metric=metric, norms=norms)
         return best.result()[1]
 
-    return BuildKernels(accumulate=product, exact=exact)
+    return BuildKernels(accumulate=product, exact=exact, assign=assign, list_search=ListSearch)
 
 
 @click.command()

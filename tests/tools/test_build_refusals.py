@@ -288,7 +288,7 @@ SPECS: dict[str, tuple[str, str, list[str]]] = {
     "reserved": ("score =", "popularity =", ["items.columns.popularity: this name is taken"]),
     "name": ("score =", '"a-b" =', ["items.columns.a-b: a name is ASCII letters"]),
     "range": ('time = "at"', 'time = "at"\nhistory_max = 0', ["events.history_max: is 0 and must be a whole number"]),
-    "index": ('items = "items.npy"', 'items = "items.npy"\nindex = "ivf"', ["spaces.taste.index: is 'ivf'"]),
+    "index": ('items = "items.npy"', 'items = "items.npy"\nindex = "ivfx"', ["spaces.taste.index: is 'ivfx'"]),
     "metric": ('items = "items.npy"', 'items = "items.npy"\nmetric = "cosin"', ["did you mean 'cosine'?"]),
     "both": ('items = "items.npy"', 'items = "items.npy"\nlearn = "als"\ndim = 2', ["not both"]),
     "toml": ("[users]", "[users", ["spec.toml: not TOML"]),

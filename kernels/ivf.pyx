@@ -1,0 +1,226 @@
+"""The nearest rows by inverted lists: rank the lists by their centroids, go over the codes of the nearest few.
+
+All of it is bound by bytes. Centroids are coded like rows, a byte a dimension, and stay in the caches from one query to
+the next; a list's codes lie together, and the next list is fetched while one is gone over. Estimates tell the best
+few rows, whose float32 scores decide. A bitmap is by row and is asked only for rows whose estimate reaches the bar.
+"""
+
+import numpy as np
+
+from libc.stdint cimport int8_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from mixline.kernels.order cimport Entry, rank_entries
+from mixline.kernels.scan cimport metric_code, norm_of, scan_rows
+from mixline.kernels.shortlist cimport (
+    BLOCK_ROWS,
+    COSINE,
+    DIM_MAX,
+    L2,
+    QUAD,
+    QUAD_BYTES,
+    CodedRows,
+    Short,
+    begin,
+    begin_alike,
+    close_short,
+    open_short,
+    raise_bar,
+    scan_blocks,
+)
+from mixline.kernels.topk cimport TopK
+
+from mixline.kernels.errors import KernelArgumentError
+
+cdef extern from "codes.h" nogil:
+    void mixline_fetch_ahead(const void* start, int64_t size) noexcept
+
+cdef enum:
+    FETCHED = 4096        # bytes of the next list
+
+cdef int fit_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric) except -1:
+    """Make ``short``, which keeps estimates, one for the best ``k``."""
+    if short.k == k:
+        return 0
+    close_short(short)
+    memset(short, 0, sizeof(Short))
+    if open_short(short, k, dim, metric, True) < 0:
+        close_short(short)
+        memset(short, 0, sizeof(Short))
+        raise MemoryError(f"no memory for a shortlist of {4 * k + 256} rows")
+    return 0
+
+
+cdef class ListSearch:
+    cdef Short near, short            # centroids, and rows
+    cdef CodedRows centroids, places
+    cdef Entry* ranked
+    cdef Py_ssize_t ranked_room, lists, dim, chosen, done, places_seen
+    cdef int metric
+    cdef object held                  # what the pointers below point into
+    cdef const uint32_t* starts
+    cdef const float* matrix
+    cdef const float* matrix_norms
+    cdef const uint64_t* keys
+    cdef Py_ssize_t rows_count
+    cdef const float[::1] query
+    cdef const uint64_t[::1] allowed
+    cdef readonly Py_ssize_t k
+
+    def __cinit__(self, const int8_t[:, :, :, ::1] centroids, const float[::1] centroid_scales,
+                  const float[::1] centroid_norms, const uint32_t[::1] starts, const int8_t[:, :, :, ::1] codes,
+                  const float[::1] scales, const uint32_t[::1] rows, const float[::1] norms, *,
+                  const float[:, ::1] matrix, const uint64_t[::1] keys, const float[::1] matrix_norms, metric="dot"):
+        self.metric = metric_code(metric)
+        self.dim, self.lists, self.rows_count = matrix.shape[1], starts.shape[0] - 1, matrix.shape[0]
+        check_lists(self, centroids, centroid_scales, centroid_norms, starts, codes, scales, rows, norms)
+        if keys.shape[0] != matrix.shape[0] or matrix_norms.shape[0] != matrix.shape[0]:
+            raise KernelArgumentError(f"{keys.shape[0]} order keys and {matrix_norms.shape[0]} norms for "
+                                      f"{matrix.shape[0]} rows")
+        self.held = (centroids, centroid_scales, centroid_norms, starts, codes, scales, rows, norms, matrix, keys,
+                     matrix_norms)
+        self.starts = &starts[0]
+        if not codes.shape[0]:
+            return
+        self.centroids.codes, self.centroids.scales = &centroids[0, 0, 0, 0], &centroid_scales[0]
+        self.centroids.norms, self.centroids.count = &centroid_norms[0], self.lists
+        self.places.codes, self.places.scales, self.places.listed = &codes[0, 0, 0, 0], &scales[0], &rows[0]
+        self.places.norms, self.places.count = &norms[0] if norms.shape[0] else NULL, rows.shape[0]
+        self.matrix, self.keys, self.matrix_norms = &matrix[0, 0], &keys[0], &matrix_norms[0]
+
+    def __dealloc__(self):
+        close_short(&self.near)
+        close_short(&self.short)
+        free(self.ranked)
+
+    @property
+    def scored(self):
+        return self.places_seen
+
+    def begin(self, const float[::1] query, Py_ssize_t k, Py_ssize_t width, *, keep=None,
+              const uint64_t[::1] allowed=None):
+        cdef Py_ssize_t kept = k + (k + 1) // 2 if keep is None else keep
+        if query.shape[0] != self.dim:
+            raise KernelArgumentError(f"the query has {query.shape[0]} dimensions and the lists {self.dim}")
+        if k < 1 or width < 1 or kept < k:
+            raise KernelArgumentError(f"k is {k}, width {width}, keep {kept}: at least 1, 1 and k")
+        if allowed is not None and allowed.shape[0] * 64 < self.rows_count:
+            raise KernelArgumentError(f"a bitmap of {allowed.shape[0]} words for {self.rows_count} rows")
+        self.k, self.query, self.allowed = k, query, allowed
+        self.done = self.chosen = self.places_seen = 0
+        width, kept = min(width, self.lists), min(kept, max(self.rows_count, 1))
+        fit_short(&self.short, kept, self.dim, self.metric)
+        self.make_room(width)
+        self.short.allowed = &allowed[0] if allowed is not None and allowed.shape[0] else NULL
+        with nogil:
+            begin(&self.short, &query[0])
+            if self.places.codes != NULL:
+                self.rank_lists(width)
+
+    cdef int make_room(self, Py_ssize_t width) except -1:
+        """For ranking ``width`` lists."""
+        if width < 1:
+            return 0
+        fit_short(&self.near, width, self.dim, self.metric)
+        if self.ranked_room < self.near.capacity:
+            free(self.ranked)
+            self.ranked_room = 0
+            self.ranked = <Entry*>malloc(2 * self.near.capacity * sizeof(Entry))
+            if self.ranked == NULL:
+                raise MemoryError(f"no memory to rank {self.near.capacity} lists")
+            self.ranked_room = self.near.capacity
+        return 0
+
+    cdef void rank_lists(self, Py_ssize_t width) noexcept nogil:
+        """Put the nearest ``width`` lists into ``ranked``, nearest first."""
+        cdef Short* near = &self.near
+        cdef Py_ssize_t at
+        begin_alike(near, &self.short)
+        scan_blocks(&near, 1, &self.centroids, 0, (self.lists + BLOCK_ROWS - 1) // BLOCK_ROWS)
+        raise_bar(near)
+        for at in range(near.held):
+            self.ranked[at].score = near.lowers[at]
+            self.ranked[at].row = near.listed[at]
+            self.ranked[at].key = near.listed[at]
+        rank_entries(self.ranked, self.ranked + self.ranked_room, near.held)
+        self.chosen = min(width, near.held)
+
+    cdef void go_over(self, Py_ssize_t most) noexcept nogil:
+        """Up to ``most`` further lists."""
+        cdef Short* short = &self.short
+        cdef Py_ssize_t stop = min(self.chosen, self.done + most), first, last, block_bytes = short.quads * QUAD_BYTES
+        cdef Py_ssize_t block
+        while self.done < stop:
+            first, last = self.starts[self.ranked[self.done].row], self.starts[self.ranked[self.done].row + 1]
+            self.done += 1
+            if self.done < self.chosen:
+                block = self.starts[self.ranked[self.done].row]
+                mixline_fetch_ahead(self.places.codes + block * block_bytes,
+                                    min(<Py_ssize_t>FETCHED, (self.places.count // BLOCK_ROWS - block) * block_bytes))
+            self.places_seen += (last - first) * BLOCK_ROWS
+            scan_blocks(&short, 1, &self.places, first, last)
+
+    def advance(self, Py_ssize_t lists=0x7FFFFFFF):
+        with nogil:
+            self.go_over(lists)
+        return self.done < self.chosen
+
+    def rows(self):
+        cdef Py_ssize_t at
+        cdef Short* short = &self.short
+        with nogil:
+            raise_bar(short)
+        found = np.empty(short.held, dtype=np.uint32)
+        cdef uint32_t[::1] out = found
+        for at in range(short.held):
+            out[at] = short.listed[at]
+        return found
+
+    def result(self):
+        cdef TopK heap = TopK(self.k)
+        cdef Short* short = &self.short
+        cdef float query_norm = 1.0
+        if not self.k:
+            raise KernelArgumentError("no query has begun")
+        with nogil:
+            raise_bar(short)
+            if short.held:
+                if self.metric == COSINE:
+                    query_norm = norm_of(&self.query[0], self.dim)
+                scan_rows(heap, self.matrix, self.dim, &self.query[0], query_norm, self.matrix_norms, self.metric,
+                          self.keys, short.listed, short.held)
+        return heap.result()
+
+    def search(self, const float[::1] query, Py_ssize_t k, Py_ssize_t width, *, keep=None,
+               const uint64_t[::1] allowed=None):
+        self.begin(query, k, width, keep=keep, allowed=allowed)
+        with nogil:
+            self.go_over(self.chosen)
+        return self.result()
+
+
+cdef int check_lists(ListSearch self, const int8_t[:, :, :, ::1] centroids, const float[::1] centroid_scales,
+                     const float[::1] centroid_norms, const uint32_t[::1] starts, const int8_t[:, :, :, ::1] codes,
+                     const float[::1] scales, const uint32_t[::1] rows, const float[::1] norms) except -1:
+    """Whether the arrays fit together; every start is looked at once, here."""
+    cdef Py_ssize_t quads = (self.dim + QUAD - 1) // QUAD, blocks = codes.shape[0], at
+    cdef Py_ssize_t centroid_blocks = (self.lists + BLOCK_ROWS - 1) // BLOCK_ROWS
+    if not 1 <= self.dim <= DIM_MAX or self.rows_count >= 0xFFFFFFFF or self.lists < 0:
+        raise KernelArgumentError(f"a matrix of {self.rows_count} rows and {self.dim} dimensions, {self.lists} lists")
+    for shape, many in ((tuple(centroids.shape)[:4], centroid_blocks), (tuple(codes.shape)[:4], blocks)):
+        if shape != (many, quads, BLOCK_ROWS, QUAD):
+            raise KernelArgumentError(f"codes of {shape} instead of ({many}, {quads}, {BLOCK_ROWS}, {QUAD})")
+    if centroid_scales.shape[0] != centroid_blocks * BLOCK_ROWS or centroid_norms.shape[0] != self.lists:
+        raise KernelArgumentError(f"{centroid_scales.shape[0]} scales and {centroid_norms.shape[0]} norms for "
+                                  f"{self.lists} centroids")
+    if scales.shape[0] != blocks * BLOCK_ROWS or rows.shape[0] != blocks * BLOCK_ROWS \
+            or norms.shape[0] != (blocks * BLOCK_ROWS if self.metric == L2 else 0):
+        raise KernelArgumentError(f"{scales.shape[0]} scales, {rows.shape[0]} rows and {norms.shape[0]} norms for "
+                                  f"{blocks} blocks; norms only with l2")
+    if starts[0] != 0 or starts[self.lists] != blocks:
+        raise KernelArgumentError(f"lists from block {starts[0]} to {starts[self.lists]} of {blocks}")
+    for at in range(self.lists):
+        if starts[at] > starts[at + 1]:
+            raise KernelArgumentError(f"list {at} ends before it starts")
+    return 0

@@ -1,0 +1,168 @@
+"""Inverted lists (IVF) of a space's items: each row lies in the list of its nearest centroid, and a search goes over
+the lists whose centroids are nearest to the query.
+
+The lists hold a second copy of the items' int8 codes, in list order: a list must be read in one go, and an exact scan
+wants the rows where the float32 rows are. Of n rows a build keeps a few integers each in memory, and no vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_array
+from mixline.storage.calibration import RESULTS, Exact, calibrate, exact_scores, held_out, ladder
+from mixline.storage.clusters import PART, Assign, nearest, threads, train
+from mixline.storage.codes import BLOCK_ROWS, QUAD, encode, open_codes
+from mixline.storage.manifest import IndexFacts
+from mixline.storage.progress import Progress
+
+ABSENT = 0xFFFFFFFF  # the row of a place that only fills up a block
+AUTO_ROWS = 1 << 16  # fewer are scanned in less time than an index is worth
+LIST_ROWS = 16  # at least, on average: a block
+UNIT_MAX = 1e38
+SEED = 0
+
+MakeSearch = Callable[..., Any]
+"""What makes a ``kernels.ivf.ListSearch``."""
+
+
+class Lists(NamedTuple):
+    """In the order in which a ``ListSearch`` takes them.
+
+    ``centroids`` int8 (blocks of 16, quads, 16, 4) with ``centroid_scales`` and ``centroid_norms`` float32; list l has
+    blocks ``starts[l] .. starts[l + 1]`` of ``codes`` int8 (blocks, quads, 16, 4). By place: ``scales`` float32,
+    ``rows`` uint32 (ABSENT for none), and ``norms`` float32 with l2 (empty otherwise).
+    """
+
+    centroids: np.ndarray
+    centroid_scales: np.ndarray
+    centroid_norms: np.ndarray
+    starts: np.ndarray
+    codes: np.ndarray
+    scales: np.ndarray
+    rows: np.ndarray
+    norms: np.ndarray
+
+
+def is_wanted(index: str, count: int) -> bool:
+    """Whether a space of ``count`` items whose specification says ``index`` gets lists."""
+    return count > 0 and (index == "ivf" or (index == "auto" and count >= AUTO_ROWS))
+
+
+def lists_for(count: int) -> int:
+    """How many: the power of two nearest to 4 roots of the rows; centroids and probed lists then cost about as much."""
+    return min(1 << round(np.log2(4.0 * count**0.5)), max(1, count // LIST_ROWS))
+
+
+def build_ivf(
+    folder: Path, metric: str, assign: Assign, make_search: MakeSearch, exact: Exact, progress: Progress, name: str
+) -> IndexFacts | None:
+    """Write the lists of the items in ``folder``, whose codes are there already; None for items that have no codes."""
+    if open_codes(folder, "items") is None:
+        return None
+    items, norms = map_array(folder / "items.npy"), map_array(folder / "item_norms.npy")
+    lists = lists_for(len(items))
+    progress.phase(f"clustering {name}", len(items))
+    centroids = train(assign, items, lists, SEED, unit=metric == "cosine")
+    found = assign_all(assign, items, norms, centroids, metric, progress)
+    progress.phase(f"listing {name}", len(items))
+    write_centroids(folder, centroids, metric)
+    write_lists(folder, found, lists, norms, metric, progress)
+    progress.phase(f"calibrating {name}")
+    users = folder / "users.npy"
+    queries = held_out(items, map_array(users) if users.exists() else None, SEED)
+    truth = exact_scores(exact, items, queries, metric, norms)
+    opened, k = open_lists(folder), min(RESULTS, len(items))
+    assert opened is not None
+    keys = np.arange(len(items), dtype=np.uint64)
+    searcher = make_search(*opened, matrix=items, keys=keys, matrix_norms=norms, metric=metric)
+
+    def search(query: np.ndarray, width: int) -> tuple[np.ndarray, int]:
+        scores = searcher.search(query, k, width)[1]
+        progress.advance(1)
+        return scores, lists + searcher.scored
+
+    return IndexFacts("ivf", {"lists": lists}, k, calibrate(search, queries, truth, ladder(1, lists)))
+
+
+def assign_all(
+    assign: Assign, items: np.ndarray, norms: np.ndarray, centroids: np.ndarray, metric: str, progress: Progress
+) -> np.ndarray:
+    """The list of every row, uint32 (n,)."""
+    found = np.empty(len(items), dtype=np.uint32)
+    step = threads() * PART
+    for at in range(0, len(items), step):
+        here = slice(at, at + step)
+        units = None
+        if metric == "cosine":
+            with np.errstate(divide="ignore", over="ignore"):
+                units = np.minimum(1.0 / norms[here], np.float32(UNIT_MAX))
+        found[here] = nearest(assign, items[here], centroids, units)
+        progress.advance(len(found[here]))
+    return found
+
+
+def write_centroids(folder: Path, centroids: np.ndarray, metric: str) -> None:
+    """Their codes, and their norms."""
+    codes = encode(centroids, metric)
+    write_array(folder / "ivf_centroids_int8.npy", codes.codes.reshape(len(codes.codes), -1))
+    write_array(folder / "ivf_centroids_scales.npy", codes.scales)
+    norms = np.sqrt(np.einsum("ij,ij->i", centroids, centroids, dtype=np.float64))
+    write_array(folder / "ivf_centroids_norms.npy", norms.astype("<f4"))
+
+
+def write_lists(
+    folder: Path, found: np.ndarray, lists: int, item_norms: np.ndarray, metric: str, progress: Progress
+) -> None:
+    """Rows, codes, scales and norms in list order, rows of one list in their own; each list fills up its last block."""
+    codes = open_codes(folder, "items")
+    assert codes is not None
+    counts = np.bincount(found, minlength=lists)
+    starts = np.concatenate([[0], np.cumsum(-(-counts // BLOCK_ROWS))]).astype("<u4")
+    order = np.argsort(found, kind="stable").astype("<u4")
+    rows = np.full(BLOCK_ROWS * int(starts[-1]), ABSENT, dtype="<u4")
+    before = np.cumsum(counts) - counts
+    rows[np.arange(len(found)) + np.repeat(BLOCK_ROWS * starts[:-1].astype(np.int64) - before, counts)] = order
+    write_array(folder / "ivf_starts.npy", starts)
+    write_array(folder / "ivf_rows.npy", rows)
+    quads = codes.codes.shape[1]
+    words = codes.codes.view("<i4")[..., 0]  # the codes of a quad of one row
+    step = -(-chunk_rows(QUAD * quads) // BLOCK_ROWS) * BLOCK_ROWS
+    with (
+        ArrayWriter(folder / "ivf_int8.npy", "<i1", BLOCK_ROWS * QUAD * quads) as coded,
+        ArrayWriter(folder / "ivf_scales.npy", "<f4") as scales,
+        ArrayWriter(folder / "ivf_norms.npy", "<f4") as norms,
+    ):
+        for at in range(0, len(rows), step):
+            here = rows[at : at + step]
+            none = here == ABSENT
+            row = np.where(none, 0, here)
+            part = words[row // BLOCK_ROWS, :, row % BLOCK_ROWS]
+            part[none] = 0
+            blocks = part.reshape(-1, BLOCK_ROWS, quads).transpose(0, 2, 1)
+            coded.append(np.ascontiguousarray(blocks).view("<i1").reshape(len(blocks), -1))
+            scales.append(np.where(none, np.float32(0.0), codes.scales[row]))
+            if metric == "l2":
+                norms.append(np.where(none, np.float32(np.inf), item_norms[row]))
+            progress.advance(len(here) - int(none.sum()))
+
+
+def open_lists(folder: Path) -> Lists | None:
+    """Map what :func:`build_ivf` wrote; None where there is nothing."""
+    if not (folder / "ivf_starts.npy").exists():
+        return None
+    centroids, codes = map_array(folder / "ivf_centroids_int8.npy"), map_array(folder / "ivf_int8.npy")
+    return Lists(
+        centroids.reshape(len(centroids), -1, BLOCK_ROWS, QUAD),
+        map_array(folder / "ivf_centroids_scales.npy"),
+        map_array(folder / "ivf_centroids_norms.npy"),
+        map_array(folder / "ivf_starts.npy"),
+        codes.reshape(len(codes), -1, BLOCK_ROWS, QUAD),
+        map_array(folder / "ivf_scales.npy"),
+        map_array(folder / "ivf_rows.npy"),
+        map_array(folder / "ivf_norms.npy"),
+    )

@@ -1,0 +1,168 @@
+"""Inverted lists in a store: built from a specification, equal bytes from equal input, and found again by a search."""
+
+import msgspec
+import numpy as np
+import pytest
+from build_case import build, write_table
+
+from mixline.kernels.ivf import ListSearch
+from mixline.kernels.topk import TopK
+from mixline.storage import clusters, ivf
+from mixline.storage.calibration import width_for
+from mixline.storage.clusters import means, nearest, train
+from mixline.storage.codes import Codes, decode
+from mixline.storage.store import Store
+from mixline.tools.build import build_kernels
+
+KERNELS = build_kernels()
+
+
+def write_spec(folder, items, index, metric="dot", users=None):
+    """A store with nothing but items and a space."""
+    folder.mkdir(exist_ok=True)
+    write_table(folder / "items.parquet", {"item": list(range(len(items)))})
+    np.save(folder / "vectors.npy", items)
+    lines = ["[items]", 'path = "items.parquet"', 'id = "item"']
+    if users is not None:
+        write_table(folder / "users.parquet", {"user": list(range(len(users)))})
+        np.save(folder / "askers.npy", users)
+        lines += ["[users]", 'path = "users.parquet"', 'id = "user"']
+    lines += ["[spaces.taste]", 'items = "vectors.npy"', f'metric = "{metric}"', f'index = "{index}"']
+    lines += [] if users is None else ['users = "askers.npy"']
+    (folder / "spec.toml").write_text("\n".join(lines))
+    return folder / "spec.toml"
+
+
+def clustered(count, dim, many, seed=1):
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((many, dim))[rng.integers(0, many, count)] + 0.4 * rng.standard_normal((count, dim))
+    return rows.astype(np.float32)
+
+
+def open_space(store):
+    epoch = Store(store).open()
+    return epoch, epoch.spaces["taste"]
+
+
+def search_of(space):
+    keys = np.arange(len(space.items), dtype=np.uint64)
+    return ListSearch(
+        *space.item_lists, matrix=space.items, keys=keys, matrix_norms=space.item_norms, metric=space.metric
+    )
+
+
+@pytest.mark.parametrize("metric", ["dot", "cosine", "l2"])
+def test_a_built_index_holds_every_row_and_finds_the_best(tmp_path, metric):
+    items = clustered(6000, 13, 60)
+    manifest = build(write_spec(tmp_path / "in", items, "ivf", metric), tmp_path / "store")
+    [facts] = manifest.spaces["taste"].indexes
+    assert (facts.kind, facts.k, manifest.spaces["taste"].index) == ("ivf", 100, "ivf")
+    epoch, space = open_space(tmp_path / "store")
+    with epoch:
+        lists, codes = space.item_lists, space.item_codes
+        assert space.indexes == (facts,) and facts.parameters == {"lists": len(lists.starts) - 1} == {"lists": 256}
+        some = lists.rows != ivf.ABSENT
+        assert np.array_equal(np.sort(lists.rows[some]), np.arange(6000))
+        for start, stop in zip(lists.starts[:-1], lists.starts[1:], strict=True):
+            here = lists.rows[16 * start : 16 * stop]
+            rows = here[here != ivf.ABSENT]
+            assert (np.diff(rows.astype(np.int64)) > 0).all() and (here[len(rows) :] == ivf.ABSENT).all()
+        # A list's codes are those of its rows, and nothing lies where no row is.
+        placed = decode(Codes(lists.codes, lists.scales, np.empty(0)), len(lists.rows), 13)
+        assert np.array_equal(placed[some], decode(codes, 6000, 13)[lists.rows[some]]) and not placed[~some].any()
+        assert len(lists.norms) == (len(lists.rows) if metric == "l2" else 0)
+        widths = [point[0] for point in facts.points]
+        assert facts.points[-1][1] >= 0.9995 and widths == sorted(widths) and widths[-1] <= 256
+        width, searcher = width_for(facts, 0.95, 100), search_of(space)
+        queries, found = clustered(6000, 13, 60, seed=1)[:50] + np.float32(0.01), 0
+        for query in queries:
+            best = KERNELS.exact(space.items, query, 100, metric, space.item_norms)
+            found += (searcher.search(query, 100, width)[1] >= best[-1]).sum()
+        assert found / 5000 > 0.9
+
+
+def test_equal_input_gives_equal_bytes_whatever_the_cores(tmp_path, monkeypatch):
+    spec = write_spec(tmp_path / "in", clustered(5000, 8, 40), "ivf")
+    first = build(spec, tmp_path / "one")
+    monkeypatch.setattr(clusters, "threads", lambda: 7)
+    monkeypatch.setattr(clusters, "PART", 100)
+    monkeypatch.setattr(ivf, "PART", 100)
+    monkeypatch.setattr(ivf, "chunk_rows", lambda _bytes: 48)
+    assert msgspec.json.encode(build(spec, tmp_path / "two")) == msgspec.json.encode(first)
+
+
+def test_auto_is_for_many_rows(tmp_path, monkeypatch):
+    items = clustered(600, 4, 5)
+    assert build(write_spec(tmp_path / "in", items, "auto"), tmp_path / "store").spaces["taste"].indexes == ()
+    monkeypatch.setattr(ivf, "AUTO_ROWS", 600)
+    facts = build(write_spec(tmp_path / "in", items, "auto"), tmp_path / "store").spaces["taste"]
+    assert [one.kind for one in facts.indexes] == ["ivf"]
+    exact = build(write_spec(tmp_path / "in", items, "exact"), tmp_path / "store").spaces["taste"]
+    assert (exact.indexes, exact.index) == ((), "exact")
+
+
+def test_users_are_what_it_is_calibrated_with(tmp_path):
+    """All users ask for one place, so the first list has all that they want."""
+    items = clustered(6000, 6, 3)
+    items[100:1100] = 50.0 + np.random.default_rng(1).integers(-20, 20, (1000, 6))
+    spec = write_spec(tmp_path / "in", items, "ivf", "l2", users=np.full((9, 6), 50.5))
+    [with_users] = build(spec, tmp_path / "store").spaces["taste"].indexes
+    [without] = build(write_spec(tmp_path / "in", items, "ivf", "l2"), tmp_path / "store").spaces["taste"].indexes
+    assert with_users.points != without.points and with_users.points[-1][1] == 1.0
+
+
+ODD = {
+    "one row": np.ones((1, 3)),
+    "fewer rows than a block": clustered(9, 3, 2),
+    "all equal": np.ones((3000, 5)),
+    "zeros": np.zeros((2000, 4)),
+    "some zeros": np.where(np.arange(2000)[:, None] % 3, clustered(2000, 4, 9), 0.0),
+    "one dimension": clustered(2000, 1, 9),
+    "very long and short": clustered(1000, 4, 9) * 10.0 ** np.linspace(-30, 30, 1000)[:, None],
+    "wide": clustered(300, 2047, 5),
+}
+
+
+@pytest.mark.parametrize("metric", ["dot", "cosine", "l2"])
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_odd_spaces_are_built_and_searched(tmp_path, metric, name):
+    items = ODD[name].astype(np.float32)
+    manifest = build(write_spec(tmp_path / "in", items, "ivf", metric), tmp_path / "store")
+    [facts] = manifest.spaces["taste"].indexes
+    assert facts.k == min(100, len(items)) and facts.points
+    epoch, space = open_space(tmp_path / "store")
+    with epoch:
+        query = items[-1] + np.float32(0.25)
+        k, best = min(20, len(items)), TopK(20)
+        rows, scores = search_of(space).search(query, 20, facts.parameters["lists"], keep=len(items) + 20)
+        wanted = KERNELS.exact(space.items, query, 20, metric, space.item_norms)
+        assert best.k == 20 and len(rows) == k and np.array_equal(scores, wanted)
+
+
+def test_who_gets_lists():
+    asked = [("ivf", 0), ("ivf", 1), ("auto", ivf.AUTO_ROWS - 1), ("auto", ivf.AUTO_ROWS), ("exact", 10**9)]
+    assert [ivf.is_wanted(*one) for one in asked] == [False, True, False, True, False]
+
+
+def test_the_number_of_lists():
+    assert [ivf.lists_for(n) for n in (1, 15, 31, 32, 4096, 65_536, 1_000_000)] == [1, 1, 1, 2, 256, 1024, 4096]
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_training_finds_the_clusters(unit):
+    rows = clustered(4000, 16, 50)
+    centroids = train(KERNELS.assign, rows, 100, 3, unit=unit)
+    found = nearest(KERNELS.assign, rows, centroids)
+    assert len(np.unique(found)) > 80
+    before = ((rows - rows.mean(axis=0)) ** 2).sum()
+    if unit:
+        assert np.allclose(np.linalg.norm(centroids, axis=1), 1.0, atol=1e-6)
+    else:
+        assert ((rows - centroids[found]) ** 2).sum() < 0.2 * before
+
+
+def test_the_middle_of_no_rows_is_a_row_of_the_fullest():
+    rows = np.array([[0.0], [2.0], [4.0], [10.0]], dtype=np.float32)
+    after = means(rows, np.array([1, 1, 1, 3], dtype=np.uint32), np.zeros((4, 1), dtype=np.float32))
+    assert after[1] == 2.0 and after[3] == 10.0 and after[0] in rows[:3] and after[2] in rows
