@@ -62,7 +62,8 @@ cdef struct CodedRows:
 
 cdef dot_codes_fn dot_codes   # of the instruction path in use
 
-cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes, int8_t* halves) noexcept nogil
+cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes,
+                        int8_t* halves) noexcept nogil
 cdef int open_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric, bint estimates) noexcept nogil
 cdef void close_short(Short* short) noexcept nogil
 cdef void begin(Short* short, const float* query) noexcept nogil

@@ -97,7 +97,7 @@ def directions(rows: np.ndarray) -> np.ndarray:
 
 
 def means(rows: np.ndarray, found: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """The middle of the rows of each centroid, summed in their order; who has none takes a row of one of the fullest."""
+    """The middle of the rows of each centroid, summed in their order; who has none takes a row of a full one."""
     order = np.argsort(found, kind="stable")
     counts = np.bincount(found, minlength=len(before))
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
