@@ -8,13 +8,13 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t
 from libc.stdlib cimport free, malloc
 
-from mixline.kernels cimport shortlist
-from mixline.kernels.shortlist cimport (
+from mixline.kernels cimport codes as products
+from mixline.kernels.codes cimport (
     BLOCK_ROWS,
     DIM_MAX,
+    LINE_BYTES,
     MIXLINE_CODE_QUERIES,
     QUAD,
-    QUAD_BYTES,
     code_vector,
     mixline_code_query,
 )
@@ -61,7 +61,7 @@ cdef void assign_group(const float* rows, Py_ssize_t count, Py_ssize_t dim, cons
     cdef mixline_code_query asked[GROUP]
     cdef Py_ssize_t at, one, first = 0, width = among.quads * QUAD, tile, most
     cdef int many
-    most = max(<Py_ssize_t>1, min(<Py_ssize_t>TILE_BLOCKS, TILE_BYTES // (among.quads * QUAD_BYTES)))
+    most = max(<Py_ssize_t>1, min(<Py_ssize_t>TILE_BLOCKS, TILE_BYTES // (among.quads * LINE_BYTES)))
     for at in range(count):
         seekers[at].scale = <float>code_vector(rows + at * dim, dim, units[at] if units != NULL else 1.0,
                                                codes + at * width, halves + 2 * at * width)
@@ -76,7 +76,7 @@ cdef void assign_group(const float* rows, Py_ssize_t count, Py_ssize_t dim, cons
         at = 0
         while at < count:
             many = <int>min(<Py_ssize_t>MIXLINE_CODE_QUERIES, count - at)
-            shortlist.dot_codes(among.codes + first * among.quads * QUAD_BYTES, among.quads, tile, asked + at, many)
+            products.dot_codes(among.codes + first * among.quads * LINE_BYTES, among.quads, tile, asked + at, many)
             for one in range(many):
                 mixline_seek_tile(&seekers[at + one], sums[one], among.scales + first * BLOCK_ROWS,
                                   among.offsets + first * BLOCK_ROWS, <int32_t>first, tile)

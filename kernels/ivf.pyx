@@ -13,22 +13,16 @@ from libc.string cimport memset
 
 from mixline.kernels.order cimport Entry, rank_entries
 from mixline.kernels.scan cimport metric_code, norm_of, scan_rows
-from mixline.kernels.shortlist cimport (
+from mixline.kernels.codes cimport (
     BLOCK_ROWS,
     COSINE,
     DIM_MAX,
     L2,
+    LINE_BYTES,
     QUAD,
-    QUAD_BYTES,
     CodedRows,
-    Short,
-    begin,
-    begin_alike,
-    close_short,
-    open_short,
-    raise_bar,
-    scan_blocks,
 )
+from mixline.kernels.shortlist cimport Short, begin, begin_alike, close_short, open_short, raise_bar, scan_blocks
 from mixline.kernels.topk cimport TopK
 
 from mixline.kernels.errors import KernelArgumentError
@@ -86,6 +80,7 @@ cdef class ListSearch:
         self.centroids.codes, self.centroids.scales = &centroids[0, 0, 0, 0], &centroid_scales[0]
         self.centroids.norms, self.centroids.count = &centroid_norms[0], self.lists
         self.places.codes, self.places.scales, self.places.listed = &codes[0, 0, 0, 0], &scales[0], &rows[0]
+        self.centroids.lines = self.places.lines = (self.dim + QUAD - 1) // QUAD
         self.places.norms, self.places.count = &norms[0] if norms.shape[0] else NULL, rows.shape[0]
         self.matrix, self.keys, self.matrix_norms = &matrix[0, 0], &keys[0], &matrix_norms[0]
 
@@ -149,7 +144,7 @@ cdef class ListSearch:
     cdef void go_over(self, Py_ssize_t most) noexcept nogil:
         """Up to ``most`` further lists."""
         cdef Short* short = &self.short
-        cdef Py_ssize_t stop = min(self.chosen, self.done + most), first, last, block_bytes = short.quads * QUAD_BYTES
+        cdef Py_ssize_t stop = min(self.chosen, self.done + most), first, last, block_bytes = short.quads * LINE_BYTES
         cdef Py_ssize_t block
         while self.done < stop:
             first, last = self.starts[self.ranked[self.done].row], self.starts[self.ranked[self.done].row + 1]

@@ -5,11 +5,6 @@ from numpy.typing import NDArray
 
 TOGETHER_MAX: int
 
-def choose_path(simd: str) -> str:
-    """Take the code path that goes with ``avx512``, ``avx2`` or ``portable``; its name: ``vnni``, ``avx2``,
-    ``portable``. A path whose sums differ from the portable one's is not taken. All give the same bits.
-    """
-
 class Shortlist:
     """Every row that may be among the best ``k`` for ``query`` (dim,), float32, finite.
 

@@ -14,46 +14,35 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, u
 from libc.stdlib cimport free, malloc, realloc
 
 from mixline.kernels.bar cimport count_from, find_bar, kth_greatest
-from mixline.kernels.shortlist cimport (
+from mixline.kernels.codes cimport (
     ABSENT,
     BLOCK_ROWS,
     COSINE,
     DIM_MAX,
     L2,
-    MIXLINE_CODE_QUERIES,
     LINE_BYTES,
+    MIXLINE_CODE_QUERIES,
+    OCTET,
     QUAD,
-    RUN_BLOCKS,
     CodedRows,
-    Short,
-    dot_codes_fn,
+    code_vector,
+    look_at_codes,
     mixline_code_query,
+    multiply,
+    weigh_codes,
 )
+from mixline.kernels.shortlist cimport RUN_BLOCKS, Short
 
 from mixline.kernels import scan as float_scan
 from mixline.kernels.errors import KernelArgumentError
 
 cdef extern from "codes.h" nogil:
-    dot_codes_fn mixline_choose_codes(const char* simd, const char** chosen) noexcept
-    ctypedef uint32_t (*weigh_fn "mixline_weigh_fn")(
-        const int32_t* sums, const float* scales, float scale, const float* bars, int64_t blocks, float* estimates,
-        uint32_t* reaching) noexcept
-    weigh_fn mixline_choose_weigh(const char* chosen) noexcept
     uint32_t mixline_reaching(const float* values, float bar) noexcept
     int mixline_lowest_bit(uint32_t bits) noexcept
 
-cdef extern from "nibbles.h" nogil:
-    ctypedef void (*dot_nibbles_fn "mixline_dot_nibbles_fn")(
-        const uint8_t* nibbles, int64_t octets, int64_t blocks, const mixline_code_query* asked, int many) noexcept
-    dot_nibbles_fn mixline_choose_nibbles(const char* chosen) noexcept
-
 cdef enum:
     RUN_BYTES = 16384     # of codes that several queries go over while they are in the nearest cache
-    MOST = 127            # the greatest code of a row; -128 is not used
-    QUERY_MOST = 16256    # and of a query: 127 x 128
     WIDE_ROWS = 1 << 16   # more than this, or a sixteenth of the rows, and the float32 scan is as good
-    SUM_MAX = 0x7FFFFFFF
-    OCTET = 8             # dimensions of a line of int4 codes
     HALVES = 128          # a query code is this times its high half, and the low one
     TOGETHER = 256        # queries in one pass
     SAMPLE_BLOCKS = 64    # looked at beforehand, to guess where the bar will end
@@ -68,22 +57,6 @@ cdef double GREAT = 1e37         # beyond it float32 scores may overflow
 
 TOGETHER_MAX = TOGETHER
 
-cdef weigh_fn weigh_codes = NULL
-cdef dot_nibbles_fn dot_nibbles = NULL
-
-
-def choose_path(simd):
-    global dot_codes, dot_nibbles, weigh_codes
-    cdef const char* name = NULL
-    cdef bytes encoded = simd.encode()
-    dot_codes = mixline_choose_codes(encoded, &name)
-    weigh_codes = mixline_choose_weigh(name)
-    dot_nibbles = mixline_choose_nibbles(name)
-    return name.decode()
-
-
-choose_path(float_scan.instruction_set())
-
 
 cdef inline bint is_allowed(const uint64_t* words, uint32_t row) noexcept nogil:
     return words == NULL or words[row >> 6] >> (row & 63) & 1
@@ -96,26 +69,6 @@ cdef bint any_allowed(const uint64_t* words, Py_ssize_t block, Py_ssize_t run, P
         if words[word]:
             return True
     return False
-
-
-cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes,
-                        int8_t* halves) noexcept nogil:
-    """15-bit codes of unit x values, whole and in halves, zeros up to whole quads; what to multiply them with."""
-    cdef Py_ssize_t at, width = QUAD * ((dim + QUAD - 1) // QUAD)
-    cdef double scale, to_code
-    cdef float greatest = 0.0
-    for at in range(dim):
-        greatest = max(greatest, fabsf(values[at]))
-    scale = greatest * unit / min(QUERY_MOST, SUM_MAX // (MOST * width))
-    to_code = unit / scale if scale > 0.0 else 0.0
-    for at in range(dim):
-        codes[at] = <int16_t>lrint(values[at] * to_code)
-    for at in range(dim, width):
-        codes[at] = 0
-    for at in range(width):
-        halves[at] = <int8_t>((codes[at] + 64) >> 7)
-        halves[width + at] = <int8_t>(codes[at] - 128 * halves[at])
-    return scale
 
 
 cdef void encode(Short* short, const float* query) noexcept nogil:
@@ -246,15 +199,6 @@ cdef int keep(Short* short, const float* estimates, float margin, const uint32_t
         short.listed[short.held] = row
         short.held += 1
     return 0
-
-
-cdef void multiply(const CodedRows* rows, Py_ssize_t start, Py_ssize_t run, const mixline_code_query* asked,
-                   int many) noexcept nogil:
-    """Products of some blocks with up to MIXLINE_CODE_QUERIES queries."""
-    if rows.nibbles != NULL:
-        dot_nibbles(rows.nibbles + start * rows.lines * LINE_BYTES, rows.lines, run, asked, many)
-    else:
-        dot_codes(rows.codes + start * rows.lines * LINE_BYTES, rows.lines, run, asked, many)
 
 
 cdef uint32_t weigh(const Short* short, const int32_t* sums, const CodedRows* rows, Py_ssize_t start, Py_ssize_t run,
@@ -487,25 +431,6 @@ cdef class Shortlist:
         return found
 
 
-cdef int look_at_codes(CodedRows* rows, codes, Py_ssize_t dim) except -1:
-    """int8 or, as uint8, int4 codes for rows of so many dimensions."""
-    cdef const int8_t[:, :, :, ::1] whole
-    cdef const uint8_t[:, :, :, ::1] halves
-    cdef int width = OCTET if codes.dtype == np.uint8 else QUAD
-    rows.lines = (dim + width - 1) // width
-    if codes.shape[1:] != (rows.lines, BLOCK_ROWS, QUAD):
-        raise KernelArgumentError(f"codes of {codes.shape} do not fit a query of {dim}: "
-                                  f"(blocks, {rows.lines}, {BLOCK_ROWS}, {QUAD})")
-    rows.codes = rows.nibbles = NULL
-    if width == OCTET:
-        halves = codes
-        rows.nibbles = &halves[0, 0, 0, 0] if len(codes) else NULL
-    else:
-        whole = codes
-        rows.codes = &whole[0, 0, 0, 0] if len(codes) else NULL
-    return width
-
-
 def scan_together(shortlists, codes, const float[::1] scales, const float[:, ::1] bounds, Py_ssize_t count, *,
                   const float[::1] norms=None, allowed=None, start=0, stop=None):
     cdef Py_ssize_t blocks = len(codes), first = start, last = blocks if stop is None else stop
@@ -531,7 +456,7 @@ def scan_together(shortlists, codes, const float[::1] scales, const float[:, ::1
         if not at or one.short.dim != shorts[at - 1].dim:
             width = look_at_codes(&rows, codes, one.short.dim)
         if not one.short.estimates and (bounds is None or width == OCTET):
-            raise KernelArgumentError("codes without bounds, as int4 ones are, prove nothing: give the shortlist a keep=")
+            raise KernelArgumentError("codes without bounds, as int4 ones are, prove nothing: a shortlist needs keep=")
         if one.short.metric == L2 and (norms is None or norms.shape[0] != count):
             raise KernelArgumentError(f"the l2 metric needs norms=, the L2 norm of each of {count} rows")
         one.short.allowed = NULL

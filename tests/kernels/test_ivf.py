@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from mixline.kernels import reference, reference_ivf
 from mixline.kernels.bitmap import all_rows, clear_rows
 from mixline.kernels.cluster import assign
+from mixline.kernels.codes import choose_path
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.ivf import ListSearch
 from mixline.kernels.scan import METRICS, instruction_set
-from mixline.kernels.shortlist import choose_path
 from mixline.storage.clusters import coded, directions
 from mixline.storage.codes import encode
 from mixline.storage.ivf import ABSENT, Lists

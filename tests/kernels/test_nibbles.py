@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixline.kernels.codes import choose_path
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.scan import METRICS, instruction_set
-from mixline.kernels.shortlist import Shortlist, choose_path, scan_together
+from mixline.kernels.shortlist import Shortlist, scan_together
 from mixline.storage.codes import BLOCK_ROWS, encode
 from mixline.storage.nibbles import MOST, decode_nibbles, encode_nibbles, open_nibbles, write_nibbles
 from mixline.storage.progress import Silence
@@ -92,7 +93,7 @@ def test_codes_err_by_less_than_a_step(seed, metric):
 def test_they_prove_nothing_and_must_fit():
     matrix = np.ones((40, 9), dtype=np.float32)
     nibbles, query = encode_nibbles(matrix, "dot"), np.ones(9, dtype=np.float32)
-    with pytest.raises(KernelArgumentError, match="give the shortlist a keep="):
+    with pytest.raises(KernelArgumentError, match="a shortlist needs keep="):
         scan_together([Shortlist(query, 3)], *nibbles, encode(matrix, "dot").bounds, 40)
     with pytest.raises(KernelArgumentError, match="do not fit a query of 17"):
         scan_together([Shortlist(np.ones(17, dtype=np.float32), 3, keep=5)], *nibbles, None, 40)

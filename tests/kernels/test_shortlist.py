@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from mixline.kernels import reference
 from mixline.kernels.bitmap import all_rows, clear_rows
+from mixline.kernels.codes import choose_path
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.scan import METRICS, instruction_set, scan_listed
-from mixline.kernels.shortlist import TOGETHER_MAX, Shortlist, choose_path, scan_together
+from mixline.kernels.shortlist import TOGETHER_MAX, Shortlist, scan_together
 from mixline.kernels.topk import TopK
 from mixline.storage.codes import BLOCK_ROWS, Codes, decode, encode
 

@@ -1,0 +1,55 @@
+"""Codes of rows and of queries, and their products: what every scan of codes begins with."""
+
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
+
+
+cdef extern from "codes.h" nogil:
+    struct mixline_code_query:
+        const int16_t* query
+        const int8_t* high
+        const int8_t* low
+        int32_t* out
+    enum:
+        MIXLINE_CODE_QUERIES
+    ctypedef void (*dot_codes_fn "mixline_dot_codes_fn")(
+        const int8_t* codes, int64_t quads, int64_t blocks, const mixline_code_query* asked, int many) noexcept
+    ctypedef uint32_t (*weigh_fn "mixline_weigh_fn")(
+        const int32_t* sums, const float* scales, float scale, const float* bars, int64_t blocks, float* estimates,
+        uint32_t* reaching) noexcept
+
+
+cdef enum:
+    BLOCK_ROWS = 16
+    LINE_BYTES = 64       # of a block: a quad of int8 codes, an octet of int4
+    QUAD = 4
+    OCTET = 8
+    DIM_MAX = 1 << 16     # so that a sum fits int32
+
+cdef enum:
+    ABSENT = 0xFFFFFFFF   # the row of a place that only fills up a block
+
+cdef enum Metric:
+    DOT = 0
+    COSINE = 1
+    L2 = 2
+
+
+cdef struct CodedRows:
+    const int8_t* codes
+    const uint8_t* nibbles   # int4 codes, or NULL: those of int8
+    Py_ssize_t lines         # of 64 bytes in a block
+    const float* scales
+    const float* bounds
+    const float* norms
+    const uint32_t* listed   # the rows in their places, or NULL: row after row
+    Py_ssize_t count
+
+
+cdef dot_codes_fn dot_codes   # of the instruction path in use
+cdef weigh_fn weigh_codes
+
+cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes,
+                        int8_t* halves) noexcept nogil
+cdef void multiply(const CodedRows* rows, Py_ssize_t start, Py_ssize_t run, const mixline_code_query* asked,
+                   int many) noexcept nogil
+cdef int look_at_codes(CodedRows* rows, codes, Py_ssize_t dim) except -1
