@@ -15,7 +15,7 @@ import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_array
 from mixline.storage.calibration import RESULTS, Exact, calibrate, exact_scores, held_out, ladder
-from mixline.storage.clusters import PART, Assign, nearest, threads, train
+from mixline.storage.clusters import Assign, add_up, directions, nearest, train
 from mixline.storage.codes import BLOCK_ROWS, QUAD, encode, open_codes
 from mixline.storage.manifest import IndexFacts
 from mixline.storage.progress import Progress
@@ -24,6 +24,7 @@ ABSENT = 0xFFFFFFFF  # the row of a place that only fills up a block
 AUTO_ROWS = 1 << 16  # fewer are scanned in less time than an index is worth
 LIST_ROWS = 16  # at least, on average: a block
 UNIT_MAX = 1e38
+STEP = 1 << 17  # rows, whatever the cores: sums of other parts would have other bits
 SEED = 0
 
 MakeSearch = Callable[..., Any]
@@ -68,7 +69,7 @@ def build_ivf(
     lists = lists_for(len(items))
     progress.phase(f"clustering {name}", len(items))
     centroids = train(assign, items, lists, SEED, unit=metric == "cosine")
-    found = assign_all(assign, items, norms, centroids, metric, progress)
+    found, centroids = assign_all(assign, items, norms, centroids, metric, progress)
     progress.phase(f"listing {name}", len(items))
     write_centroids(folder, centroids, metric)
     write_lists(folder, found, lists, norms, metric, progress)
@@ -91,19 +92,24 @@ def build_ivf(
 
 def assign_all(
     assign: Assign, items: np.ndarray, norms: np.ndarray, centroids: np.ndarray, metric: str, progress: Progress
-) -> np.ndarray:
-    """The list of every row, uint32 (n,)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """The list of every row, uint32 (n,), and the middles of all lists.
+
+    With them lists are ranked better than with the centroids of the sample, above all short lists and by dot.
+    """
     found = np.empty(len(items), dtype=np.uint32)
-    step = threads() * PART
-    for at in range(0, len(items), step):
-        here = slice(at, at + step)
-        units = None
+    sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), dtype=np.int64)
+    for at in range(0, len(items), STEP):
+        here = slice(at, at + STEP)
+        rows, units = items[here], None
         if metric == "cosine":
             with np.errstate(divide="ignore", over="ignore"):
                 units = np.minimum(1.0 / norms[here], np.float32(UNIT_MAX))
-        found[here] = nearest(assign, items[here], centroids, units)
-        progress.advance(len(found[here]))
-    return found
+        found[here] = nearest(assign, rows, centroids, units)
+        add_up(sums, counts, rows if units is None else directions(rows), found[here])
+        progress.advance(len(rows))
+    middles = np.where(counts[:, None], sums / np.maximum(counts, 1)[:, None], centroids).astype(np.float32)
+    return found, directions(middles) if metric == "cosine" else middles
 
 
 def write_centroids(folder: Path, centroids: np.ndarray, metric: str) -> None:

@@ -86,7 +86,6 @@ def test_equal_input_gives_equal_bytes_whatever_the_cores(tmp_path, monkeypatch)
     first = build(spec, tmp_path / "one")
     monkeypatch.setattr(clusters, "threads", lambda: 7)
     monkeypatch.setattr(clusters, "PART", 100)
-    monkeypatch.setattr(ivf, "PART", 100)
     monkeypatch.setattr(ivf, "chunk_rows", lambda _bytes: 48)
     assert msgspec.json.encode(build(spec, tmp_path / "two")) == msgspec.json.encode(first)
 
