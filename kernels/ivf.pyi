@@ -45,7 +45,8 @@ class ListSearch:
         allowed: NDArray[np.uint64] | None = None,
     ) -> None:
         """Rank the lists for ``query`` (dim,) and take the nearest ``width``. ``keep``: rows whose estimates are the
-        best and that :meth:`result` scores, 1.5 k unless told. ``allowed``: a bitmap by row. Ends the query before.
+        best and that :meth:`result` scores, 1.25 k + 16 unless told. ``allowed``: a bitmap by row. Ends the query
+        before.
         """
 
     def advance(self, lists: int = ...) -> bool:

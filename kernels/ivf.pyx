@@ -32,6 +32,7 @@ cdef extern from "codes.h" nogil:
 
 cdef enum:
     FETCHED = 4096        # bytes of the next list
+    SPARE = 16            # rows scored beyond k and a quarter of it: beyond that hardly one is among the best
 
 cdef int fit_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric) except -1:
     """Make ``short``, which keeps estimates, one for the best ``k``."""
@@ -95,7 +96,7 @@ cdef class ListSearch:
 
     def begin(self, const float[::1] query, Py_ssize_t k, Py_ssize_t width, *, keep=None,
               const uint64_t[::1] allowed=None):
-        cdef Py_ssize_t kept = k + (k + 1) // 2 if keep is None else keep
+        cdef Py_ssize_t kept = k + k // 4 + SPARE if keep is None else keep
         if query.shape[0] != self.dim:
             raise KernelArgumentError(f"the query has {query.shape[0]} dimensions and the lists {self.dim}")
         if k < 1 or width < 1 or kept < k:

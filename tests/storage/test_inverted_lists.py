@@ -102,9 +102,9 @@ def test_auto_is_for_many_rows(tmp_path, monkeypatch):
 
 def test_users_are_what_it_is_calibrated_with(tmp_path):
     """All users ask for one place, so the first list has all that they want."""
-    items = clustered(6000, 6, 3)
-    items[100:1100] = 50.0 + np.random.default_rng(1).integers(-20, 20, (1000, 6))
-    spec = write_spec(tmp_path / "in", items, "ivf", "l2", users=np.full((9, 6), 50.5))
+    items = clustered(6000, 6, 3) + np.float32(300.0)
+    items[100:1100] = np.random.default_rng(1).integers(-20, 20, (1000, 6))
+    spec = write_spec(tmp_path / "in", items, "ivf", "l2", users=np.full((9, 6), 0.5))
     [with_users] = build(spec, tmp_path / "store").spaces["taste"].indexes
     [without] = build(write_spec(tmp_path / "in", items, "ivf", "l2"), tmp_path / "store").spaces["taste"].indexes
     assert with_users.points != without.points and with_users.points[-1][1] == 1.0
