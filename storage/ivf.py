@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_array
@@ -26,6 +27,11 @@ LIST_ROWS = 16  # at least, on average: a block
 UNIT_MAX = 1e38
 STEP = 1 << 17  # rows, whatever the cores: sums of other parts would have other bits
 SEED = 0
+# Rows kept of k; beyond the first where int8 tells neighbours badly: rows far from the origin and near to each other.
+KEEP_PERCENT = (125, 200, 400, 800, 1600)
+SPARE = 16
+TOLD = 0.995  # of recall over a quarter of the lists is enough
+TRIED = 50  # queries
 
 MakeSearch = Callable[..., Any]
 """What makes a ``kernels.ivf.ListSearch``."""
@@ -82,12 +88,25 @@ def build_ivf(
     keys = np.arange(len(items), dtype=np.uint64)
     searcher = make_search(*opened, matrix=items, keys=keys, matrix_norms=norms, metric=metric)
 
-    def search(query: np.ndarray, width: int) -> tuple[np.ndarray, int]:
-        scores = searcher.search(query, k, width)[1]
-        progress.advance(1)
-        return scores, lists + searcher.scored
+    facts = IndexFacts("ivf", {"lists": lists, "keep_percent": 0}, k, ())
+    for percent in KEEP_PERCENT:
+        facts.parameters["keep_percent"] = percent
+        keep = keep_for(facts, k)
 
-    return IndexFacts("ivf", {"lists": lists}, k, calibrate(search, queries, truth, ladder(1, lists)))
+        def search(query: np.ndarray, width: int, keep: int = keep) -> tuple[np.ndarray, int]:
+            scores = searcher.search(query, k, width, keep=keep)[1]
+            progress.advance(1)
+            return scores, lists + searcher.scored
+
+        [(_, recall, _)] = calibrate(search, queries[:TRIED], truth[:TRIED], [-(-lists // 4)])
+        if recall >= TOLD:
+            break
+    return msgspec.structs.replace(facts, points=calibrate(search, queries, truth, ladder(1, lists)))
+
+
+def keep_for(facts: IndexFacts, k: int) -> int:
+    """How many rows a search for the best ``k`` must keep for its second look."""
+    return k * facts.parameters["keep_percent"] // 100 + SPARE
 
 
 def assign_all(

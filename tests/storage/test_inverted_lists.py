@@ -60,7 +60,8 @@ def test_a_built_index_holds_every_row_and_finds_the_best(tmp_path, metric):
     epoch, space = open_space(tmp_path / "store")
     with epoch:
         lists, codes = space.item_lists, space.item_codes
-        assert space.indexes == (facts,) and facts.parameters == {"lists": len(lists.starts) - 1} == {"lists": 256}
+        assert space.indexes == (facts,) and facts.parameters == {"lists": 256, "keep_percent": 125}
+        assert len(lists.starts) == 257
         some = lists.rows != ivf.ABSENT
         assert np.array_equal(np.sort(lists.rows[some]), np.arange(6000))
         for start, stop in zip(lists.starts[:-1], lists.starts[1:], strict=True):
@@ -137,6 +138,14 @@ def test_odd_spaces_are_built_and_searched(tmp_path, metric, name):
         rows, scores = search_of(space).search(query, 20, facts.parameters["lists"], keep=len(items) + 20)
         wanted = KERNELS.exact(space.items, query, 20, metric, space.item_norms)
         assert best.k == 20 and len(rows) == k and np.array_equal(scores, wanted)
+
+
+def test_more_rows_are_kept_where_codes_tell_little(tmp_path):
+    """Far from the origin an int8 step is wider than the rows are apart."""
+    items = clustered(6000, 6, 60) + np.float32(100.0)
+    [facts] = build(write_spec(tmp_path / "in", items, "ivf", "l2"), tmp_path / "store").spaces["taste"].indexes
+    assert facts.parameters["keep_percent"] > 125
+    assert ivf.keep_for(facts, 100) == facts.parameters["keep_percent"] + ivf.SPARE
 
 
 def test_who_gets_lists():
