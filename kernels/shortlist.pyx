@@ -9,8 +9,8 @@ gives the same rows and bits as scanning all of them.
 
 import numpy as np
 
-from libc.math cimport INFINITY, fabsf, lrint, nextafterf, sqrt
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.math cimport INFINITY, nextafterf, sqrt
+from libc.stdint cimport int8_t, int16_t, int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 
 from mixline.kernels.bar cimport count_from, find_bar, kth_greatest
