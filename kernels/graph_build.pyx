@@ -323,7 +323,7 @@ def link(const int8_t[:, ::1] codes, const float[:, ::1] factors, Py_ssize_t deg
             edges, begins = _grouped(neighbours, order[done:done + size])
             sources = np.empty(len(edges), dtype=np.uint32)
             _spread(pool, hands, 0, len(begins) - 1,
-                   lambda hand, at, stop: hand.accept(edges, begins, at, stop, sources))
+                    lambda hand, at, stop: hand.accept(edges, begins, at, stop, sources))
             done += size
             if advance is not None:
                 advance(size)

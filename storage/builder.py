@@ -6,6 +6,7 @@ killed builder left is removed by the next one.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mixline.storage.cooccurrence import build_neighbours, build_popularity
 from mixline.storage.digests import files_of
 from mixline.storage.errors import StoreUnwritable
 from mixline.storage.events import EventReader, Settler, Spill
+from mixline.storage.graph_index import write_graph
 from mixline.storage.identifiers import RowFinder
 from mixline.storage.inputs import Input
 from mixline.storage.ivf import build_ivf, is_wanted
@@ -216,10 +218,15 @@ class Builder:
 
     def _indexes(self, name: str, space: SpaceSpec, folder: Path, count: int) -> tuple[IndexFacts, ...]:
         """Build the approximate indexes that the space shall have."""
-        kernels = self.kernels
-        found = []
+        kernels, found = self.kernels, []
         if is_wanted(space.index, count):
             found.append(
                 build_ivf(folder, space.metric, kernels.assign, kernels.list_search, kernels.exact, self.progress, name)
+            )
+        if space.index == "graph":
+            self.progress.phase(f"linking {name}", count)
+            threads = len(os.sched_getaffinity(0))
+            found.append(
+                write_graph(folder, space.metric, kernels.link, kernels.walk, kernels.exact, threads, self.progress)
             )
         return tuple(one for one in found if one is not None)

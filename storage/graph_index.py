@@ -21,7 +21,7 @@ import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_array
 from mixline.storage.calibration import Exact, Search, calibrate, exact_scores, held_out, ladder
-from mixline.storage.manifest import IndexFacts, Metric
+from mixline.storage.manifest import IndexFacts
 from mixline.storage.progress import Progress
 
 STEP, MOST = 32, 127
@@ -109,7 +109,7 @@ def link_factors(scales: np.ndarray, squared: np.ndarray, metric: str) -> np.nda
 
 
 def write_graph(
-    folder: Path, metric: Metric, link: Link, walk: Walk, exact: Exact, threads: int, progress: Progress
+    folder: Path, metric: str, link: Link, walk: Walk, exact: Exact, threads: int, progress: Progress
 ) -> IndexFacts | None:
     """Make the graph of the items that lie in ``folder``, and measure it; None for matrices beyond DIM_MAX."""
     matrix, norms = map_array(folder / "items.npy"), map_array(folder / "item_norms.npy")

@@ -1,4 +1,4 @@
-"""Embedding spaces: float32 matrices by row with their L2 norms, and int8 codes of the items, mapped."""
+"""Embedding spaces: float32 matrices by row with their L2 norms, int8 codes and a graph of the items, mapped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from mixline.storage.arrays import map_array
 from mixline.storage.codes import Codes, open_codes
+from mixline.storage.graph_index import Graph, open_graph
 from mixline.storage.ivf import Lists, open_lists
 from mixline.storage.manifest import SpaceFacts
 from mixline.storage.nibbles import Nibbles, open_nibbles
@@ -52,6 +53,11 @@ class Space:
     def item_lists(self) -> Lists | None:
         """The items' inverted lists; None where the epoch has none."""
         return open_lists(self._folder) if self._facts.items else None
+
+    @cached_property
+    def item_graph(self) -> Graph | None:
+        """The items' proximity graph; None where the epoch has none."""
+        return open_graph(self._folder) if self._facts.items else None
 
     @cached_property
     def user_norms(self) -> np.ndarray | None:

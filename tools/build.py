@@ -15,6 +15,8 @@ import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
+    from mixline.storage.calibration import Search
+    from mixline.storage.graph_index import Graph
     from mixline.storage.kernels import BuildKernels
 
 UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40, "KB": 10**3, "MB": 10**6}
@@ -33,6 +35,7 @@ def build_kernels() -> BuildKernels:
     """All that a build needs, with their working memory bound to them."""
     from mixline.kernels.accumulate import Scratch, accumulate
     from mixline.kernels.cluster import assign
+    from mixline.kernels.graph_build import link
     from mixline.kernels.ivf import ListSearch
     from mixline.kernels.scan import scan
     from mixline.kernels.topk import TopK
@@ -50,7 +53,25 @@ def build_kernels() -> BuildKernels:
         scan(matrix, query, best, np.arange(len(matrix), dtype=np.uint64), metric=metric, norms=norms)
         return best.result()[1]
 
-    return BuildKernels(accumulate=product, exact=exact, assign=assign, list_search=ListSearch)
+    return BuildKernels(product, exact, assign, ListSearch, link, walk)
+
+
+def walk(graph: Graph, matrix: np.ndarray, metric: str, norms: np.ndarray, k: int) -> Search:
+    """Searches of ``graph`` for the best ``k``, as a node makes them."""
+    from mixline.kernels.graph_search import GraphSearch, rerank_count
+    from mixline.kernels.scan import scan_listed
+    from mixline.kernels.topk import TopK
+
+    searcher = GraphSearch(*graph, metric=metric)
+    keys = np.arange(len(matrix), dtype=np.uint64)
+
+    def search(query: np.ndarray, width: int) -> tuple[np.ndarray, int]:
+        best = TopK(k)
+        rows = searcher.search(query, width, rerank_count(k))
+        scan_listed(matrix, query, best, keys, rows, metric=metric, norms=norms)
+        return best.result()[1], searcher.scored
+
+    return search
 
 
 @click.command()
