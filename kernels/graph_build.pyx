@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from libc.stdint cimport int8_t, int16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from mixline.kernels.beam cimport (
@@ -40,6 +40,10 @@ cdef enum:
     CHUNK = 64            # nodes that a thread takes at once
     ROUND_SHARE = 50
     ROUND_MIN = 256
+    LEVEL_MIN = 32        # rows of the sparsest level
+
+_LEVELS = (10, 8, 6, 4)    # a level has one row in two to that power
+_EXPRESS_SHARE = 5         # of a row's links, for each level that it is in
 
 cdef dot_rows_fn dot_rows = NULL
 
@@ -158,8 +162,9 @@ cdef class _Hand:
             at += 1
         return at
 
-    cdef void reduce(self, uint32_t row, const uint32_t* incoming, Py_ssize_t count, Py_ssize_t room) noexcept nogil:
-        """Give ``row`` the ``incoming`` neighbours too; pruned when more than ``room`` are left."""
+    cdef void reduce(self, uint32_t row, const uint32_t* incoming, Py_ssize_t count, Py_ssize_t room,
+                     Py_ssize_t most) noexcept nogil:
+        """Give ``row`` the ``incoming`` neighbours too; pruned to ``most`` when they would be more than ``room``."""
         cdef uint64_t candidates[CANDIDATES + BATCH]
         cdef uint32_t listed[BATCH]
         cdef uint32_t* own = self.neighbours + row * self.graph.degree
@@ -178,7 +183,7 @@ cdef class _Hand:
             sort_words(candidates, held)
             held = min(held, <Py_ssize_t>CANDIDATES)
         sort_words(candidates, held)
-        self.write(row, listed, prune(&self.graph, &self.asked, row, candidates, held, self.most, self.alpha, listed))
+        self.write(row, listed, prune(&self.graph, &self.asked, row, candidates, held, most, self.alpha, listed))
 
     def insert(self, const uint32_t[::1] order, Py_ssize_t start, Py_ssize_t stop, const uint32_t[::1] entries):
         """Search for the nodes ``order[start:stop]`` and write their neighbours, which nobody reads before the end."""
@@ -203,13 +208,27 @@ cdef class _Hand:
                 for at in range(begins[group], begins[group + 1]):
                     sources[at] = <uint32_t>edges[at]
                 self.reduce(<uint32_t>(edges[begins[group]] >> 32), &sources[begins[group]],
-                            begins[group + 1] - begins[group], self.graph.degree)
+                            begins[group + 1] - begins[group], self.graph.degree, self.most)
 
-    def trim(self, Py_ssize_t start, Py_ssize_t stop):
+    def trim(self, const uint8_t[::1] rooms, Py_ssize_t start, Py_ssize_t stop):
         cdef Py_ssize_t row
         with nogil:
             for row in range(start, stop):
-                self.reduce(<uint32_t>row, NULL, 0, self.most)
+                self.reduce(<uint32_t>row, NULL, 0, rooms[row], rooms[row])
+
+    def lengthen(self, const uint32_t[::1] rows, const uint32_t[:, ::1] links):
+        """Give each of ``rows`` the links it does not have, while there is room."""
+        cdef Py_ssize_t at, nth, place
+        cdef uint32_t* own
+        with nogil:
+            for at in range(rows.shape[0]):
+                own = self.neighbours + rows[at] * self.graph.degree
+                for nth in range(links.shape[1]):
+                    place = 0
+                    while place < self.most and own[place] != links[at, nth] and own[place] != rows[at]:
+                        place += 1
+                    if place < self.most:
+                        own[place] = links[at, nth]
 
     cdef void reach(self, uint32_t* stack, uint32_t row, uint64_t* reached) noexcept nogil:
         """Mark all that ``row`` leads to."""
@@ -311,6 +330,11 @@ def link(const int8_t[:, ::1] codes, const float[:, ::1] factors, Py_ssize_t deg
     start = np.ascontiguousarray(order[:max(1, entries or int(count ** 0.5))])
     if not count:
         return np.empty((0, degree), dtype=np.uint32), start
+    # What is far apart in the whole is near in a sample. A share of the rows keeps some links of the time when there
+    # were no others, as the levels of HNSW do: without them no walk leads from one of many tight clusters to another.
+    shares = [share for share in _LEVELS if count >> share >= LEVEL_MIN]
+    levels, express = [], (degree - 1) // _EXPRESS_SHARE
+    rooms = np.full(count, degree - 1, dtype=np.uint8)
     neighbours = np.repeat(np.arange(count, dtype=np.uint32)[:, None], degree + slack, axis=1)
     hands = queue.SimpleQueue()
     for _ in range(threads):
@@ -325,11 +349,17 @@ def link(const int8_t[:, ::1] codes, const float[:, ::1] factors, Py_ssize_t deg
             _spread(pool, hands, 0, len(begins) - 1,
                     lambda hand, at, stop: hand.accept(edges, begins, at, stop, sources))
             done += size
+            while shares and done >= count >> shares[0]:
+                levels.append(np.ascontiguousarray(neighbours[order[:done], :express]))
+                rooms[order[:done]] -= express
+                shares.pop(0)
             if advance is not None:
                 advance(size)
-        _spread(pool, hands, 0, count, lambda hand, at, stop: hand.trim(at, stop))
+        _spread(pool, hands, 0, count, lambda hand, at, stop: hand.trim(rooms, at, stop))
     del hands
     neighbours = np.ascontiguousarray(neighbours[:, :degree])
-    hand = _Hand(neighbours, codes, factors, degree, width, alpha)
+    hand = _Hand(neighbours, codes, factors, degree - 1, width, alpha)
+    for links in levels:
+        hand.lengthen(order[:len(links)], links)
     hand.repair(start, np.empty(count, dtype=np.uint32), np.zeros((count + 63) >> 6, dtype=np.uint64))
     return neighbours, start
