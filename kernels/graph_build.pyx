@@ -40,9 +40,12 @@ cdef enum:
     CHUNK = 64            # nodes that a thread takes at once
     ROUND_SHARE = 50
     ROUND_MIN = 256
+    SHORT = 32            # the beam of a walk that ought to find a row
+    COVERED = 4           # one row in two to that power is walked for
     LEVEL_MIN = 32        # rows of the sparsest level
 
 _LEVELS = (10, 8, 6, 4)    # a level has one row in two to that power
+_ENTRIES_TIMES = 7        # so many more entries may be made
 _EXPRESS_SHARE = 5         # of a row's links, for each level that it is in
 
 cdef dot_rows_fn dot_rows = NULL
@@ -264,6 +267,22 @@ cdef class _Hand:
                 return row_of(self.beam.entries[at])
         return last
 
+    def cover(self, const uint32_t[::1] rows, uint32_t[::1] entries, Py_ssize_t held):
+        """Of ``rows`` make entries those that a walk for them does not find, while there is room; how many now."""
+        cdef Py_ssize_t at, place
+        with nogil:
+            for at in range(rows.shape[0]):
+                if held == entries.shape[0]:
+                    break
+                ask_row(&self.graph, &self.asked, rows[at])
+                begin(&self.graph, &self.asked, &self.beam, &entries[0], held)
+                while hop(&self.graph, &self.asked, &self.beam):
+                    pass
+                if not self.beam.seen[rows[at] >> 6] >> (rows[at] & 63) & 1:
+                    entries[held] = rows[at]
+                    held += 1
+        return held
+
     def repair(self, const uint32_t[::1] entries, uint32_t[::1] stack, uint64_t[::1] reached):
         """Attach each node that the entries do not reach to one near it that they do; how many.
 
@@ -361,5 +380,9 @@ def link(const int8_t[:, ::1] codes, const float[:, ::1] factors, Py_ssize_t deg
     hand = _Hand(neighbours, codes, factors, degree - 1, width, alpha)
     for links in levels:
         hand.lengthen(order[:len(links)], links)
+    # A cluster that no walk finds has rows in this sample; the first of them becomes an entry, and leads to the others.
+    met = np.concatenate([start, np.zeros(_ENTRIES_TIMES * len(start), dtype=np.uint32)])
+    start = met[:_Hand(neighbours, codes, factors, degree - 1, SHORT, alpha).cover(
+        order[len(start):max(len(start), count >> COVERED)], met, len(start))].copy()
     hand.repair(start, np.empty(count, dtype=np.uint32), np.zeros((count + 63) >> 6, dtype=np.uint64))
     return neighbours, start
