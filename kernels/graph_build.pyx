@@ -269,7 +269,7 @@ cdef class _Hand:
 
     def cover(self, const uint32_t[::1] rows, uint32_t[::1] entries, Py_ssize_t held):
         """Of ``rows`` make entries those that a walk for them does not find, while there is room; how many now."""
-        cdef Py_ssize_t at, place
+        cdef Py_ssize_t at
         with nogil:
             for at in range(rows.shape[0]):
                 if held == entries.shape[0]:
