@@ -14,7 +14,7 @@ cdef extern from "rowcodes.h" nogil:
     ctypedef void (*dot_rows_fn "mixline_dot_rows_fn")(
         const int8_t* codes, int64_t width, const uint32_t* rows, int64_t count, const int16_t* query,
         int32_t* out) noexcept
-    dot_rows_fn mixline_choose_rows(const char* simd, const char** chosen) noexcept
+    dot_rows_fn mixline_choose_rows(const char* isa, const char** chosen) noexcept
     void mixline_fetch_row(const int8_t* row, int64_t start, int64_t width) noexcept
     void mixline_fetch_line(const void* at) noexcept
     enum:

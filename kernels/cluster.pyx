@@ -67,7 +67,7 @@ cdef void assign_group(const float* rows, Py_ssize_t count, Py_ssize_t dim, cons
                                                codes + at * width, halves + 2 * at * width)
         asked[at].query, asked[at].high = codes + at * width, halves + 2 * at * width
         asked[at].low = halves + (2 * at + 1) * width
-        asked[at].out = sums[at % MIXLINE_CODE_QUERIES]
+        asked[at].out = sums[at % products.codes_together]
         for one in range(BLOCK_ROWS):
             seekers[at].best[one] = <float>-INFINITY
             seekers[at].block[one] = 0
@@ -75,7 +75,7 @@ cdef void assign_group(const float* rows, Py_ssize_t count, Py_ssize_t dim, cons
         tile = min(most, among.blocks - first)
         at = 0
         while at < count:
-            many = <int>min(<Py_ssize_t>MIXLINE_CODE_QUERIES, count - at)
+            many = <int>min(<Py_ssize_t>products.codes_together, count - at)
             products.dot_codes(among.codes + first * among.quads * LINE_BYTES, among.quads, tile, asked + at, many)
             for one in range(many):
                 mixline_seek_tile(&seekers[at + one], sums[one], among.scales + first * BLOCK_ROWS,

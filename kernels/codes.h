@@ -11,8 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "isa.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define MIXLINE_CODE_ROWS 16
@@ -27,8 +31,10 @@ struct mixline_code_query {
     int32_t *out;
 };
 
-/* Up to MIXLINE_CODE_QUERIES queries over the same blocks, each of whose bytes is read once. */
-#define MIXLINE_CODE_QUERIES 4
+/* Up to MIXLINE_CODE_QUERIES queries over the same blocks, each of whose bytes is read once. Most paths are best given
+ * few at once: `mixline_codes_together` says how many. */
+#define MIXLINE_CODE_QUERIES 16
+#define MIXLINE_CODE_FEW 4
 typedef void (*mixline_dot_codes_fn)(const int8_t *codes, int64_t quads, int64_t blocks,
                                      const struct mixline_code_query *asked, int many);
 
@@ -129,6 +135,17 @@ static void mixline_dot_codes_vnni(const int8_t *codes, int64_t quads, int64_t b
     for (; many >= 4; many -= 4, asked += 4) mixline_codes_vnni_4(codes, quads, blocks, asked);
     for (; many > 0; many--, asked++) mixline_codes_vnni_1(codes, quads, blocks, asked);
 }
+
+#include "tiles.h"
+
+/* Tiles multiply sixteen queries in the time of one; a few are quicker without. */
+static void mixline_dot_codes_amx(const int8_t *codes, int64_t quads, int64_t blocks,
+                                  const struct mixline_code_query *asked, int many) {
+    if (many <= MIXLINE_CODE_FEW || quads > MIXLINE_TILED_QUADS)
+        mixline_dot_codes_vnni(codes, quads, blocks, asked, many);
+    else
+        mixline_tile_codes(codes, quads, blocks, asked, many);
+}
 #endif
 
 /* What sums are worth, for up to 32 blocks: the estimate sums * (scales * scale) of every row, and as bits which rows of
@@ -195,6 +212,34 @@ static inline void mixline_fetch_ahead(const void *start, int64_t size) {
 
 static inline int mixline_lowest_bit(uint32_t bits) { return __builtin_ctz(bits); }
 
+#if defined(__aarch64__)
+__attribute__((target("arch=armv8.2-a+dotprod"))) static void mixline_dot_codes_neon(const int8_t *codes, int64_t quads,
+                                                                       int64_t blocks,
+                                                                       const struct mixline_code_query *asked,
+                                                                       int many) {
+    for (int64_t block = 0; block < blocks; block++, codes += quads * MIXLINE_QUAD_BYTES) {
+        for (int at = 0; at < many; at++) {
+            int32x4_t highs[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+            int32x4_t lows[4] = {highs[0], highs[0], highs[0], highs[0]};
+            for (int64_t quad = 0; quad < quads; quad++) {
+                int32_t high, low;
+                memcpy(&high, asked[at].high + 4 * quad, sizeof high);
+                memcpy(&low, asked[at].low + 4 * quad, sizeof low);
+                int8x16_t by_high = vreinterpretq_s8_s32(vdupq_n_s32(high)), by_low = vreinterpretq_s8_s32(vdupq_n_s32(low));
+                for (int part = 0; part < 4; part++) {
+                    int8x16_t x = vld1q_s8(codes + quad * MIXLINE_QUAD_BYTES + 16 * part);
+                    highs[part] = vdotq_s32(highs[part], x, by_high);
+                    lows[part] = vdotq_s32(lows[part], x, by_low);
+                }
+            }
+            for (int part = 0; part < 4; part++)
+                vst1q_s32(asked[at].out + block * MIXLINE_CODE_ROWS + 4 * part,
+                          vaddq_s32(vshlq_n_s32(highs[part], 7), lows[part]));
+        }
+    }
+}
+#endif
+
 /* Whether a path gives what the portable one does, for any number of queries, on blocks that hold the extremes. */
 static int mixline_codes_agree(mixline_dot_codes_fn path) {
     enum { QUADS = 3, BLOCKS = 4, SUMS = BLOCKS * MIXLINE_CODE_ROWS, MANY = MIXLINE_CODE_QUERIES };
@@ -221,23 +266,35 @@ static int mixline_codes_agree(mixline_dot_codes_fn path) {
     return 1;
 }
 
-/* The widest path that `simd` ("avx512", "avx2" or "portable") allows and this machine computes rightly. */
-static mixline_dot_codes_fn mixline_choose_codes(const char *simd, const char **chosen) {
+/* The path for an instruction set that this machine has, if it computes rightly; else a plainer one. */
+static mixline_dot_codes_fn mixline_choose_codes(const char *isa, const char **chosen) {
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    int most = !strcmp(simd, "avx512") ? 2 : !strcmp(simd, "avx2") ? 1 : 0;
-    if (most == 2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-        mixline_codes_agree(mixline_dot_codes_vnni)) {
+    int wanted = mixline_isa_named(isa);
+    if (wanted >= MIXLINE_AMX && mixline_codes_agree(mixline_dot_codes_amx)) {
+        *chosen = "amx";
+        return mixline_dot_codes_amx;
+    }
+    if (wanted >= MIXLINE_VNNI && mixline_codes_agree(mixline_dot_codes_vnni)) {
         *chosen = "vnni";
         return mixline_dot_codes_vnni;
     }
-    if (most && mixline_codes_agree(mixline_dot_codes_avx2)) {
+    if (wanted >= MIXLINE_AVX2 && mixline_codes_agree(mixline_dot_codes_avx2)) {
         *chosen = "avx2";
         return mixline_dot_codes_avx2;
     }
+#elif defined(__aarch64__)
+    if (mixline_isa_named(isa) == MIXLINE_NEON && mixline_codes_agree(mixline_dot_codes_neon)) {
+        *chosen = "neon";
+        return mixline_dot_codes_neon;
+    }
 #endif
+    (void)isa;
     *chosen = "portable";
     return mixline_dot_codes_portable;
+}
+
+static int mixline_codes_together(const char *chosen) {
+    return strcmp(chosen, "amx") ? MIXLINE_CODE_FEW : MIXLINE_CODE_QUERIES;
 }
 
 /* The weighing that goes with a path. */

@@ -47,6 +47,7 @@ cdef struct CodedRows:
 
 cdef dot_codes_fn dot_codes   # of the instruction path in use
 cdef weigh_fn weigh_codes
+cdef int codes_together       # how many queries that path is best given at once
 
 cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes,
                         int8_t* halves) noexcept nogil

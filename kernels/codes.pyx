@@ -20,12 +20,13 @@ from mixline.kernels.codes cimport (
     weigh_fn,
 )
 
-from mixline.kernels import scan as float_scan
 from mixline.kernels.errors import KernelArgumentError
+from mixline.kernels.isa import checked, in_use
 
 cdef extern from "codes.h" nogil:
-    dot_codes_fn mixline_choose_codes(const char* simd, const char** chosen) noexcept
+    dot_codes_fn mixline_choose_codes(const char* isa, const char** chosen) noexcept
     weigh_fn mixline_choose_weigh(const char* chosen) noexcept
+    int mixline_codes_together(const char* chosen) noexcept
 
 cdef extern from "nibbles.h" nogil:
     ctypedef void (*dot_nibbles_fn "mixline_dot_nibbles_fn")(
@@ -38,19 +39,26 @@ cdef enum:
     SUM_MAX = 0x7FFFFFFF
 
 cdef dot_nibbles_fn dot_nibbles = NULL
+cdef object chosen_name = None
 
 
-def choose_path(simd):
-    global dot_codes, dot_nibbles, weigh_codes
+def choose_path(isa):
+    global chosen_name, codes_together, dot_codes, dot_nibbles, weigh_codes
     cdef const char* name = NULL
-    cdef bytes encoded = simd.encode()
+    cdef bytes encoded = checked(isa).encode()
     dot_codes = mixline_choose_codes(encoded, &name)
     weigh_codes = mixline_choose_weigh(name)
     dot_nibbles = mixline_choose_nibbles(name)
-    return name.decode()
+    codes_together = mixline_codes_together(name)
+    chosen_name = name.decode()
+    return chosen_name
 
 
-choose_path(float_scan.instruction_set())
+def path():
+    return chosen_name
+
+
+choose_path(in_use())
 
 
 cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes,

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-def choose_path(simd: str) -> str:
+def choose_path(isa: str) -> str:
     """As :func:`mixline.kernels.graph_search.choose_path`, for graphs built from now on. All give the same graph."""
 
 def link(

@@ -31,8 +31,8 @@ from mixline.kernels.beam cimport (
     score,
 )
 
-from mixline.kernels import scan as float_scan
 from mixline.kernels.errors import KernelArgumentError
+from mixline.kernels.isa import checked, in_use
 
 cdef enum:
     PARTS = 4             # of a node's factors: a, b, e, and one unused
@@ -51,15 +51,15 @@ _EXPRESS_SHARE = 5         # of a row's links, for each level that it is in
 cdef dot_rows_fn dot_rows = NULL
 
 
-def choose_path(simd):
+def choose_path(isa):
     global dot_rows
     cdef const char* name = NULL
-    cdef bytes encoded = simd.encode()
+    cdef bytes encoded = checked(isa).encode()
     dot_rows = mixline_choose_rows(encoded, &name)
     return name.decode()
 
 
-choose_path(float_scan.instruction_set())
+choose_path(in_use())
 
 
 cdef inline void ask_row(const Graph* graph, Asked* asked, uint32_t row) noexcept nogil:

@@ -1,11 +1,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-def choose_path(simd: str) -> str:
-    """Take the code path that goes with ``avx512``, ``avx2`` or ``portable``, for searches made from now on; its name.
+def choose_path(isa: str) -> str:
+    """Take the code path that goes with an instruction set of :mod:`mixline.kernels.isa` from now on; its name.
 
-    That is ``vnni``, ``avx2`` or ``portable``. A path whose sums differ from the portable one's is not taken. All give
-    the same rows.
+    That is ``vnni``, ``avx2``, ``neon`` or ``portable``. A path whose sums differ from the portable one's is not taken.
+    All give the same rows.
     """
 
 def rerank_count(k: int) -> int:

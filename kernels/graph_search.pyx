@@ -28,6 +28,7 @@ from mixline.kernels.beam cimport (
 
 from mixline.kernels import scan as float_scan
 from mixline.kernels.errors import KernelArgumentError
+from mixline.kernels.isa import checked, in_use
 
 cdef enum:
     MOST = 127              # the greatest code of a row
@@ -43,15 +44,15 @@ cdef enum Metric:
 cdef dot_rows_fn dot_rows = NULL
 
 
-def choose_path(simd):
+def choose_path(isa):
     global dot_rows
     cdef const char* name = NULL
-    cdef bytes encoded = simd.encode()
+    cdef bytes encoded = checked(isa).encode()
     dot_rows = mixline_choose_rows(encoded, &name)
     return name.decode()
 
 
-choose_path(float_scan.instruction_set())
+choose_path(in_use())
 
 
 def rerank_count(Py_ssize_t k):

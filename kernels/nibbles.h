@@ -126,6 +126,34 @@ static void mixline_dot_nibbles_vnni(const uint8_t *nibbles, int64_t octets, int
 }
 #endif
 
+#if defined(__aarch64__)
+__attribute__((target("arch=armv8.2-a+dotprod"))) static void mixline_dot_nibbles_neon(const uint8_t *nibbles, int64_t octets,
+                                                                         int64_t blocks,
+                                                                         const struct mixline_code_query *asked,
+                                                                         int many) {
+    const int8x16_t zero = vdupq_n_s8(MIXLINE_NIBBLE_ZERO);
+    for (int64_t block = 0; block < blocks; block++, nibbles += octets * MIXLINE_QUAD_BYTES) {
+        for (int at = 0; at < many; at++) {
+            int32x4_t sums[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+            for (int64_t octet = 0; octet < octets; octet++) {
+                int32_t first, next;
+                memcpy(&first, asked[at].high + 8 * octet, sizeof first);
+                memcpy(&next, asked[at].high + 8 * octet + 4, sizeof next);
+                for (int part = 0; part < 4; part++) {
+                    uint8x16_t x = vld1q_u8(nibbles + octet * MIXLINE_QUAD_BYTES + 16 * part);
+                    int8x16_t low = vsubq_s8(vreinterpretq_s8_u8(vandq_u8(x, vdupq_n_u8(15))), zero);
+                    int8x16_t high = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(x, 4)), zero);
+                    sums[part] = vdotq_s32(sums[part], low, vreinterpretq_s8_s32(vdupq_n_s32(first)));
+                    sums[part] = vdotq_s32(sums[part], high, vreinterpretq_s8_s32(vdupq_n_s32(next)));
+                }
+            }
+            for (int part = 0; part < 4; part++)
+                vst1q_s32(asked[at].out + block * MIXLINE_CODE_ROWS + 4 * part, sums[part]);
+        }
+    }
+}
+#endif
+
 /* Whether a path gives what the portable one does, on blocks and queries that hold the extremes. */
 static int mixline_nibbles_agree(mixline_dot_nibbles_fn path) {
     enum { OCTETS = 11, BLOCKS = 3, SUMS = BLOCKS * MIXLINE_CODE_ROWS, MANY = MIXLINE_CODE_QUERIES };
@@ -152,8 +180,11 @@ static int mixline_nibbles_agree(mixline_dot_nibbles_fn path) {
 /* The path that goes with one of codes.h, if this machine computes it rightly. */
 static mixline_dot_nibbles_fn mixline_choose_nibbles(const char *chosen) {
 #if defined(__x86_64__)
-    if (!strcmp(chosen, "vnni") && mixline_nibbles_agree(mixline_dot_nibbles_vnni)) return mixline_dot_nibbles_vnni;
+    int wide = !strcmp(chosen, "vnni") || !strcmp(chosen, "amx");
+    if (wide && mixline_nibbles_agree(mixline_dot_nibbles_vnni)) return mixline_dot_nibbles_vnni;
     if (strcmp(chosen, "portable") && mixline_nibbles_agree(mixline_dot_nibbles_avx2)) return mixline_dot_nibbles_avx2;
+#elif defined(__aarch64__)
+    if (!strcmp(chosen, "neon") && mixline_nibbles_agree(mixline_dot_nibbles_neon)) return mixline_dot_nibbles_neon;
 #endif
     return mixline_dot_nibbles_portable;
 }

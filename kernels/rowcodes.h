@@ -11,8 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "isa.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define MIXLINE_ROWCODE_STEP 32
@@ -114,6 +118,22 @@ __attribute__((target("avx512f,avx512vl,avx512bw,avx512vnni"))) static void mixl
 }
 #endif
 
+#if defined(__aarch64__)
+static void mixline_dot_rows_neon(const int8_t *codes, int64_t width, const uint32_t *rows, int64_t count,
+                                  const int16_t *query, int32_t *out) {
+    for (int64_t i = 0; i < count; i++) {
+        const int8_t *row = codes + rows[i] * width;
+        int32x4_t sums = vdupq_n_s32(0);
+        for (int64_t at = 0; at < width; at += 8) {
+            int16x8_t x = vmovl_s8(vld1_s8(row + at)), q = vld1q_s16(query + at);
+            sums = vmlal_s16(sums, vget_low_s16(x), vget_low_s16(q));
+            sums = vmlal_high_s16(sums, x, q);
+        }
+        out[i] = vaddvq_s32(sums);
+    }
+}
+#endif
+
 /* Whether a path gives what the portable one does, for any number of rows, with the extremes among them. */
 static int mixline_rows_agree(mixline_dot_rows_fn path) {
     enum { WIDTH = 3 * MIXLINE_ROWCODE_STEP, ROWS = 11 };
@@ -133,21 +153,25 @@ static int mixline_rows_agree(mixline_dot_rows_fn path) {
     return 1;
 }
 
-/* The widest path that `simd` ("avx512", "avx2" or "portable") allows and this machine computes rightly. */
-static mixline_dot_rows_fn mixline_choose_rows(const char *simd, const char **chosen) {
+/* The path for an instruction set that this machine has, if it computes rightly; else a plainer one. */
+static mixline_dot_rows_fn mixline_choose_rows(const char *isa, const char **chosen) {
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    int most = !strcmp(simd, "avx512") ? 2 : !strcmp(simd, "avx2") ? 1 : 0;
-    if (most == 2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-        mixline_rows_agree(mixline_dot_rows_vnni)) {
+    int wanted = mixline_isa_named(isa);
+    if (wanted >= MIXLINE_VNNI && mixline_rows_agree(mixline_dot_rows_vnni)) {
         *chosen = "vnni";
         return mixline_dot_rows_vnni;
     }
-    if (most && mixline_rows_agree(mixline_dot_rows_avx2)) {
+    if (wanted >= MIXLINE_AVX2 && mixline_rows_agree(mixline_dot_rows_avx2)) {
         *chosen = "avx2";
         return mixline_dot_rows_avx2;
     }
+#elif defined(__aarch64__)
+    if (mixline_isa_named(isa) == MIXLINE_NEON && mixline_rows_agree(mixline_dot_rows_neon)) {
+        *chosen = "neon";
+        return mixline_dot_rows_neon;
+    }
 #endif
+    (void)isa;
     *chosen = "portable";
     return mixline_dot_rows_portable;
 }

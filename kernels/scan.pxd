@@ -9,7 +9,7 @@ cdef extern from "simd.h" nogil:
     ctypedef void (*score_rows_fn "mixline_score_rows_fn")(
         const float* matrix, int64_t dim, const uint32_t* rows, uint32_t first, int64_t count, const float* query,
         int form, float* out) noexcept
-    score_rows_fn mixline_choose(const char* wanted, const char** chosen) noexcept
+    score_rows_fn mixline_choose_scores(const char* isa, const char** chosen) noexcept
     enum:
         MIXLINE_PRODUCT
         MIXLINE_SQUARED_DIFFERENCE

@@ -4,15 +4,14 @@ from numpy.typing import NDArray
 from mixline.kernels.topk import TopK
 
 METRICS: dict[str, int]
-SIMD_VARIABLE: str
 
-def choose_instruction_set(wanted: str | None = None) -> str:
-    """Take ``avx512``, ``avx2`` or ``portable``, or the widest this machine has; return its name.
+def choose_path(isa: str) -> str:
+    """Take the code path that goes with an instruction set of :mod:`mixline.kernels.isa`; its name.
 
-    The environment variable ``MIXLINE_SIMD`` makes the choice at import. Every path returns the same bits.
+    That is ``avx512``, ``avx2`` or ``portable``, which on ARM is compiled to NEON. All return the same bits.
     """
 
-def instruction_set() -> str:
+def path() -> str:
     """The name of the path in use."""
 
 def scan(

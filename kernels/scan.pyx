@@ -4,8 +4,6 @@ The scan is bound by the bytes it reads, so scores live only in a small block on
 forbids are never touched. A caller that watches a deadline scans in slices into one heap.
 """
 
-import os
-
 import numpy as np
 
 from libc.math cimport INFINITY, sqrtf
@@ -14,12 +12,13 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from mixline.kernels.scan cimport (
     MIXLINE_PRODUCT,
     MIXLINE_SQUARED_DIFFERENCE,
-    mixline_choose,
+    mixline_choose_scores,
     score_rows_fn,
 )
 from mixline.kernels.topk cimport TopK
 
 from mixline.kernels.errors import KernelArgumentError
+from mixline.kernels.isa import checked, in_use
 
 cdef enum:
     BLOCK_ROWS = 256
@@ -30,31 +29,25 @@ cdef enum Metric:
     L2 = 2
 
 METRICS = {"dot": DOT, "cosine": COSINE, "l2": L2}
-SIMD_VARIABLE = "MIXLINE_SIMD"
 
 cdef score_rows_fn score_rows_chosen = NULL
 cdef object chosen_name = None
 
 
-def choose_instruction_set(wanted=None):
+def choose_path(isa):
     global score_rows_chosen, chosen_name
     cdef const char* name = NULL
-    cdef bytes encoded = (wanted or "").encode()
-    cdef score_rows_fn found = mixline_choose(encoded, &name)
-    if found == NULL:
-        raise KernelArgumentError(
-            f"{SIMD_VARIABLE}={wanted!r}: this machine or build has no such path; use avx512, avx2 or portable"
-        )
-    score_rows_chosen = found
+    cdef bytes encoded = checked(isa).encode()
+    score_rows_chosen = mixline_choose_scores(encoded, &name)
     chosen_name = name.decode()
     return chosen_name
 
 
-def instruction_set():
+def path():
     return chosen_name
 
 
-choose_instruction_set(os.environ.get(SIMD_VARIABLE))
+choose_path(in_use())
 
 
 cdef void finish(float* scores, Py_ssize_t count, int metric, float query_norm, const float* norms,

@@ -26,6 +26,7 @@ from mixline.kernels.codes cimport (
     QUAD,
     CodedRows,
     code_vector,
+    codes_together,
     look_at_codes,
     mixline_code_query,
     multiply,
@@ -325,7 +326,7 @@ cdef int scan_blocks(Short** shorts, Py_ssize_t many, const CodedRows* rows, Py_
                     continue
             group[size] = shorts[at]
             size += 1
-            if size == MIXLINE_CODE_QUERIES:
+            if size == codes_together:
                 if scan_group(group, size, rows, block, run) < 0:
                     return -1
                 size = 0

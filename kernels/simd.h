@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "isa.h"
+
 #define MIXLINE_LANES 32
 #define MIXLINE_PREFETCH_BYTES 4096
 #define MIXLINE_ROWS_AHEAD 6       /* of listed rows, each fetched whole up to so many floats */
@@ -162,24 +164,20 @@ MIXLINE_DEFINE_SCORE_ROWS(avx2, 8, __attribute__((target("avx2"))))
 #endif
 MIXLINE_DEFINE_SCORE_ROWS(portable, 4, )
 
-/* The widest path this machine has, or the one named (NULL when it is unknown or the machine lacks it). */
-static mixline_score_rows_fn mixline_choose(const char *wanted, const char **chosen) {
+/* The path for an instruction set that this machine has. */
+static mixline_score_rows_fn mixline_choose_scores(const char *isa, const char **chosen) {
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    int any = wanted == NULL || wanted[0] == '\0';
-    if ((any || !strcmp(wanted, "avx512")) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq")) {
+    int wanted = mixline_isa_named(isa);
+    if (wanted >= MIXLINE_AVX512) {
         *chosen = "avx512";
         return mixline_score_rows_avx512;
     }
-    if ((any || !strcmp(wanted, "avx2")) && __builtin_cpu_supports("avx2")) {
+    if (wanted >= MIXLINE_AVX2) {
         *chosen = "avx2";
         return mixline_score_rows_avx2;
     }
-    if (!any && strcmp(wanted, "portable")) return NULL;
-#else
-    if (wanted != NULL && wanted[0] != '\0' && strcmp(wanted, "portable")) return NULL;
 #endif
+    (void)isa;
     *chosen = "portable";
     return mixline_score_rows_portable;
 }

@@ -16,7 +16,8 @@ from typing import Any
 import click
 import numpy as np
 
-from mixline.kernels.scan import instruction_set, scan, scan_listed
+from mixline.kernels import isa
+from mixline.kernels.scan import scan, scan_listed
 from mixline.kernels.shortlist import TOGETHER_MAX, Shortlist, scan_together
 from mixline.kernels.topk import TopK
 from mixline.storage.codes import Codes, encode
@@ -140,7 +141,7 @@ def scan_command(rows: int, dim: int, k: int, batch: int, rounds: int, as_json: 
                 if truth:
                     overlap[name].append(len(truth & set(np.asarray(best[0]).tolist())) / k)
     median = {name: float(np.median(times)) for name, times in spent.items()}
-    figures: dict[str, Any] = {"rows": rows, "dim": dim, "k": k, "batch": batch, "instruction_set": instruction_set()}
+    figures: dict[str, Any] = {"rows": rows, "dim": dim, "k": k, "batch": batch, "instruction_set": isa.in_use()}
     figures |= {f"{name}_ms": round(1000 * seconds, 3) for name, seconds in median.items()}
     figures |= {f"{name}_recall": float(np.mean(shares)) for name, shares in overlap.items()}
     figures["read_gb_per_s"] = round(matrix.nbytes / median["mixline_float"] / 1e9, 2)

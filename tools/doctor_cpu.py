@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mixline.kernels.scan import SIMD_VARIABLE, instruction_set
+from mixline.kernels import codes, isa, scan
 from mixline.tools.doctor_finding import Case, Check, Finding, State
 from mixline.tools.doctor_machine import Unseen
 
 CPUS = "/sys/devices/system/cpu"
 INT8_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
 SELF_DRIVEN = ("intel_pstate", "amd-pstate-epp")  # whose "powersave" means that the processor chooses
-PATHS = ("avx512", "avx2", "portable")
 
 
 def flags_of(case: Case) -> set[str]:
@@ -24,28 +23,31 @@ def flags_of(case: Case) -> set[str]:
 
 
 def widest(flags: set[str]) -> str:
-    """The path that kernels/simd.h takes when nothing is forced."""
-    if {"avx512f", "avx512vl", "avx512dq"} <= flags:
+    """The instruction set that kernels/isa.h takes when nothing is forced."""
+    if not {"avx512f", "avx512vl", "avx512dq"} <= flags:
+        return "avx2" if "avx2" in flags else "neon" if "asimddp" in flags else "portable"
+    if not {"avx512bw", "avx512_vnni"} <= flags:
         return "avx512"
-    return "avx2" if "avx2" in flags else "portable"
+    return "amx" if {"amx_tile", "amx_int8"} <= flags else "vnni"
 
 
 def instruction_path(case: Case) -> Iterator[Finding]:
-    yield judge_path(instruction_set(), flags_of(case), case.machine.environ.get(SIMD_VARIABLE, ""))
+    forced = case.machine.environ.get(isa.ISA_VARIABLE, "")
+    yield judge_path(isa.in_use(), flags_of(case), forced, f"codes by {codes.path()}, float32 rows by {scan.path()}")
 
 
-def judge_path(taken: str, flags: set[str], forced: str) -> Finding:
-    """``forced``: the value of the environment variable, "" when unset."""
+def judge_path(taken: str, flags: set[str], forced: str, paths: str) -> Finding:
+    """``forced``: the value of the environment variable, "" when unset; ``paths``: what the kernels made of it."""
     best = widest(flags)
-    found = f"{taken} of {best}" + (f", forced by {SIMD_VARIABLE}={forced}" if forced else "")
-    if PATHS.index(taken) > PATHS.index(best):
-        costs = "scans of cached vectors are slower (portable: 1.2 times AVX2 at 64 dimensions); same bits"
-        return Finding("instruction path", "warn", found, costs, f"unset {SIMD_VARIABLE}")
-    if taken == "portable" and "asimd" not in flags:
-        costs = "scans run four floats at a time; answers have the same bits"
-        return Finding(
-            "instruction path", "note", found, costs, "choose a machine, or a CPU model of the VM, with AVX2"
-        )
+    found = f"{taken} of {best}: {paths}" + (f"; forced by {isa.ISA_VARIABLE}={forced}" if forced else "")
+    if isa.NAMES.index(taken) < isa.NAMES.index(best):
+        costs = "scans take longer, those of codes several times; answers have the same bytes"
+        mend = f"unset {isa.ISA_VARIABLE}" if forced else "run Linux 5.16 or newer, which permits AMX tiles"
+        return Finding("instruction path", "warn" if forced else "note", found, costs, mend)
+    if taken == "portable":
+        costs = "scans run four floats at a time, and codes without byte products; answers have the same bytes"
+        mend = "choose a machine, or a CPU model of the VM, with AVX2 or ARM's dot products"
+        return Finding("instruction path", "note", found, costs, mend)
     return Finding("instruction path", "ok", found)
 
 
@@ -54,7 +56,7 @@ def int8_instructions(case: Case) -> Iterator[Finding]:
     if has:
         yield Finding("int8 instructions", "ok", ", ".join(has))
         return
-    costs = "int8 dot products cost several plain instructions each; float32 scans do not use them"
+    costs = "products of codes cost several plain instructions each, which bounds scans in batches"
     yield Finding(
         "int8 instructions", "note", "neither AMX nor VNNI", costs, "choose a CPU, or VM model, with VNNI or AMX"
     )

@@ -4,29 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import each_path
 
 from mixline.kernels import graph_build, graph_search, reference, reference_graph
 from mixline.kernels.bitmap import all_rows, clear_rows
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.graph_build import link, shuffled
 from mixline.kernels.graph_search import GraphSearch
-from mixline.kernels.scan import METRICS, instruction_set, scan_listed
+from mixline.kernels.scan import METRICS, scan_listed
 from mixline.kernels.topk import TopK
 from mixline.storage.graph_index import Graph, chunks, encode_rows, find_center, link_factors
 
-PATHS = {"avx512": "vnni", "avx2": "avx2", "portable": "portable"}
 SHAPES = ["plain", "few", "equal", "long and short", "sparse", "clustered", "extreme"]
 
-
-@pytest.fixture(params=PATHS)
-def simd(request):
-    """Each path that this machine has, put back afterwards."""
-    got = [module.choose_path(request.param) for module in (graph_build, graph_search)]
-    if got != [PATHS[request.param]] * 2:
-        choose(instruction_set())
-        pytest.skip(f"this machine has no {PATHS[request.param]}")
-    yield got[0]
-    choose(instruction_set())
+simd = each_path(graph_build, graph_search)
 
 
 def choose(name):

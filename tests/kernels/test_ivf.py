@@ -6,28 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import each_path
 
-from mixline.kernels import reference, reference_ivf
+from mixline.kernels import codes, reference, reference_ivf
 from mixline.kernels.bitmap import all_rows, clear_rows
 from mixline.kernels.cluster import assign
-from mixline.kernels.codes import choose_path
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.ivf import ListSearch
-from mixline.kernels.scan import METRICS, instruction_set
+from mixline.kernels.scan import METRICS
 from mixline.storage.clusters import coded, directions
 from mixline.storage.codes import encode
 from mixline.storage.ivf import ABSENT, Lists
 
-
-@pytest.fixture(params=["vnni", "avx2", "portable"])
-def simd(request):
-    """Each path that this machine has, put back afterwards."""
-    got = choose_path({"vnni": "avx512"}.get(request.param, request.param))
-    if got != request.param:
-        choose_path(instruction_set())
-        pytest.skip(f"this machine has no {request.param}")
-    yield got
-    choose_path(instruction_set())
+simd = each_path(codes)
 
 
 def norms_of(matrix):

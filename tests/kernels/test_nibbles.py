@@ -7,13 +7,12 @@ from hypothesis import strategies as st
 
 from mixline.kernels.codes import choose_path
 from mixline.kernels.errors import KernelArgumentError
-from mixline.kernels.scan import METRICS, instruction_set
+from mixline.kernels.isa import in_use, present
+from mixline.kernels.scan import METRICS
 from mixline.kernels.shortlist import Shortlist, scan_together
 from mixline.storage.codes import BLOCK_ROWS, encode
 from mixline.storage.nibbles import MOST, decode_nibbles, encode_nibbles, open_nibbles, write_nibbles
 from mixline.storage.progress import Silence
-
-PATHS = {"avx512": "vnni", "avx2": "avx2", "portable": "portable"}
 
 
 def norms_of(matrix):
@@ -39,11 +38,10 @@ def test_all_paths_keep_the_same_rows_which_are_the_best_of_the_codes(seed, metr
     nibbles = encode_nibbles(matrix, metric)
     found = {}
     try:
-        for wanted, path in PATHS.items():
-            if choose_path(wanted) == path:
-                found[path] = look((matrix, nibbles), queries, k, metric, 2 * k)
+        for isa in present():
+            found[choose_path(isa)] = look((matrix, nibbles), queries, k, metric, 2 * k)
     finally:
-        choose_path(instruction_set())
+        choose_path(in_use())
     for rows in found.values():
         assert all(np.array_equal(one, other) for one, other in zip(rows, found["portable"], strict=True))
     coded = decode_nibbles(nibbles, n, dim).astype(np.float64)

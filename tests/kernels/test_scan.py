@@ -9,27 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import each_path
 
 from mixline.kernels import reference
+from mixline.kernels import scan as scan_kernel
 from mixline.kernels.bitmap import all_rows, clear_rows, holds_rows
 from mixline.kernels.errors import KernelArgumentError
-from mixline.kernels.scan import METRICS, choose_instruction_set, instruction_set, scan, score_rows
+from mixline.kernels.scan import METRICS, scan, score_rows
 from mixline.kernels.topk import TopK
 
-INSTRUCTION_SETS = ("avx512", "avx2", "portable")
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 3e38, -3e38, 1e-40], dtype=np.float32)
 
-
-@pytest.fixture(params=INSTRUCTION_SETS)
-def simd(request):
-    """Each path that this machine has, put back afterwards."""
-    before = instruction_set()
-    try:
-        choose_instruction_set(request.param)
-    except KernelArgumentError:
-        pytest.skip(f"this machine has no {request.param}")
-    yield request.param
-    choose_instruction_set(before)
+simd = each_path(scan_kernel)
 
 
 @st.composite
@@ -160,10 +151,10 @@ def test_misfits_are_refused_at_the_door(change, said):
 
 
 def test_environment_forces_the_path_and_refuses_an_unknown_one():
-    script = "from mixline.kernels.scan import instruction_set; print(instruction_set())"
-    environment = os.environ | {"MIXLINE_SIMD": "portable"}
+    script = "from mixline.kernels import codes, isa, scan; print(isa.in_use(), codes.path(), scan.path())"
+    environment = os.environ | {"MIXLINE_ISA": "portable"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "portable"
-    environment["MIXLINE_SIMD"] = "mmx"
+    assert done.stdout.split() == ["portable"] * 3
+    environment["MIXLINE_ISA"] = "mmx"
     refused = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert refused.returncode != 0 and "MIXLINE_SIMD='mmx'" in refused.stderr
+    assert refused.returncode != 0 and "MIXLINE_ISA='mmx'" in refused.stderr

@@ -6,28 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import each_path
 
-from mixline.kernels import reference
+from mixline.kernels import codes, reference
 from mixline.kernels.bitmap import all_rows, clear_rows
-from mixline.kernels.codes import choose_path
 from mixline.kernels.errors import KernelArgumentError
-from mixline.kernels.scan import METRICS, instruction_set, scan_listed
+from mixline.kernels.scan import METRICS, scan_listed
 from mixline.kernels.shortlist import TOGETHER_MAX, Shortlist, scan_together
 from mixline.kernels.topk import TopK
 from mixline.storage.codes import BLOCK_ROWS, Codes, decode, encode
 
-PATHS = {"avx512": "vnni", "avx2": "avx2", "portable": "portable"}
-
-
-@pytest.fixture(params=PATHS)
-def simd(request):
-    """Each path that this machine has, put back afterwards."""
-    got = choose_path(request.param)
-    if got != PATHS[request.param]:
-        choose_path(instruction_set())
-        pytest.skip(f"this machine has no {PATHS[request.param]}")
-    yield got
-    choose_path(instruction_set())
+simd = each_path(codes)
 
 
 def norms_of(matrix):
@@ -164,7 +153,7 @@ def test_every_path_keeps_the_same_rows():
     rng = np.random.default_rng(4)
     matrix, query = rng.standard_normal((5000, 37), dtype=np.float32), rng.standard_normal(37, dtype=np.float32)
     here = look(matrix, query, 50, "dot").rows()
-    choose_path("portable")
+    codes.choose_path("portable")
     assert np.array_equal(here, look(matrix, query, 50, "dot").rows())
 
 

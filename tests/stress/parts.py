@@ -46,6 +46,7 @@ PARTS = (
         "SANITIZE_TESTS=tests/node/test_broker_probe.py",
         "SANITIZE_MARKS=stress or not stress",
     ),
+    tests("neon", "tests/kernels/test_other_machines.py"),
     tests("rings", "tests/ipc/test_rings.py"),
     tests("fuzz-decoders", "tests/node/test_broker_probe.py"),
     tests("fuzz-messages", "tests/node/test_fuzz.py"),

@@ -272,11 +272,14 @@ def test_numa_balancing(sick):
 
 def test_instruction_path(sick):
     wide = {"avx512f", "avx512vl", "avx512dq", "avx2"}
-    assert cpu.judge_path("avx512", wide, "").state == "ok"
-    assert cpu.judge_path("avx2", wide, "avx2").state == "warn"
-    assert "unset MIXLINE_SIMD" in cpu.judge_path("portable", wide, "portable").mend
-    assert cpu.judge_path("portable", {"sse2"}, "").state == "note"
-    assert cpu.judge_path("portable", {"asimd"}, "").state == "ok"
+    assert cpu.judge_path("avx512", wide, "", "").state == "ok"
+    assert cpu.judge_path("avx2", wide, "avx2", "codes by avx2").state == "warn"
+    assert "unset MIXLINE_ISA" in cpu.judge_path("portable", wide, "portable", "").mend
+    tiled = wide | {"avx512bw", "avx512_vnni", "amx_tile", "amx_int8"}
+    assert cpu.judge_path("vnni", tiled - {"amx_tile"}, "", "").state == "ok"
+    assert cpu.judge_path("vnni", tiled, "", "").state == "note" and cpu.judge_path("amx", tiled, "", "").state == "ok"
+    assert cpu.judge_path("portable", {"sse2"}, "", "").state == "note"
+    assert cpu.judge_path("neon", {"asimd", "asimddp"}, "", "").state == "ok"
     assert "features" in examined(cpu, "instruction path", sick.put({"/proc/cpuinfo": "processor: 0"}))[0].found
 
 
