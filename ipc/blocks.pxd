@@ -22,6 +22,8 @@ cdef class Blocks:
     cdef uint32_t* stack
     cdef uint32_t* generations
     cdef uint8_t* in_use
+    cdef uint8_t* pages          # 1: taken since its pages were last given back; 2: warm
+    cdef uint32_t touched        # blocks taken since then
 
     cdef int class_of(self, uint32_t block) noexcept nogil
     cdef int64_t take_block(self, uint64_t length) noexcept nogil
@@ -31,4 +33,7 @@ cdef class Blocks:
     cdef uint64_t start_of(self, uint32_t block) noexcept nogil
     cdef uint64_t room_of(self, uint32_t block) noexcept nogil
     cdef int64_t find_block(self, uint64_t offset) noexcept nogil
+    cdef uint64_t give_back_pages(self, unsigned char* memory) noexcept nogil
+    cdef uint64_t punch(self, unsigned char* memory, const SizeClass* size, uint32_t first,
+                        uint32_t stop) noexcept nogil
     cdef void audit(self, const SizeClass* size) noexcept nogil

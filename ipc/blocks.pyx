@@ -1,18 +1,28 @@
 """An allocator of fixed blocks in size classes, kept in the private memory of the one process that owns the segment.
 
 A request of 200 bytes takes a block of 512 and one of a mebibyte still fits. Free blocks form a stack per class, so the
-pages used last, which are warm, are used next, and pages never needed are never touched.
+pages used last, which are warm, are used next, and pages never needed are never touched. What a burst has touched the
+owner gives back when it is calm, but for the blocks that will be used next.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
 
 from mixline.ipc.errors import Corrupt, IpcError
 
 from mixline.ipc.checks cimport MX_DEBUG, mx_check, mx_live, mx_live_add
 
+cdef extern from "<sys/mman.h>" nogil:
+    int madvise(void* start, size_t length, int advice)
+    int MADV_REMOVE
+
+cdef enum:
+    PAGE = 4096
+    WARM = 64   # blocks on top of each stack that keep their pages
+
 CLASS_LIMIT = CLASSES_MAX
-PAGE_BYTES = 4096
+PAGE_BYTES = PAGE
 
 
 def live() -> int:
@@ -29,7 +39,7 @@ cdef class Blocks:
         cdef SizeClass* size
         self.stack = NULL
         self.generations = NULL
-        self.in_use = NULL
+        self.in_use = self.pages = NULL
         plan = [(int(block_bytes), int(count)) for block_bytes, count in plan]
         if not 1 <= len(plan) <= CLASSES_MAX:
             raise IpcError(f"blocks: {len(plan)} size classes, must be 1..{CLASSES_MAX}")
@@ -46,8 +56,11 @@ cdef class Blocks:
         self.stack = <uint32_t*>malloc(block * sizeof(uint32_t))
         self.generations = <uint32_t*>calloc(block, sizeof(uint32_t))
         self.in_use = <uint8_t*>calloc(block, 1)
-        if self.stack == NULL or self.generations == NULL or self.in_use == NULL:
+        self.pages = <uint8_t*>calloc(block, 1)
+        if self.stack == NULL or self.generations == NULL or self.in_use == NULL or self.pages == NULL:
             raise MemoryError()
+        memset(self.pages, 1, block)  # an owner before us may have touched any
+        self.touched = block
         self.reset()
 
     def __dealloc__(self):
@@ -55,6 +68,7 @@ cdef class Blocks:
         free(self.stack)
         free(self.generations)
         free(self.in_use)
+        free(self.pages)
 
     def reset(self) -> None:
         """Every block is free again. Only when nobody reads any of them."""
@@ -99,6 +113,8 @@ cdef class Blocks:
             self.generations[block] = 1
         mx_check(not self.in_use[block], "blocks: a block on the free stack is in use")
         self.in_use[block] = 1
+        self.touched += not self.pages[block]
+        self.pages[block] = 1
         self.taken += 1
         mx_live_add(1)
         return block
@@ -152,6 +168,46 @@ cdef class Blocks:
                 return size.first + (offset - size.start) // size.block_bytes
         return -1
 
+    cdef uint64_t give_back_pages(self, unsigned char* memory) noexcept nogil:
+        """Give the pages on which only free blocks lie back to the system; how many bytes. ``memory``: the segment,
+        writable. Nobody else may take blocks meanwhile. Blocks that lie there read as zeros when they are next taken.
+        """
+        cdef const SizeClass* size
+        cdef uint32_t block, first, top
+        cdef uint64_t given = 0
+        cdef int c
+        for c in range(self.class_count):
+            size = &self.classes[c]
+            top = min(<uint32_t>WARM, size.free)
+            for block in range(size.free - top, size.free):
+                self.pages[self.stack[size.first + block]] |= 2
+            first = size.first
+            for block in range(size.first, size.first + size.count + 1):
+                if block < size.first + size.count and not self.in_use[block] and not self.pages[block] & 2:
+                    continue
+                given += self.punch(memory, size, first, block)
+                first = block + 1
+            for block in range(size.first, size.first + size.count):
+                self.pages[block] &= 1
+        return given
+
+    cdef uint64_t punch(self, unsigned char* memory, const SizeClass* size, uint32_t first,
+                        uint32_t stop) noexcept nogil:
+        """Give the whole pages of blocks ``first .. stop`` back, if one of them has been touched."""
+        cdef uint64_t begin = size.start + (first - size.first) * size.block_bytes
+        cdef uint64_t end = size.start + (stop - size.first) * size.block_bytes
+        cdef uint64_t whole = (begin + PAGE - 1) // PAGE * PAGE
+        cdef uint32_t block, held = 0
+        for block in range(first, stop):
+            held += self.pages[block]
+        end = end // PAGE * PAGE
+        if not held or end <= whole or madvise(memory + whole, end - whole, MADV_REMOVE):
+            return 0
+        for block in range(first, stop):
+            self.pages[block] = 0
+        self.touched -= held
+        return end - whole
+
     cdef void audit(self, const SizeClass* size) noexcept nogil:
         """Debug build: the free stack of a class holds exactly its blocks that are not in use."""
         cdef uint32_t i, block, unused = 0
@@ -198,6 +254,12 @@ cdef class Blocks:
     def block_at(self, uint64_t offset) -> int:
         """The block that begins at ``offset``, or -1: how a reader checks an offset that another process wrote."""
         return self.find_block(offset)
+
+    def give_back(self, unsigned char[::1] memory) -> int:
+        """Give the pages of a burst back to the system when it is calm; how many bytes. ``memory``: the segment."""
+        if <uint64_t>memory.shape[0] < self.total_bytes:
+            raise IpcError(f"blocks: a segment of {memory.shape[0]} bytes, and blocks of {self.total_bytes}")
+        return self.give_back_pages(&memory[0])
 
     def is_taken(self, uint32_t block) -> bool:
         """Whether the block is in use."""

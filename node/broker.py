@@ -71,9 +71,10 @@ class Broker:
             from mixline.node.broker_plain import PlainLoop as Chosen
         else:
             from mixline.node.broker_native import NativeLoop as Chosen  # type: ignore[assignment]
+        self.slot_memory = memoryview(map_segment(self.orders.slots_fd, limits.slot_bytes, writable=True))
         loop = Chosen(
             self.board,
-            memoryview(map_segment(self.orders.slots_fd, limits.slot_bytes, writable=True)),
+            self.slot_memory,
             Places(member.seat for member in self.crew.members.values()),
             self.meters,
             self.life,
@@ -149,6 +150,7 @@ class Broker:
         if requests == self.requests_seen:  # a whole tick without a request
             self.trimmed_at = requests
             trim_memory()
+            self.loop.slots.give_back(self.slot_memory)
         self.requests_seen = requests
 
     # -- workers -------------------------------------------------------------------------------------------------

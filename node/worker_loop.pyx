@@ -45,6 +45,7 @@ cdef int BEAT_IDLE_MS = limits.beat_idle_ms
 cdef uint64_t EXECUTING_ALL = seats.EXECUTING_ALL
 cdef int64_t NEVER_NS = 1 << 62
 cdef int64_t LINGER_NS = 500_000
+cdef uint32_t TOUCHED_MIN = 128   # blocks of the arena, whose pages are given back when it is calm
 
 
 cdef inline uint64_t word_of(const Fields* request) noexcept nogil:
@@ -341,6 +342,8 @@ cdef class WorkerLoop:
         if mx_load_relaxed(&self.work.lines.tail) == self.work.own and self.board_life() == self.life:
             fds[0].fd, fds[1].fd = self.bell_fd, self.wake_fd
             fds[0].events = fds[1].events = POLLIN
-            poll(fds, 2, BEAT_IDLE_MS)
+            if not poll(fds, 2, BEAT_IDLE_MS) and self.blocks.touched > TOUCHED_MIN:
+                self.take_back()
+                self.blocks.give_back_pages(self.arena)
             meter_count(self.counts, N_WAKES, 1)
         bell_rise(flag, self.bell_fd)

@@ -154,6 +154,56 @@ def test_generation_changes_with_every_use():
     assert len(seen) == 5 and 0 not in seen
 
 
+@given(steps=st.lists(st.tuples(st.integers(1, 9000), st.booleans()), max_size=60), seed=st.randoms())
+@settings(deadline=None, max_examples=60)
+def test_pages_given_back_hold_nothing_in_use(steps, seed):
+    blocks = Blocks(((512, 200), (4096, 90), (12_288, 90)))
+    fd = create("mixline-test", blocks.total_bytes)
+    memory = map_segment(fd, blocks.total_bytes, writable=True)
+    burst = [blocks.take(length) for length in (500, 4000, 12_000) for _ in range(70)]
+    for block in burst:
+        memory[blocks.offset(block)] = 1
+    held = {}
+    for length, keep in steps:
+        block = blocks.take(length)
+        if block < 0:
+            continue
+        at = blocks.offset(block)
+        memory[at : at + length] = content = seed.randbytes(length)
+        if keep:
+            held[block] = content
+        else:
+            blocks.give(block)
+    for block in burst:
+        blocks.give(block)
+    before = os.fstat(fd).st_blocks
+    given_bytes = blocks.give_back(memory)
+    assert given_bytes % mmap.PAGESIZE == 0 and os.fstat(fd).st_blocks <= before
+    assert all(memory[blocks.offset(b) : blocks.offset(b) + len(c)] == c for b, c in held.items())
+    memory.close()
+    os.close(fd)
+
+
+def test_a_burst_is_given_back_but_for_the_warm():
+    blocks = Blocks(((4096, 500),))
+    fd = create("mixline-test", blocks.total_bytes)
+    memory = map_segment(fd, blocks.total_bytes, writable=True)
+    burst = [blocks.take(1) for _ in range(500)]
+    for block in burst:
+        memory[blocks.offset(block)] = 1
+    assert blocks.give_back(memory) == 0
+    for block in burst:
+        blocks.give(block)
+    assert os.fstat(fd).st_blocks * 512 == 500 * 4096
+    assert blocks.give_back(memory) == 436 * 4096
+    assert os.fstat(fd).st_blocks * 512 == 64 * 4096
+    assert blocks.give_back(memory) == 0
+    with pytest.raises(IpcError, match="blocks of"):
+        blocks.give_back(bytearray(100))
+    memory.close()
+    os.close(fd)
+
+
 @pytest.mark.parametrize("plan", [(), ((63, 1),), ((64, 0),), ((128, 1), (64, 1)), ((64, 1), (64, 2)), ((64, 1),) * 17])
 def test_bad_plans_are_refused(plan):
     with pytest.raises(IpcError):
