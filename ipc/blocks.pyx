@@ -19,7 +19,7 @@ cdef extern from "<sys/mman.h>" nogil:
 
 cdef enum:
     PAGE = 4096
-    WARM = 64   # blocks on top of each stack that keep their pages
+    WARM_BYTES = 1 << 18   # of blocks on top of each stack keep their pages
 
 CLASS_LIMIT = CLASSES_MAX
 PAGE_BYTES = PAGE
@@ -178,7 +178,7 @@ cdef class Blocks:
         cdef int c
         for c in range(self.class_count):
             size = &self.classes[c]
-            top = min(<uint32_t>WARM, size.free)
+            top = min(<uint32_t>(WARM_BYTES // size.block_bytes), size.free)
             for block in range(size.free - top, size.free):
                 self.pages[self.stack[size.first + block]] |= 2
             first = size.first
