@@ -17,6 +17,7 @@ import msgspec
 
 NAMES = {
     "scan": "mixline.tools.bench_scan:scan_command",
+    "retrieval": "mixline.tools.bench_retrieval:retrieval",
     "hydration": "mixline.tools.bench_hydration:hydration",
     "framework": "mixline.tools.bench_framework:framework",
     "memory": "mixline.tools.bench_memory:memory",
