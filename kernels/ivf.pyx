@@ -60,12 +60,15 @@ cdef class ListSearch:
     cdef const uint64_t* keys
     cdef Py_ssize_t rows_count
     cdef const float[::1] query
+    cdef const float[::1] center      # of l2
+    cdef float* moved                 # the query less the center
     cdef const uint64_t[::1] allowed
     cdef readonly Py_ssize_t k
 
     def __cinit__(self, const int8_t[:, :, :, ::1] centroids, const float[::1] centroid_scales,
                   const float[::1] centroid_norms, const uint32_t[::1] starts, const int8_t[:, :, :, ::1] codes,
-                  const float[::1] scales, const uint32_t[::1] rows, const float[::1] norms, *,
+                  const float[::1] scales, const uint32_t[::1] rows, const float[::1] norms,
+                  const float[::1] center, *,
                   const float[:, ::1] matrix, const uint64_t[::1] keys, const float[::1] matrix_norms, metric="dot"):
         self.metric = metric_code(metric)
         self.dim, self.lists, self.rows_count = matrix.shape[1], starts.shape[0] - 1, matrix.shape[0]
@@ -75,7 +78,13 @@ cdef class ListSearch:
                                       f"{matrix.shape[0]} rows")
         self.held = (centroids, centroid_scales, centroid_norms, starts, codes, scales, rows, norms, matrix, keys,
                      matrix_norms)
-        self.starts = &starts[0]
+        self.starts, self.center = &starts[0], center
+        if center.shape[0] != (self.dim if self.metric == L2 else 0):
+            raise KernelArgumentError(f"a center of {center.shape[0]} for {self.dim} dimensions; only with l2")
+        if self.metric == L2:
+            self.moved = <float*>malloc(self.dim * sizeof(float))
+            if self.moved == NULL:
+                raise MemoryError(f"no memory for {self.dim} dimensions")
         if not codes.shape[0]:
             return
         self.centroids.codes, self.centroids.scales = &centroids[0, 0, 0, 0], &centroid_scales[0]
@@ -89,6 +98,7 @@ cdef class ListSearch:
         close_short(&self.near)
         close_short(&self.short)
         free(self.ranked)
+        free(self.moved)
 
     @property
     def scored(self):
@@ -110,9 +120,18 @@ cdef class ListSearch:
         self.make_room(width)
         self.short.allowed = &allowed[0] if allowed is not None and allowed.shape[0] else NULL
         with nogil:
-            begin(&self.short, &query[0])
+            begin(&self.short, self.moved_query())
             if self.places.codes != NULL:
                 self.rank_lists(width)
+
+    cdef const float* moved_query(self) noexcept nogil:
+        """The query as codes see it."""
+        cdef Py_ssize_t at
+        if self.metric != L2:
+            return &self.query[0]
+        for at in range(self.dim):
+            self.moved[at] = self.query[at] - self.center[at]
+        return self.moved
 
     cdef int make_room(self, Py_ssize_t width) except -1:
         """For ranking ``width`` lists."""

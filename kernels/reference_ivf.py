@@ -32,8 +32,9 @@ def assign(rows, codes, scales, offsets, units=None):
     return found
 
 
-def nearest_lists(centroids, centroid_scales, centroid_norms, query, metric, width):
+def nearest_lists(centroids, centroid_scales, centroid_norms, center, query, metric, width):
     """The lists that a :class:`mixline.kernels.ivf.ListSearch` goes over, in its order: equal ones by number."""
+    query = query - center if metric == "l2" else query
     length = np.sqrt((query.astype(np.float64) ** 2).sum())
     coded, scale = code_vector(query, 1.0 / length if metric == "cosine" and length > 0 else 1.0)
     scores = (products(centroids, coded) * (centroid_scales * np.float32(scale)))[: len(centroid_norms)]

@@ -55,11 +55,16 @@ def coded(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return codes.codes, codes.scales, offsets
 
 
-def train(assign: Assign, rows: np.ndarray, many: int, seed: int, *, unit: bool) -> np.ndarray:
-    """``many`` centroids of ``rows``, float32 (many, dim); with ``unit`` of their directions, and directions."""
+def train(
+    assign: Assign, rows: np.ndarray, many: int, seed: int, *, unit: bool, center: np.ndarray | None = None
+) -> np.ndarray:
+    """``many`` centroids of ``rows``, float32 (many, dim), less ``center`` where that is not empty; with ``unit`` of
+    their directions, and directions."""
     rng = np.random.default_rng(seed)
     sample = rows[np.sort(rng.choice(len(rows), min(len(rows), SAMPLED * many), replace=False, shuffle=False))]
     sample = np.ascontiguousarray(sample, dtype=np.float32)
+    if center is not None and len(center):
+        sample = sample - center
     if unit:
         sample = directions(sample)
     centroids = beginning(assign, sample, many, rng)

@@ -1,8 +1,11 @@
 """Inverted lists (IVF) of a space's items: each row lies in the list of its nearest centroid, and a search goes over
 the lists whose centroids are nearest to the query.
 
-The lists hold a second copy of the items' int8 codes, in list order: a list must be read in one go, and an exact scan
-wants the rows where the float32 rows are. Of n rows a build keeps a few integers each in memory, and no vector.
+The lists hold int8 codes of the items a second time, in list order: a list must be read in one go, and an exact scan
+wants the rows where the float32 rows are. For l2 they are codes of the rows less the mean of all, which changes no
+distance: pixels lie far from the origin and near to each other, and a step of their codes is wider than that. Norms are
+then those of the coded rows, so that an estimate is the exact distance of the coded row, and errs by as much as that
+lies off and not by as much as the query is long. Of n rows a build keeps a few integers each in memory, and no vector.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_array
 from mixline.storage.calibration import RESULTS, Exact, calibrate, exact_scores, held_out, ladder
 from mixline.storage.clusters import Assign, add_up, directions, nearest, train
-from mixline.storage.codes import BLOCK_ROWS, QUAD, encode, open_codes
+from mixline.storage.codes import BLOCK_ROWS, QUAD, Codes, encode, open_codes
 from mixline.storage.manifest import IndexFacts
 from mixline.storage.progress import Progress
 
@@ -42,7 +45,8 @@ class Lists(NamedTuple):
 
     ``centroids`` int8 (blocks of 16, quads, 16, 4) with ``centroid_scales`` and ``centroid_norms`` float32; list l has
     blocks ``starts[l] .. starts[l + 1]`` of ``codes`` int8 (blocks, quads, 16, 4). By place: ``scales`` float32,
-    ``rows`` uint32 (ABSENT for none), and ``norms`` float32 with l2 (empty otherwise).
+    ``rows`` uint32 (ABSENT for none), and ``norms`` float32 with l2 (empty otherwise). With l2 all vectors are less
+    ``center`` float32 (dim,), which is empty otherwise, and norms are those of what the codes stand for.
     """
 
     centroids: np.ndarray
@@ -53,6 +57,7 @@ class Lists(NamedTuple):
     scales: np.ndarray
     rows: np.ndarray
     norms: np.ndarray
+    center: np.ndarray
 
 
 def is_wanted(index: str, count: int) -> bool:
@@ -74,11 +79,13 @@ def build_ivf(
     items, norms = map_array(folder / "items.npy"), map_array(folder / "item_norms.npy")
     lists = lists_for(len(items))
     progress.phase(f"clustering {name}", len(items))
-    centroids = train(assign, items, lists, SEED, unit=metric == "cosine")
-    found, centroids = assign_all(assign, items, norms, centroids, metric, progress)
+    center = middle_of(items) if metric == "l2" else np.empty(0, dtype="<f4")
+    centroids = train(assign, items, lists, SEED, unit=metric == "cosine", center=center)
+    found, centroids = assign_all(assign, items, norms, centroids, center, metric, progress)
     progress.phase(f"listing {name}", len(items))
+    write_array(folder / "ivf_center.npy", center)
     write_centroids(folder, centroids, metric)
-    write_lists(folder, found, lists, norms, metric, progress)
+    write_lists(folder, found, lists, center, progress)
     progress.phase(f"calibrating {name}")
     users = folder / "users.npy"
     queries = held_out(items, map_array(users) if users.exists() else None, SEED)
@@ -109,8 +116,22 @@ def keep_for(facts: IndexFacts, k: int) -> int:
     return k * facts.parameters["keep_percent"] // 100 + SPARE
 
 
+def middle_of(items: np.ndarray) -> np.ndarray:
+    """The mean of all rows, float32 (dim,)."""
+    mean = np.zeros(items.shape[1])
+    for at in range(0, len(items), STEP):
+        mean += (items[at : at + STEP].astype(np.float64) / len(items)).sum(axis=0)
+    return mean.astype("<f4")
+
+
 def assign_all(
-    assign: Assign, items: np.ndarray, norms: np.ndarray, centroids: np.ndarray, metric: str, progress: Progress
+    assign: Assign,
+    items: np.ndarray,
+    norms: np.ndarray,
+    centroids: np.ndarray,
+    center: np.ndarray,
+    metric: str,
+    progress: Progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The list of every row, uint32 (n,), and the middles of all lists.
 
@@ -120,7 +141,7 @@ def assign_all(
     sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), dtype=np.int64)
     for at in range(0, len(items), STEP):
         here = slice(at, at + STEP)
-        rows, units = items[here], None
+        rows, units = items[here] - center if len(center) else items[here], None
         if metric == "cosine":
             with np.errstate(divide="ignore", over="ignore"):
                 units = np.minimum(1.0 / norms[here], np.float32(UNIT_MAX))
@@ -132,31 +153,41 @@ def assign_all(
 
 
 def write_centroids(folder: Path, centroids: np.ndarray, metric: str) -> None:
-    """Their codes, and their norms."""
+    """Their codes, and the norms of these for l2, of the centroids themselves otherwise."""
     codes = encode(centroids, metric)
     write_array(folder / "ivf_centroids_int8.npy", codes.codes.reshape(len(codes.codes), -1))
     write_array(folder / "ivf_centroids_scales.npy", codes.scales)
-    norms = np.sqrt(np.einsum("ij,ij->i", centroids, centroids, dtype=np.float64))
-    write_array(folder / "ivf_centroids_norms.npy", norms.astype("<f4"))
+    norms = np.sqrt(np.einsum("ij,ij->i", centroids, centroids, dtype=np.float64)).astype("<f4")
+    write_array(folder / "ivf_centroids_norms.npy", coded_norms(codes)[: len(norms)] if metric == "l2" else norms)
 
 
-def write_lists(
-    folder: Path, found: np.ndarray, lists: int, item_norms: np.ndarray, metric: str, progress: Progress
-) -> None:
-    """Rows, codes, scales and norms in list order, rows of one list in their own; each list fills up its last block."""
-    codes = open_codes(folder, "items")
-    assert codes is not None
+def coded_norms(codes: Codes) -> np.ndarray:
+    """Lengths of what the codes stand for, float32 (16 x blocks,); whole numbers before they are scaled."""
+    squares = (codes.codes.astype(np.int32) ** 2).sum(axis=(1, 3), dtype=np.int64)
+    return (np.sqrt(squares.reshape(-1)) * codes.scales.astype(np.float64)).astype("<f4")
+
+
+def places_of(found: np.ndarray, lists: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the lists' blocks start, uint32 (lists + 1,), and the row of each place; a list fills up its last block."""
     counts = np.bincount(found, minlength=lists)
     starts = np.concatenate([[0], np.cumsum(-(-counts // BLOCK_ROWS))]).astype("<u4")
     order = np.argsort(found, kind="stable").astype("<u4")
     rows = np.full(BLOCK_ROWS * int(starts[-1]), ABSENT, dtype="<u4")
     before = np.cumsum(counts) - counts
     rows[np.arange(len(found)) + np.repeat(BLOCK_ROWS * starts[:-1].astype(np.int64) - before, counts)] = order
+    return starts, rows
+
+
+def write_lists(folder: Path, found: np.ndarray, lists: int, center: np.ndarray, progress: Progress) -> None:
+    """Rows, codes, scales and norms in list order, rows of one list in their own. With a ``center`` the rows less it
+    are coded, otherwise the codes that are there are copied."""
+    codes, items = open_codes(folder, "items"), map_array(folder / "items.npy")
+    assert codes is not None
+    starts, rows = places_of(found, lists)
     write_array(folder / "ivf_starts.npy", starts)
     write_array(folder / "ivf_rows.npy", rows)
     quads = codes.codes.shape[1]
-    words = codes.codes.view("<i4")[..., 0]  # the codes of a quad of one row
-    step = -(-chunk_rows(QUAD * quads) // BLOCK_ROWS) * BLOCK_ROWS
+    step = -(-chunk_rows((32 if len(center) else 1) * QUAD * quads) // BLOCK_ROWS) * BLOCK_ROWS
     with (
         ArrayWriter(folder / "ivf_int8.npy", "<i1", BLOCK_ROWS * QUAD * quads) as coded,
         ArrayWriter(folder / "ivf_scales.npy", "<f4") as scales,
@@ -165,20 +196,37 @@ def write_lists(
         for at in range(0, len(rows), step):
             here = rows[at : at + step]
             none = here == ABSENT
-            row = np.where(none, 0, here)
-            part = words[row // BLOCK_ROWS, :, row % BLOCK_ROWS]
-            part[none] = 0
-            blocks = part.reshape(-1, BLOCK_ROWS, quads).transpose(0, 2, 1)
-            coded.append(np.ascontiguousarray(blocks).view("<i1").reshape(len(blocks), -1))
-            scales.append(np.where(none, np.float32(0.0), codes.scales[row]))
-            if metric == "l2":
-                norms.append(np.where(none, np.float32(np.inf), item_norms[row]))
+            part = coded_anew(items, center, here) if len(center) else copied(codes, here)
+            coded.append(part.codes.reshape(len(part.codes), -1))
+            scales.append(part.scales)
+            if len(center):
+                norms.append(np.where(none, np.float32(np.inf), coded_norms(part)))
             progress.advance(len(here) - int(none.sum()))
+
+
+def coded_anew(items: np.ndarray, center: np.ndarray, here: np.ndarray) -> Codes:
+    """Codes of these rows of ``items`` less the center; of ABSENT zeros."""
+    none = here == ABSENT
+    rows = items[np.where(none, 0, here)] - center
+    rows[none] = 0.0
+    return encode(rows, "l2")
+
+
+def copied(codes: Codes, here: np.ndarray) -> Codes:
+    """The codes of these rows as they are; of ABSENT zeros. Without bounds."""
+    none = here == ABSENT
+    row = np.where(none, 0, here)
+    words = codes.codes.view("<i4")[..., 0]  # the codes of a quad of one row
+    part = words[row // BLOCK_ROWS, :, row % BLOCK_ROWS]
+    part[none] = 0
+    blocks = np.ascontiguousarray(part.reshape(-1, BLOCK_ROWS, part.shape[1]).transpose(0, 2, 1))
+    scales = np.where(none, np.float32(0.0), codes.scales[row])
+    return Codes(blocks.view("<i1").reshape(*blocks.shape, QUAD), scales, codes.bounds[:0])
 
 
 def open_lists(folder: Path) -> Lists | None:
     """Map what :func:`build_ivf` wrote; None where there is nothing."""
-    if not (folder / "ivf_starts.npy").exists():
+    if not (folder / "ivf_center.npy").exists():
         return None
     centroids, codes = map_array(folder / "ivf_centroids_int8.npy"), map_array(folder / "ivf_int8.npy")
     return Lists(
@@ -190,4 +238,5 @@ def open_lists(folder: Path) -> Lists | None:
         map_array(folder / "ivf_scales.npy"),
         map_array(folder / "ivf_rows.npy"),
         map_array(folder / "ivf_norms.npy"),
+        map_array(folder / "ivf_center.npy"),
     )

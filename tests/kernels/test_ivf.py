@@ -31,8 +31,11 @@ def words_of(mask):
     return words
 
 
-def make_lists(matrix, found, centroids, metric):
+def make_lists(matrix, found, centroids, metric, center=0.0):
     """Lists in memory, row by row."""
+    center = np.full(matrix.shape[1] if metric == "l2" else 0, center, dtype=np.float32)
+    if metric == "l2":
+        matrix = matrix - center
     starts, rows = [0], []
     for one in range(len(centroids)):
         here = np.flatnonzero(found == one)
@@ -47,7 +50,9 @@ def make_lists(matrix, found, centroids, metric):
     if metric == "l2":
         norms[some] = norms_of(matrix)[rows[some]]
     starts = np.array(starts, dtype=np.uint32)
-    return Lists(middle.codes, middle.scales, norms_of(centroids), starts, codes.codes, codes.scales, rows, norms)
+    return Lists(
+        middle.codes, middle.scales, norms_of(centroids), starts, codes.codes, codes.scales, rows, norms, center
+    )
 
 
 def searcher_of(lists, matrix, keys, metric):
@@ -74,7 +79,7 @@ def problems(draw):
     centroids = directions(centroids) if metric == "cosine" else centroids
     query = (rng.standard_normal(dim) * draw(st.sampled_from([1.0, 0.0, 100.0]))).astype(np.float32)
     mask = rng.random(n) < draw(st.sampled_from([0.02, 0.5, 1.0]))
-    lists = make_lists(matrix, rng.integers(0, many, n), centroids, metric)
+    lists = make_lists(matrix, rng.integers(0, many, n), centroids, metric, draw(st.sampled_from([0.0, -3.0, 50.0])))
     return matrix, rng.permutation(n).astype(np.uint64), lists, query, mask, metric
 
 
@@ -85,7 +90,7 @@ def test_the_best_of_the_nearest_lists(problem, k, width, step):
     """With all of their rows kept, the result is a float32 scan of the lists, in one go or in steps."""
     matrix, keys, lists, query, mask, metric = problem
     norms = norms_of(matrix)
-    chosen = reference_ivf.nearest_lists(*lists[:3], query, metric, width)
+    chosen = reference_ivf.nearest_lists(*lists[:3], lists.center, query, metric, width)
     met = reference_ivf.rows_of(chosen, lists.starts, lists.rows)
     wanted = reference.scan(matrix, query, k, keys, metric, norms, mask & np.isin(np.arange(len(matrix)), met))
     searcher, keep = searcher_of(lists, matrix, keys, metric), max(k, len(matrix))

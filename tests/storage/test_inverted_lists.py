@@ -70,7 +70,13 @@ def test_a_built_index_holds_every_row_and_finds_the_best(tmp_path, metric):
             assert (np.diff(rows.astype(np.int64)) > 0).all() and (here[len(rows) :] == ivf.ABSENT).all()
         # A list's codes are those of its rows, and nothing lies where no row is.
         placed = decode(Codes(lists.codes, lists.scales, np.empty(0)), len(lists.rows), 13)
-        assert np.array_equal(placed[some], decode(codes, 6000, 13)[lists.rows[some]]) and not placed[~some].any()
+        if metric == "l2":
+            assert np.allclose(lists.center, items.mean(axis=0), atol=1e-5)
+            assert np.allclose(placed[some], (items - lists.center)[lists.rows[some]], atol=0.02)
+            assert np.allclose(lists.norms[some], np.linalg.norm(placed[some], axis=1), rtol=1e-6)
+        else:
+            assert np.array_equal(placed[some], decode(codes, 6000, 13)[lists.rows[some]]) and len(lists.center) == 0
+        assert not placed[~some].any()
         assert len(lists.norms) == (len(lists.rows) if metric == "l2" else 0)
         widths = [point[0] for point in facts.points]
         assert facts.points[-1][1] >= 0.9995 and widths == sorted(widths) and widths[-1] <= 256
@@ -140,9 +146,16 @@ def test_odd_spaces_are_built_and_searched(tmp_path, metric, name):
         assert best.k == 20 and len(rows) == k and np.array_equal(scores, wanted)
 
 
-def test_more_rows_are_kept_where_codes_tell_little(tmp_path):
-    """Far from the origin an int8 step is wider than the rows are apart."""
+def test_rows_far_from_the_origin_are_told_apart(tmp_path):
+    """By their codes alone: an int8 step of the rows themselves is wider than these are apart."""
     items = clustered(6000, 6, 60) + np.float32(100.0)
+    [facts] = build(write_spec(tmp_path / "in", items, "ivf", "l2"), tmp_path / "store").spaces["taste"].indexes
+    assert facts.parameters["keep_percent"] == 125 and facts.points[-1][1] > 0.99
+
+
+def test_more_rows_are_kept_where_codes_tell_little(tmp_path):
+    """Two heaps far apart: of each the rows are nearer to each other than an int8 step is wide."""
+    items = clustered(6000, 6, 60) + np.where(np.arange(6000) % 2, 1000.0, -1000.0).astype(np.float32)[:, None]
     [facts] = build(write_spec(tmp_path / "in", items, "ivf", "l2"), tmp_path / "store").spaces["taste"].indexes
     assert facts.parameters["keep_percent"] > 125
     assert ivf.keep_for(facts, 100) == facts.parameters["keep_percent"] + ivf.SPARE
