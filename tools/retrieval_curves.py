@@ -1,6 +1,8 @@
 """From contenders to figures: recall and queries a second at each width, and who is faster at equal recall.
 
-Recall is measured once; times in rounds, every point of every contender in turn, and the median round counts. Between
+Recall is measured once; times in rounds, every point of every contender in turn, and the median round counts. A time is
+the CPU that the process spends, all its threads together: what others do on the same cores disturbs that less than the
+clock, and nobody gains by threads of his own. Between
 two points of a curve the logarithms of speed and of missed rows are taken to change together; beyond the points nothing
 is said.
 """
@@ -80,23 +82,24 @@ def sweep(one: Contender, task: Task, truth: Truth) -> Curve:
 
 
 def race(contenders: Sequence[Contender], curves: Sequence[Curve], task: Task, rounds: int, seconds: float) -> None:
-    """Time every point in turn, ``rounds`` times, for ``seconds`` each or all queries; medians go into the curves."""
+    """Time every point in turn, ``rounds`` times, for ``seconds`` of CPU each or all queries; medians go into the
+    curves."""
     calls = batches(task)
     times: dict[tuple[str, int], list[float]] = {}
     for turn in range(rounds):
         for one, curve in zip(contenders, curves, strict=True):
             for point in curve.points:
                 spent, done = 0.0, 0
-                while spent < seconds and (done == 0 or done < len(calls)):
+                while spent < seconds and done < len(calls):
                     queries = calls[(turn * 7 + done) % len(calls)][1]
-                    began = time.perf_counter()
+                    began = time.process_time()
                     one.search(queries, point.width)
-                    spent += time.perf_counter() - began
+                    spent += time.process_time() - began
                     done += 1
                 times.setdefault((curve.name, point.width), []).append(spent / (done * task.batch))
     for curve in curves:
         for point in curve.points:
-            point.queries_per_s = round(1.0 / float(np.median(times[curve.name, point.width])), 2)
+            point.queries_per_s = round(1.0 / max(float(np.median(times[curve.name, point.width])), 1e-9), 2)
 
 
 def fastest(curves: Iterable[Curve], recall: float) -> tuple[str, float] | None:
