@@ -25,7 +25,7 @@ def link(
     with e, e, 0. ``width`` is the beam that finds a row's candidates, ``alpha`` by how much nearer to a chosen one a
     candidate must lie to be dropped, ``slack`` how many more than ``degree`` a row holds while the graph grows.
     ``entries``: how many there are at first, 0: the root of n; up to seven times as many more are rows of a sample
-    that a walk with a beam of 32 did not find. ``advance`` is told how many rows a round brought in.
+    that a walk with a beam of 32 came not near to. ``advance`` is told how many rows a round brought in.
     The result does not depend on ``threads``. Takes 4 (degree + slack) + 8 bytes a row, and n / 8 bytes a thread.
     """
 

@@ -42,6 +42,7 @@ cdef enum:
     ROUND_MIN = 256
     SHORT = 32            # the beam of a walk that ought to find a row
     COVERED = 4           # one row in two to that power is walked for
+    NEAREST = 4           # neighbours that tell whether a walk was near
     LEVEL_MIN = 32        # rows of the sparsest level
 
 _LEVELS = (10, 8, 6, 4)    # a level has one row in two to that power
@@ -267,8 +268,20 @@ cdef class _Hand:
                 return row_of(self.beam.entries[at])
         return last
 
+    cdef bint found(self, uint32_t row) noexcept nogil:
+        """Whether the last walk came by ``row``, or by one of its nearest neighbours: a narrow beam passes a row by where
+        many lie as near, and an entry there would cost every search and lead to nothing new."""
+        cdef const uint32_t* own = self.neighbours + row * self.graph.degree
+        cdef Py_ssize_t at
+        if self.beam.seen[row >> 6] >> (row & 63) & 1:
+            return True
+        for at in range(min(<Py_ssize_t>NEAREST, self.taken(row))):
+            if self.beam.seen[own[at] >> 6] >> (own[at] & 63) & 1:
+                return True
+        return False
+
     def cover(self, const uint32_t[::1] rows, uint32_t[::1] entries, Py_ssize_t held):
-        """Of ``rows`` make entries those that a walk for them does not find, while there is room; how many now."""
+        """Of ``rows`` make entries those that a walk for them does not come near, while there is room; how many now."""
         cdef Py_ssize_t at
         with nogil:
             for at in range(rows.shape[0]):
@@ -278,7 +291,7 @@ cdef class _Hand:
                 begin(&self.graph, &self.asked, &self.beam, &entries[0], held)
                 while hop(&self.graph, &self.asked, &self.beam):
                     pass
-                if not self.beam.seen[rows[at] >> 6] >> (rows[at] & 63) & 1:
+                if not self.found(rows[at]):
                     entries[held] = rows[at]
                     held += 1
         return held
