@@ -14,7 +14,7 @@ import click
 import msgspec
 import numpy as np
 
-from mixline.kernels.scan import instruction_set
+from mixline.kernels.isa import in_use
 from mixline.kernels.shortlist import TOGETHER_MAX
 from mixline.storage.clusters import threads
 from mixline.tools.bench import report
@@ -52,7 +52,7 @@ def measure(task: Task, rounds: int, seconds: float) -> tuple[dict[str, Any], li
         "k": task.k,
         "batch": task.batch,
         "allowed": 1.0 if task.allowed is None else round(float(task.allowed.mean()), 4),
-        "instruction_set": instruction_set(),
+        "instruction_set": in_use(),
         "missing": missing(),
         "curves": msgspec.to_builtins(curves),
         "at_recall": {str(target): against(mine, theirs, target) for target in TARGETS},
