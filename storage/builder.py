@@ -139,7 +139,7 @@ class Builder:
                 if path is not None:
                     at, key = self.spec.at(path), f"spaces.{name}.{side}"
                     found = open_matrix(at, key, count, dim, self.complaints)
-                    dim = found.shape[1] if found is not None and dim is None else dim
+                    dim = found.shape[-1] if found is not None and dim is None else dim
 
     def _events(self, items: CatalogueFacts, users: CatalogueFacts) -> EventFacts | None:
         spec = self.spec.events
@@ -194,7 +194,8 @@ class Builder:
                     self.complaints.settle()
                     assert found is not None
                     given.append((side, at, found))
-        dim = given[0][2].shape[1]
+        dim = given[0][2].shape[-1]
+        vectors = next((found.shape[1] for side, _, found in given if side == "users" and found.ndim == 3), 1)
         self.progress.phase(f"copying {name}", sum(len(one[2]) for one in given))
         for side, at, source in given:
             copy_matrix(source, folder, side, at, f"spaces.{name}.{side}", self.complaints, self.progress)
@@ -214,6 +215,7 @@ class Builder:
             "items" in sides_present,
             "users" in sides_present,
             indexes,
+            vectors,
         )
 
     def _indexes(self, name: str, space: SpaceSpec, folder: Path, count: int) -> tuple[IndexFacts, ...]:

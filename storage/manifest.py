@@ -48,7 +48,8 @@ class IndexFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SpaceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``indexes``: what was built beside the exact scan; ``index``: "exact", or with them what was asked for."""
+    """``indexes``: what was built beside the exact scan; ``index``: "exact", or with them what was asked for;
+    ``vectors``: rows that each user has."""
 
     dim: int
     metric: Metric
@@ -56,6 +57,7 @@ class SpaceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     items: bool
     users: bool
     indexes: tuple[IndexFacts, ...] = ()
+    vectors: int = 1
 
 
 class EventFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

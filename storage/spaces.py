@@ -24,6 +24,7 @@ class Space:
         self.dim = facts.dim
         self.index = facts.index
         self.indexes = facts.indexes
+        self.vectors = facts.vectors  # of each user, in rows that follow one another
         self._facts = facts
         self._folder = epoch / "spaces" / name
 

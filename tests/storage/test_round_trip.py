@@ -16,7 +16,7 @@ from mixline.storage.catalogue import NO_ROW
 from mixline.storage.codes import decode
 from mixline.storage.dump import dump
 from mixline.storage.epoch import Epoch
-from mixline.storage.errors import UnknownId, UnknownName
+from mixline.storage.errors import BadInput, UnknownId, UnknownName
 from mixline.storage.store import Store
 
 ENDINGS = [".parquet", ".csv", ".tsv", ".jsonl"]
@@ -266,3 +266,24 @@ neighbours_history = {world["baskets_max"]}
         used = set(world["events"]["who"])
         assert {epoch.users.id_of(row) for row in range(epoch.users.count)} == used
         check_events(epoch, world["events"], world["history_max"], 10, world["baskets_max"])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_several_vectors_of_a_user_are_rows_that_follow_one_another(tmp_path: Path, order: str) -> None:
+    write_table(tmp_path / "items.csv", {"item": [1, 2]})
+    write_table(tmp_path / "users.csv", {"user": [1, 2, 3]})
+    users = np.arange(24, dtype=np.float64).reshape(3, 2, 4)
+    np.save(tmp_path / "users.npy", np.asarray(users, order=order))  # type: ignore[call-overload]
+    np.save(tmp_path / "items.npy", np.ones((2, 4)))
+    lines = [f'[{side}]\npath = "{side}.csv"\nid = "{side[:-1]}"\n' for side in ("items", "users")]
+    space = '[spaces.one]\nitems = "items.npy"\nusers = "users.npy"\n'
+    (tmp_path / "spec.toml").write_text("".join(lines) + space)
+    build(tmp_path / "spec.toml", tmp_path / "store")
+    with Store(tmp_path / "store").open() as epoch:
+        found = epoch.spaces["one"]
+        assert (found.vectors, found.dim, found.users.tolist()) == (2, 4, users.reshape(6, 4).tolist())
+        assert found.user_norms is not None and len(found.user_norms) == 6
+    users[1, 1, 0] = np.nan
+    np.save(tmp_path / "users.npy", users)
+    with pytest.raises(BadInput, match="NaN or infinity: row 2"):
+        build(tmp_path / "spec.toml", tmp_path / "store")

@@ -249,12 +249,29 @@ def test_truncated_files(good: Path, run: Callable) -> None:
         (np.array([[1, 2], [np.nan, 1], [1, 1], [np.inf, 1]]), "NaN or infinity: 2 rows, first at row 2; row 4"),
         (np.array([[1, 2], [1e300, 1], [1, 1], [1, 1]]), "NaN or infinity: row 2"),
         (np.ones((4, 0), dtype=np.float32), "must be a matrix"),
+        (np.ones((4, 2, 2), dtype=np.float32), "must be a matrix"),
     ],
-    ids=["height", "width", "flat", "whole", "nan", "range", "empty"],
+    ids=["height", "width", "flat", "whole", "nan", "range", "empty", "deep"],
 )
 def test_bad_matrix(good: Path, run: Callable, values: np.ndarray, needle: str) -> None:
     (good / "store").mkdir()
     np.save(good / "items.npy", values)
+    refuse(good, run, 65, [needle])
+
+
+@pytest.mark.parametrize(
+    ("values", "needle"),
+    [
+        (np.ones((2, 3, 2), dtype=np.float32), "users.npy: spaces.taste.users: has 2 rows, and there are"),
+        (np.ones((4, 3, 5), dtype=np.float32), "users.npy: spaces.taste.users: has 5 columns instead of 2"),
+        (np.ones((4, 65, 2), dtype=np.float32), "1 to 64 vectors of each"),
+        (np.ones((4, 0, 2), dtype=np.float32), "1 to 64 vectors of each"),
+    ],
+    ids=["height", "width", "many", "none"],
+)
+def test_bad_matrix_of_several_vectors(good: Path, run: Callable, values: np.ndarray, needle: str) -> None:
+    (good / "store").mkdir()
+    np.save(good / "users.npy", values)
     refuse(good, run, 65, [needle])
 
 
