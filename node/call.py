@@ -6,8 +6,8 @@ One object per request. Rows of the user's seen items and the bitmap that scans 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,12 +17,17 @@ from mixline.kernels.blend import numbers
 from mixline.kernels.gather import gather
 from mixline.node.block import CandidateBlock
 from mixline.node.errors import BadRequest, NotFound
+from mixline.node.page import Coverage
 from mixline.node.request import Ask
 from mixline.node.scans import Scan
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
 
+if TYPE_CHECKING:
+    from mixline.node.pipeline import Step
+
+NO_ENTRY = Coverage("", "", "")  # of what runs outside of a component
 NOBODY = np.array([NO_ROW], dtype=np.uint32)
 NO_ROWS = np.zeros(0, dtype=np.uint32)
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -50,12 +55,15 @@ class Call:
         self.pulse = pulse
         self.degraded: list[str] = []
         self.bound: Any = None
-        self.scans: dict[int, Scan] = {}
+        self.entry = NO_ENTRY
+        self.scans: dict[int, list[Scan]] = {}
         self.block: CandidateBlock
         self.excluders: list[Callable[[Call, int], np.ndarray]] = []
+        self.admitters: Sequence[Step] = ()
         self.users = user_rows(ask, epoch)
         self.groups = len(self.users)
         self._items: np.ndarray | None = None
+        self._admitted: tuple[np.ndarray | None] | None = None
         self._allowed: dict[int, np.ndarray | None] = {}
 
     @property
@@ -99,19 +107,41 @@ class Call:
         return rows[np.sort(first)][:count]
 
     def allowed(self, group: int, besides: np.ndarray | None = None) -> np.ndarray | None:
-        """The bitmap of items that filters would not drop by id or user alone, less ``besides``; None: all items."""
+        """The bitmap of items that filters would not drop by id, user or stored columns alone, less ``besides``.
+
+        None: all items. It may be another request's too: not to be written to.
+        """
         if group not in self._allowed:
+            words = self.admitted()
             forbidden = [rows for exclude in self.excluders if len(rows := exclude(self, group))]
-            fresh = all_rows(self.epoch.items.count) if forbidden else None
-            for rows in forbidden:
-                clear_rows(fresh, rows)  # type: ignore[arg-type]  # made above when there is anything to clear
-            self._allowed[group] = fresh
+            if forbidden:
+                words = all_rows(self.epoch.items.count) if words is None else words.copy()
+                for rows in forbidden:
+                    clear_rows(words, rows)
+            self._allowed[group] = words
         words = self._allowed[group]
         if besides is None or not len(besides):
             return words
         words = all_rows(self.epoch.items.count) if words is None else words.copy()
         clear_rows(words, besides)
         return words
+
+    def admitted(self) -> np.ndarray | None:
+        """The bitmap of items that filters keep by columns of the store alone, whoever asks; None: all items."""
+        if self._admitted is None:
+            words: np.ndarray | None = None
+            for step in self.admitters:
+                kept = step.component.admits(self, step.bound)
+                if kept is not None:
+                    words = kept if words is None else words & kept
+            self._admitted = (words,)
+        return self._admitted[0]
+
+    def say(self, how: str) -> None:
+        """Tell the coverage of the component that runs which way it goes; each way once."""
+        said = self.entry.how
+        if how not in said.split("; "):
+            self.entry.how = f"{said}; {how}" if said else how
 
     def column(self, name: str) -> np.ndarray:
         """A column of the block; an item column of the store is gathered when first asked for."""

@@ -15,8 +15,9 @@ from mixline.ipc.wire import Status
 
 LATENCY, QUEUE, SURFACE, COMPONENT = "latency", "queue", "surface", "component"
 STATUS_NAMES = [str(status) for status in Status]
+SEARCH_COUNTS = ["queries", "scanned", "certified", "wanted", "kept"]  # of a search of a space, as in its coverage
 SURFACE_COUNTS = ["OK", "DEGRADED", "failed", "slow"]
-COMPONENT_COUNTS = ["ok", "degraded", "failed", "disabled", "taken", "left"]
+COMPONENT_COUNTS = ["ok", "degraded", "failed", "disabled", "taken", "left", *SEARCH_COUNTS]
 STATES = {name: at for at, name in enumerate(COMPONENT_COUNTS)}
 assert len(STATUS_NAMES) <= COUNTS_MAX and len(COMPONENT_COUNTS) <= COUNTS_MAX
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mixline.ipc.meters import Meters
 from mixline.ipc.wire import Status
 from mixline.node.config import STAGES
-from mixline.node.directory import COMPONENT, STATES, SURFACE, SURFACE_COUNTS, Row, worker_directory
+from mixline.node.directory import COMPONENT, SEARCH_COUNTS, STATES, SURFACE, SURFACE_COUNTS, Row, worker_directory
 from mixline.node.page import Coverage
 from mixline.node.pipeline import Pipeline
 
@@ -44,6 +44,9 @@ class EngineMeters:
         for entry in coverage:
             row += 1
             note(row, STATES[entry.state], entry.us, entry.taken, entry.left)
+            if entry.queries:
+                for name in SEARCH_COUNTS:
+                    self.meters.count(row, STATES[name], getattr(entry, name))
 
     def count(self, surface: str, outcome: str) -> None:
         """Count a request that ended without an answer (``failed``), or took longer than it may (``slow``)."""

@@ -62,6 +62,7 @@ tenants_max = 255  # with a share of their own in NODE.toml
 limit_max = 1000  # items of one page, per group
 groups_max = 256  # users of one request
 candidates_max = 20_000  # ids a request may bring
+vectors_max = 64  # that one request gives
 source_limit_max = 20_000  # candidates one source may bring per group
 
 # Time, microseconds on the wire and nanoseconds inside.

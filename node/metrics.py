@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from mixline.ipc.seats import STATE_NAMES
-from mixline.node.directory import COMPONENT, COMPONENT_COUNTS, LATENCY, QUEUE, SURFACE
+from mixline.node.directory import COMPONENT, COMPONENT_COUNTS, LATENCY, QUEUE, SEARCH_COUNTS, SURFACE
 from mixline.node.histogram import Histogram
 from mixline.node.readings import MeterReader, Rows, Snapshot, merge
 from mixline.node.supervisor_breaker import Breaker
@@ -26,7 +26,14 @@ GAUGES = {
     "active": ("mixline_workers_active", "Workers that get work; the standby is none."),
     "epoch": ("mixline_epoch", "Epoch of the store that is served."),
 }
-STATES = [name for name in COMPONENT_COUNTS if name not in ("taken", "left")]
+STATES = [name for name in COMPONENT_COUNTS if name not in ("taken", "left", *SEARCH_COUNTS)]
+SEARCHES = {
+    "queries": "Vectors that a space was searched with.",
+    "scanned": "Of these, scans of int8 codes, to be certified.",
+    "certified": "Of these, answers that are sure to be exact.",
+    "wanted": "Rows that scans of int8 codes were to find.",
+    "kept": "Rows that they kept for a second look.",
+}
 
 
 class Carry:
@@ -148,16 +155,23 @@ def component_families(work: Rows) -> Iterator[Metric]:
     text = "Candidates brought, kept or selected."
     taken = CounterMetricFamily("mixline_component_taken", text, labels=labels)
     left = CounterMetricFamily("mixline_component_left", "Candidates removed or left.", labels=labels)
+    searches = {
+        name: CounterMetricFamily(f"mixline_search_{name}", text, labels=["surface", "component"])
+        for name, text in SEARCHES.items()
+    }
     for key, row in work.items():
         if key.what != COMPONENT:
             continue
         where = [key.surface, key.stage, key.name]
+        if row.counts.get("queries", 0):
+            for name, family in searches.items():
+                family.add_metric([key.surface, key.name], row.counts.get(name, 0))
         add_histogram(seconds, where, row.times)
         for state in STATES:
             runs.add_metric([*where, state], row.counts.get(state, 0))
         taken.add_metric(where, row.counts.get("taken", 0))
         left.add_metric(where, row.counts.get("left", 0))
-    yield from (seconds, runs, taken, left)
+    yield from (seconds, runs, taken, left, *searches.values())
 
 
 def add_histogram(family: HistogramMetricFamily, labels: list[str], times: Histogram) -> None:

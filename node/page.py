@@ -19,7 +19,10 @@ from mixline.node.errors import InternalError, error_of
 class Coverage(msgspec.Struct, omit_defaults=True):
     """What one component did. ``state``: ok, degraded, failed or disabled; ``why`` when it is not ok.
 
-    ``taken`` and ``left``: candidates out and in for a source or selector, kept and removed for a filter.
+    ``taken`` and ``left``: candidates out and in for a source or selector, kept and removed for a filter. ``how``: the
+    way that it went, the same for the same request. Of a search of a space: ``queries``, how many of them ``scanned``
+    int8 codes, of which ``certified`` are sure to be exact; these ``wanted`` so many rows and ``kept`` so many for a
+    second look, which depends on who shared the pass.
     """
 
     name: str
@@ -30,6 +33,12 @@ class Coverage(msgspec.Struct, omit_defaults=True):
     taken: int = 0
     left: int = 0
     us: int = 0
+    how: str = ""
+    queries: int = 0
+    scanned: int = 0
+    certified: int = 0
+    wanted: int = 0
+    kept: int = 0
 
 
 class StringIds(msgspec.Struct):

@@ -20,11 +20,14 @@ from mixline.node.block import DROPPED, LIVE, CandidateBlock, Candidates, merge
 from mixline.node.call import Call
 from mixline.node.components import Filter, Selector, SideEffect, Source
 from mixline.node.components.base import Component
+from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
 from mixline.node.config import STAGES, Surface
 from mixline.node.errors import ConfigError, InternalError, NodeError
 from mixline.node.page import Coverage
 from mixline.node.scans import Scan
 from mixline.storage.epoch import Epoch
+
+INSIDE = "inside the sources"  # what a filter's coverage says when sources leave out what it would drop
 
 
 class ComponentMisbehaved(Exception):
@@ -44,8 +47,14 @@ class Step:
         self.why = component.disabled(epoch)
         self.state = "disabled" if self.why else "ok"
         self.writes = tuple(component.writes())
+        self.how = ""
         self.items_count = epoch.items.count
-        self.scans = stage == "source" and not self.why and type(component).scan is not Source.scan
+        sifts = stage == "filter" and not self.why
+        self.excludes = sifts and type(component).excludes is not Filter.excludes
+        self.admits = sifts and type(component).admits is not Filter.admits
+        # Columns of the store that it writes with other values than the store's, as far as can be known.
+        self.replaces = () if isinstance(component, ColumnsHydrator) else self.writes
+        self.scans = stage == "source" and not self.why and type(component).scans is not Source.scans
         try:
             self.bound = None if self.why else component.bind(epoch)
         except Exception as error:  # a user's own component may raise anything: the surface is refused by name
@@ -54,7 +63,7 @@ class Step:
 
     def entry(self) -> Coverage:
         """A coverage entry, fresh for a request."""
-        return Coverage(self.name, self.stage, self.kind, self.state, self.why)
+        return Coverage(self.name, self.stage, self.kind, self.state, self.why, how=self.how)
 
 
 class Pipeline:
@@ -71,12 +80,17 @@ class Pipeline:
         }
         self.sources = steps["source"]
         self.middle = [(step, run) for stage, run in MIDDLE for step in steps[stage]]
-        self.shares = any(step.scans for step in self.sources)
+        self.shares = any(step.scans and step.component.shares(step.bound) for step in self.sources)
         self.selectors = steps["selector"]
         self.side_effects = steps["side_effect"]
         self.source_names = [step.name for step in self.sources]
-        filters: tuple[Component, ...] = surface.components.get("filter", ())
-        self.excluders = [f.excludes for f in filters if type(f).excludes is not Filter.excludes]  # type: ignore[attr-defined]
+        self.excluders = [step.component.excludes for step in steps["filter"] if step.excludes]
+        replaced = {name for stage in ("hydrator", "scorer") for step in steps[stage] for name in step.replaces}
+        stored = set(epoch.items.columns) - replaced
+        self.admitters = [step for step in steps["filter"] if step.admits and step.component.reads() <= stored]
+        for step in steps["filter"]:
+            if step.excludes or step in self.admitters:
+                step.how = INSIDE
 
     def execute(self, call: Call, limit: int) -> Generator[list[Scan] | None, None, list[Coverage]]:
         """Run every stage; the settled block is ``call.block``, its slate in page order.
@@ -84,7 +98,7 @@ class Pipeline:
         Yields the scans that it waits for, or None between components.
         """
         coverage: list[Coverage] = []
-        call.excluders = self.excluders
+        call.excluders, call.admitters = self.excluders, self.admitters
         found: list[tuple[str, list[Candidates]]] = []
         for step in self.sources:
             entry = step.entry()
@@ -95,7 +109,7 @@ class Pipeline:
             if step.scans:
                 guard(call, step, entry, wish)
                 if call.scans:
-                    yield [*call.scans.values()]
+                    yield [scan for scans in call.scans.values() for scan in scans]
             if entry.state != "failed":
                 guard(call, step, entry, retrieve, brought)
             if call.scans:
@@ -163,7 +177,7 @@ def guard(call: Call, step: Step, entry: Coverage, run: Callable[..., None], *gi
     component: Component = step.component
     started_ns = monotonic_ns()
     whole_ns = call.deadline_ns
-    call.degraded, call.bound = [], step.bound
+    call.degraded, call.bound, call.entry = [], step.bound, entry
     if component.share < 1.0:
         call.deadline_ns = started_ns + max(0, int((whole_ns - started_ns) * component.share))
     try:
@@ -195,9 +209,8 @@ def wish(call: Call, step: Step, entry: Coverage) -> None:
     """Ask for the scans of a source, one for each group that needs one."""
     source: Source = step.component
     for group in range(call.groups):
-        scan = source.scan(call, group)
-        if scan is not None:
-            call.scans[group] = scan
+        if scans := source.scans(call, group):
+            call.scans[group] = scans
 
 
 def retrieve(call: Call, step: Step, entry: Coverage, brought: list[Candidates]) -> None:

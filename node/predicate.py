@@ -44,13 +44,15 @@ class PredicateError(ValueError):
 
 
 class Predicate:
-    """A compiled predicate. ``names`` are the columns it reads, ``labelled`` those compared with text."""
+    """A compiled predicate. ``names`` are the columns it reads, ``labelled`` those compared with text; ``parameters``
+    those of the request."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.names: set[str] = set()
         self.labelled: set[str] = set()
         self.numeric: set[str] = set()
+        self.parameters: set[str] = set()
         if len(text) > TEXT_MAX:
             raise PredicateError(f"{len(text)} characters; at most {TEXT_MAX}")
         try:
@@ -163,6 +165,7 @@ class Predicate:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr[0] != "_":
             if node.value.id == "params":
                 wanted = node.attr
+                self.parameters.add(wanted)
                 return lambda call: parameter(call, wanted)
             name = self._read(f"{node.value.id}.{node.attr}", numeric=True)
             return lambda call: call.column(name)

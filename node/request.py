@@ -21,7 +21,8 @@ Id = int | str
 
 
 class Ask(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """The body of a request of kind ASK. ``vector`` is little-endian float32 as ``bin``, or an array of numbers."""
+    """The body of a request of kind ASK. ``vector`` is little-endian float32 as ``bin``, or an array of numbers;
+    ``vectors`` of them lie in it, one after the other."""
 
     user: Id | None = None
     users: list[Id] | None = None
@@ -29,6 +30,7 @@ class Ask(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, frozen
     items: list[Id] | None = None
     query: str | None = None
     vector: bytes | list[float] | None = None
+    vectors: int = 1
     candidates: list[Id] | None = None
     limit: int | None = None
     cursor: str | None = None
@@ -85,7 +87,7 @@ def prepare(
     item: Id | None = None,
     items: Sequence[Id] | np.ndarray | None = None,
     query: str | None = None,
-    vector: Sequence[float] | np.ndarray | None = None,
+    vector: Sequence[float] | Sequence[Sequence[float]] | np.ndarray | None = None,
     candidates: Sequence[Id] | np.ndarray | None = None,
     limit: int | None = None,
     cursor: str | None = None,
@@ -99,6 +101,7 @@ def prepare(
 ) -> Prepared:
     """Check and encode one ask; :class:`BadRequest` before anything is sent.
 
+    ``vector`` is one, or several in the rows of a matrix.
     ``deadline_ms`` None takes the surface's own deadline; ``priority`` 0 is the most urgent, 255 the least.
     """
     if deadline_ms is not None and not (isinstance(deadline_ms, SupportsFloat) and 0 < float(deadline_ms) <= 60_000):
@@ -106,13 +109,15 @@ def prepare(
     if isinstance(fields, str):
         raise BadRequest(f"fields {fields!r}: give a list of names")
     try:
+        given = None if vector is None else _vector(vector)
         ask = Ask(
             user=_plain(user),
             users=_ids(users),
             item=_plain(item),
             items=_ids(items),
             query=query,
-            vector=None if vector is None else _vector(vector),
+            vector=None if given is None else given.tobytes(),
+            vectors=1 if given is None or given.ndim == 1 else len(given),
             candidates=_ids(candidates),
             limit=_plain(limit),
             cursor=cursor,
@@ -139,12 +144,12 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _vector(vector: Sequence[float] | np.ndarray) -> bytes:
+def _vector(vector: Sequence[float] | Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # beyond float32: an infinity, which the node refuses
         values = np.asarray(vector).astype("<f4")
-    if values.ndim != 1:
-        raise BadRequest(f"vector of shape {values.shape}: give one dimension")
-    return values.tobytes()
+    if values.ndim not in (1, 2) or not len(values):
+        raise BadRequest(f"vector of shape {values.shape}: give one vector, or a matrix with one in each row")
+    return values
 
 
 def _ids(ids: Sequence[Id] | np.ndarray | None) -> list[Id] | None:

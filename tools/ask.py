@@ -80,8 +80,8 @@ def show_explanation(page: Page, drawn: bool | None) -> None:
     """What each component did, and the terms of each item's score."""
     show_table(
         "components",
-        ["stage", "name", "state", "taken", "left", "us", "why"],
-        [[e.stage, e.name, e.state, e.taken, e.left, e.us, e.why] for e in page.coverage],
+        ["stage", "name", "state", "taken", "left", "us", "how", "why"],
+        [[e.stage, e.name, e.state, e.taken, e.left, e.us, e.how, e.why] for e in page.coverage],
         drawn=drawn,
     )
     ids = page.ids if isinstance(page.ids, list) else page.ids.tolist()

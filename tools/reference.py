@@ -26,6 +26,10 @@ Candidates live in one block of columns. A source's score is the column `<name>.
 not bring the candidate; a scorer's column has the scorer's name; item columns of the store have their own names and are
 gathered when somebody reads them. A dropped candidate stays in the block with the reason.
 
+What `seen` and `predicate` can tell from the id, the user or stored columns is told to the sources, which leave it out
+before they count to their limit: such items were never candidates, and have no reason. The coverage of a filter says
+"inside the sources" then; the filter itself still runs. The coverage of a `nearest` says which way it took (`how`).
+
 The page's scores come from the column that the last selector with `by` orders by. Order is score descending, then order
 key ascending (the id; for string ids its XXH3-64 hash); scores that are not finite come last.
 
@@ -76,7 +80,9 @@ most = 30.0
 `call` offers `ask` (the request), `epoch` (the store), `block` (the columns), `column(name)`, `users` (a row per
 group), `seen(group)`, `recent(group, count)` and `stopped()` (look at it in long loops). What a component returns is
 checked for length; what it raises is recorded in the coverage. What no request changes can be made once, when the
-surface is loaded: whatever the method `bind(epoch)` returns is `call.bound` while the component runs.
+surface is loaded: whatever the method `bind(epoch)` returns is `call.bound` while the component runs. A filter may also
+define `excludes(call, group)`, the rows that it drops for this user, and `admits(call, bound)`, a bitmap of the items
+that it keeps; sources obey both.
 """
 
 

@@ -73,10 +73,14 @@ class Source(Component, frozen=True, kw_only=True):
         if not 1 <= self.limit <= limits.source_limit_max:
             yield f"limit = {self.limit}: must lie in 1 .. {limits.source_limit_max}"
 
-    def scan(self, call: Call, group: int) -> Scan | None:
-        """A pass over a space that this needs, to be made together with those of other requests; it is
+    def scans(self, call: Call, group: int) -> list[Scan]:
+        """Passes over a space that this needs, to be made together with those of other requests; they are
         ``call.scans[group]``, and over, when :meth:`retrieve` is called."""
-        return None
+        return []
+
+    def shares(self, bound: Any) -> bool:
+        """Whether requests are best answered together, for the passes they want alike."""
+        return type(self).scans is not Source.scans
 
     def retrieve(self, call: Call, group: int) -> Candidates:
         """Candidates for one group, best first, at most ``limit``."""
@@ -103,6 +107,11 @@ class Filter(Component, frozen=True, kw_only=True):
 
     def excludes(self, call: Call, group: int) -> np.ndarray | None:
         """Rows that it would drop whatever else is known, for sources to leave out; None when it cannot say."""
+        return None
+
+    def admits(self, call: Call, bound: Any) -> np.ndarray | None:
+        """Bitmap (uint64 words) of the items that it would keep, for sources to leave out all others; None when it
+        cannot say. Asked once a request, and only where all that it reads are columns as they are in the store."""
         return None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mixline.node import limits
 from mixline.node.errors import BadRequest
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
@@ -46,34 +47,47 @@ def space_misfits(epoch: Epoch, name: str, query: str) -> Iterator[str]:
         yield f"query = {query!r}: {lacking}"
 
 
-def query_vector(call: Call, space: Space, query: str, group: int) -> np.ndarray | None:
-    """The float32 vector (dim,) to ask with; None when there is none, as for a user without history."""
+def query_vectors(call: Call, space: Space, query: str, group: int) -> np.ndarray:
+    """The float32 vectors (m, dim), C-contiguous, to ask with; none when there are none, as for a user without history.
+
+    Of several a row of zeros only fills up a matrix, and is left out.
+    """
     assert space.items is not None
-    if query == "given":
-        return given_vector(call, space)
-    if query == "user":
-        row = int(call.users[group])
-        return None if row == NO_ROW or space.users is None else space.users[row]
+    if query in ("given", "user"):
+        found = given_vectors(call, space) if query == "given" else user_vectors(call, space, group)
+        return found if len(found) < 2 else found[found.any(axis=1)]
     rows = call.items if query == "item" else call.recent(group, RECENT_ITEMS)
-    if not len(rows):
-        return None
-    return space.items[rows[0]] if len(rows) == 1 else space.items[rows].mean(axis=0, dtype=np.float32)
+    if len(rows) < 2:
+        return space.items[rows]
+    return space.items[rows].mean(axis=0, dtype=np.float32, keepdims=True)
 
 
-def given_vector(call: Call, space: Space) -> np.ndarray | None:
-    """The request's own ``vector=``."""
+def user_vectors(call: Call, space: Space, group: int) -> np.ndarray:
+    """All vectors (m, dim) of the group's user; none for an unknown one."""
+    row = int(call.users[group])
+    if row == NO_ROW or space.users is None:
+        return np.zeros((0, space.dim), dtype=np.float32)
+    return space.users[row * space.vectors : (row + 1) * space.vectors]
+
+
+def given_vectors(call: Call, space: Space) -> np.ndarray:
+    """The request's own ``vector=``, as (m, dim)."""
     given = call.ask.vector
     if given is None:
         raise BadRequest("this surface asks with a vector: give vector=")
+    many = call.ask.vectors
+    if not 1 <= many <= limits.vectors_max:
+        raise BadRequest(f"vectors = {many}: give 1 to {limits.vectors_max}")
     if isinstance(given, bytes):
-        if len(given) % 4:
-            raise BadRequest(f"vector of {len(given)} bytes: float32 needs a multiple of 4")
-        vector = np.frombuffer(given, dtype="<f4")
+        if len(given) % (4 * many):
+            raise BadRequest(f"vector of {len(given)} bytes: {many} of float32 need a multiple of {4 * many}")
+        flat = np.frombuffer(given, dtype="<f4")
     else:
         with np.errstate(over="ignore"):  # beyond float32: an infinity, refused below
-            vector = np.array(given, dtype=np.float32)
-    if len(vector) != space.dim:
-        raise BadRequest(f"vector of {len(vector)} dimensions: space {space.name!r} has {space.dim}")
-    if not np.isfinite(vector).all():
+            flat = np.array(given, dtype=np.float32)
+    if len(flat) != many * space.dim:
+        what = f"vector of {len(flat)} dimensions" if many == 1 else f"{many} vectors of {len(flat)} numbers"
+        raise BadRequest(f"{what}: space {space.name!r} has {space.dim}")
+    if not np.isfinite(flat).all():
         raise BadRequest("vector: holds a NaN or an infinity")
-    return vector
+    return flat.reshape(many, space.dim)

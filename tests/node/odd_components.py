@@ -95,3 +95,13 @@ class EvenFilter(Filter, frozen=True, kw_only=True):
 
     def drops(self, call):
         return call.block.row % 2 == 0
+
+
+class PriceHydrator(Hydrator, frozen=True, kw_only=True):
+    """Prices of its own, by row: 0 for the lower half of the store, 50 for the upper."""
+
+    def hydrate(self, call):
+        call.block.columns["price"] = np.where(call.block.row < call.epoch.items.count // 2, 0, 50)
+
+    def writes(self):
+        return {"price"}

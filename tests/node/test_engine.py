@@ -7,8 +7,7 @@ import pytest
 from film_store import DIM, ITEMS, USERS, node_with
 
 from mixline.kernels import reference
-from mixline.node import scans
-from mixline.node.components.sources import nearest_source
+from mixline.node import scans, space_search
 from mixline.node.errors import BadRequest, ConfigError, InternalError, NotFound
 from mixline.node.page import Page
 from mixline.node.request import prepare
@@ -315,7 +314,7 @@ def test_columns_of_any_layout_are_ordered_added_and_shown(node, epoch, column):
 @pytest.mark.parametrize("limit", [5, 50], ids=["codes", "float32"])
 def test_the_deadline_leaves_the_best_so_far(node, epoch, monkeypatch, limit):
     monkeypatch.setattr(scans, "SLICE_BYTES", DIM * 48)
-    monkeypatch.setattr(nearest_source, "SLICE_BYTES", 4 * DIM * 48)
+    monkeypatch.setattr(space_search, "SLICE_BYTES", 4 * DIM * 48)
     serving = node(near=NEAREST.format(query="user", limit=limit))
     header, body = prepare("near", user=1, deadline_ms=1, limit=limit)
     pulses = iter([False, False, True, True, True, True, True])

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mixline.ipc.meters import Meters
 from mixline.ipc.wire import Kind
 from mixline.node import Client, limits
+from mixline.node.directory import SEARCH_COUNTS
 from mixline.node.histogram import Histogram
 from mixline.node.metrics import Carry
 from mixline.node.metrics_door import MetricsError, metrics_address
@@ -71,6 +72,11 @@ def test_a_served_surface_is_counted(tmp_path, film_store):
         assert types["mixline_queue_depth"] == "gauge" and types["mixline_request_seconds"] == "histogram"
         assert value(samples, "mixline_request_seconds_count", **at) == 10
         assert value(samples, "mixline_work_seconds_count", **at) == 10
+        found = {
+            name: value(samples, f"mixline_search_{name}_total", component="taste", **at) for name in SEARCH_COUNTS
+        }
+        assert found["queries"] == 10 and found["certified"] <= found["scanned"] <= 10
+        assert found["wanted"] <= found["kept"] or not found["scanned"]
         assert 0 < value(samples, "mixline_request_seconds_sum", **at) < 50
         buckets = [many for (name, labels), many in samples.items() if name == "mixline_request_seconds_bucket"
                    and ("surface", "homefeed") in labels]  # fmt: skip

@@ -96,7 +96,7 @@ def test_a_skipped_scorer_leaves_a_degraded_page(film_store, tmp_path):
         {"user": "\ud800"},
         {"request_id": "\ud800"},
         {"vector": ["a"]},
-        {"vector": [[1.0]]},
+        {"vector": [[[1.0]]]},
         {"deadline_ms": "x"},
         {"params": 3},
     ],

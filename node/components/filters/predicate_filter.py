@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixline.node.admitted_rows import AdmittedRows, admitted_rows
 from mixline.node.components.base import Filter
 from mixline.node.predicate import PredicateError, compile_predicate
+from mixline.node.request import Ask
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ class PredicateFilter(Filter, frozen=True, kw_only=True):
     - `where`: for example `year >= 1950 and "Drama" in genres`, `brand in ["a", "b"]`, `price * 2 < params.budget`,
       `not missing(year)`. Names are item columns or scores; `params.x` is the request's parameter x. A comparison with
       a missing value is false.
+
+    Where it reads stored columns alone, sources leave out what it would drop before they count to their limit (with
+    `params` only in stores of at most 1,048,576 items). What they leave out was never a candidate and has no fate.
     """
 
     where: str
@@ -37,6 +42,15 @@ class PredicateFilter(Filter, frozen=True, kw_only=True):
 
     def reads(self) -> set[str]:
         return compile_predicate(self.where).names
+
+    def bind(self, epoch: Epoch) -> AdmittedRows | None:
+        found = admitted_rows(self.where, epoch)
+        if found is not None and not found.predicate.parameters:
+            found.bitmap(epoch, Ask())
+        return found
+
+    def admits(self, call: Call, bound: AdmittedRows | None) -> np.ndarray | None:
+        return None if bound is None else bound.bitmap(call.epoch, call.ask)
 
     def drops(self, call: Call) -> np.ndarray:
         return ~compile_predicate(self.where).holds(call)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mixline.kernels.scan import score_rows
 from mixline.node.components.base import Scorer
-from mixline.node.components.vectors import QueryKind, find_space, query_vector, space_misfits
+from mixline.node.components.vectors import QueryKind, find_space, query_vectors, space_misfits
 from mixline.storage.epoch import Epoch
 from mixline.storage.spaces import Space
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class DotScorer(Scorer, frozen=True, kw_only=True):
     """The space's metric between a vector and each candidate, by the kernel and in the bits of `nearest`.
 
-    - `space`, `query`: as for `nearest`. A user without a vector scores 0.
+    - `space`, `query`: as for `nearest`; of several vectors the best score counts. A user without a vector scores 0.
     """
 
     space: str = ""
@@ -42,9 +42,10 @@ class DotScorer(Scorer, frozen=True, kw_only=True):
         space, block = call.bound, call.block
         scores = np.zeros(len(block), dtype=np.float32)
         for group, (start, stop) in enumerate(pairwise(block.edges(call.groups))):
-            vector = query_vector(call, space, self.query, group)
-            if vector is not None and stop > start:
-                vector = np.ascontiguousarray(vector, dtype=np.float32)
-                rows = block.row[start:stop]
-                scores[start:stop] = score_rows(space.items, vector, rows, metric=space.metric, norms=space.item_norms)
+            if stop == start:
+                continue
+            rows, best = block.row[start:stop], scores[start:stop]
+            for at, vector in enumerate(query_vectors(call, space, self.query, group)):
+                found = score_rows(space.items, vector, rows, metric=space.metric, norms=space.item_norms)
+                best[:] = np.maximum(best, found) if at else found
         return scores

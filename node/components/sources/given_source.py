@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixline.kernels.bitmap import holds_rows
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
 from mixline.storage.catalogue import NO_ROW
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 class GivenSource(Source, frozen=True, kw_only=True):
     """The request's `candidates`, in their order; the score is 1 / (1 + position).
 
-    Ids that the store does not know are left out, and the source says how many. `limit` bounds how many are taken.
+    Ids that the store does not know are left out, and the source says how many. `limit` bounds how many are taken. Only
+    where more are given, those that filters such as `seen` would drop anyhow make room for others: any other candidate
+    stays to be told why it was dropped.
     """
 
     limit: int = 1000
@@ -31,5 +34,9 @@ class GivenSource(Source, frozen=True, kw_only=True):
         if not known.all():
             call.degraded.append(f"{int((~known).sum())} of {len(rows)} given ids are unknown")
         _, first = np.unique(rows[known], return_index=True)
-        rows = rows[known][np.sort(first)][: self.limit]
+        rows = rows[known][np.sort(first)]
+        allowed = call.allowed(group) if len(rows) > self.limit else None
+        if allowed is not None:
+            rows = rows[holds_rows(allowed, rows)]
+        rows = rows[: self.limit]
         return Candidates(rows, (1.0 / np.arange(1, len(rows) + 1)).astype(np.float32))

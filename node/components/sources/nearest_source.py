@@ -1,25 +1,22 @@
-"""Nearest items of an embedding space, exactly: int8 codes, then float32 rows, in slices of about a millisecond."""
+"""Nearest items of an embedding space: exactly, by inverted lists or by a graph, as the planner finds cheapest."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.kernels.scan import scan, scan_listed
-from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
-from mixline.node.components.vectors import QueryKind, find_space, query_vector, space_misfits
-from mixline.node.scans import SLICE_BYTES, Scan
+from mixline.node.components.vectors import QueryKind, find_space, query_vectors, space_misfits
+from mixline.node.retrieval_plan import Index
+from mixline.node.scans import Scan
+from mixline.node.space_search import SpaceSearch
 from mixline.storage.epoch import Epoch
-from mixline.storage.spaces import Space
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
-
-CODES_PAY = 8  # rows per candidate from which a scan of the codes and a second look pay
 
 
 class NearestSource(Source, frozen=True, kw_only=True):
@@ -29,91 +26,74 @@ class NearestSource(Source, frozen=True, kw_only=True):
     - `query`: `"user"` (the user's vector), `"item"` (the vector of `item`, the mean of `items`), `"recent"` (the mean
       of the user's 20 newest items), `"given"` (the request's `vector`).
     - `limit`: candidates per user.
-    - `index`: `"auto"` or `"exact"`; both look at every row today, first at its int8 codes, and give what float32 rows
-      alone would.
+    - `index`: `"exact"` gives what a scan of all float32 rows gives, certified; `"ivf"` and `"graph"` use that index;
+      `"auto"` takes what is cheapest for the query out of what the build made, and is exact where it made no index.
+    - `recall`: the mean share of the true nearest that an index must find, as measured by the build; 1 is exact.
 
-    What `seen` drops is left out inside the scan, and so are the items asked about. At the deadline the best so far is
-    returned and the source is degraded.
+    Of several vectors (a user's or given ones) an item has the best score. What `seen` and a `predicate` on stored
+    columns drop is left out inside the search, and so are the items asked about. Where few items are allowed these are
+    scanned, whatever `index` says. At the deadline the best so far is returned and the source is degraded.
     """
 
     space: str = ""
     query: QueryKind = "user"
-    index: Literal["auto", "exact"] = "auto"
+    index: Index = "auto"
+    recall: float = 0.99
+
+    def wrong(self) -> Iterator[str]:
+        yield from Source.wrong(self)
+        if not 0 < self.recall <= 1:
+            yield f"recall = {self.recall}: must lie above 0 and not above 1"
 
     def misfits(self, epoch: Epoch) -> Iterator[str]:
-        return space_misfits(epoch, self.space, self.query)
+        yield from space_misfits(epoch, self.space, self.query)
+        space = find_space(epoch, self.space, self.query)
+        if space is None or self.index in ("auto", "exact"):
+            return
+        kinds = [facts.kind for facts in space.indexes if facts.points]
+        if self.index not in kinds:
+            yield (
+                f"index = {self.index!r}: space {space.name!r} has {' and '.join(kinds) or 'no index'}; "
+                f'build it with index = "{self.index}", or leave the choice to "auto"'
+            )
 
     def disabled(self, epoch: Epoch) -> str:
         return "" if find_space(epoch, self.space, self.query) else "the store has no space for it"
 
-    def bind(self, epoch: Epoch) -> Search:
+    def bind(self, epoch: Epoch) -> SpaceSearch:
         space = find_space(epoch, self.space, self.query)
-        assert space is not None and space.items is not None
-        k = min(self.limit, len(space.items))
-        return Search(space, space.items, space.item_norms, epoch.items.keys, k)
+        assert space is not None
+        return SpaceSearch(epoch, space, self.limit, self.index, self.recall)
 
-    def scan(self, call: Call, group: int) -> Scan | None:
-        search: Search = call.bound
-        vector = self._vector(call, group)
-        if vector is None or not search.coded:
-            return None
-        return Scan(search.space, vector, search.k, self._allowed(call, group), call.deadline_ns, call.pulse)
+    def shares(self, bound: SpaceSearch) -> bool:
+        return bound.shares
+
+    def scans(self, call: Call, group: int) -> list[Scan]:
+        search: SpaceSearch = call.bound
+        vectors, allowed = self._query(call, group)
+        if not len(vectors) or search.plan(allowed, call.groups * len(vectors)).way != "codes":
+            return []
+        space, k = search.space, search.k
+        return [Scan(space, vector, k, allowed, call.deadline_ns, call.pulse) for vector in vectors]
 
     def retrieve(self, call: Call, group: int) -> Candidates:
-        search: Search = call.bound
-        scan = call.scans.get(group)
-        if scan is not None and scan.whole and scan.shortlist.missed:
-            scan = scan.again()
-        if scan is not None and not scan.shortlist.wide:
-            if not scan.whole:
-                call.degraded.append(f"deadline after {scan.reached} of {len(search.items)} rows")
-            return Candidates(*search.among(scan.shortlist.rows(), scan.vector))
-        vector = self._vector(call, group) if scan is None else scan.vector
-        if vector is None:
+        search: SpaceSearch = call.bound
+        scans = call.scans.get(group)
+        if scans is not None:
+            return search.best_of([search.finish(call, scan) for scan in scans])
+        vectors, allowed = self._query(call, group)
+        if not len(vectors):
             return Candidates.none()
-        return Candidates(*search.all(call, vector, self._allowed(call, group)))
+        plan = search.plan(allowed, call.groups * len(vectors))
+        found: list[Candidates] = []
+        for vector in vectors:
+            if found and call.stopped():
+                call.degraded.append(f"deadline after {len(found)} of {len(vectors)} vectors")
+                break
+            found.append(search.run(call, plan, vector, allowed))
+        return search.best_of(found)
 
-    def _vector(self, call: Call, group: int) -> np.ndarray | None:
-        vector = query_vector(call, call.bound.space, self.query, group)
-        return None if vector is None else np.ascontiguousarray(vector, dtype=np.float32)
-
-    def _allowed(self, call: Call, group: int) -> np.ndarray | None:
-        return call.allowed(group, call.items if self.query == "item" else None)
-
-
-class Search(NamedTuple):
-    """A space as this source searches it."""
-
-    space: Space
-    items: np.ndarray
-    norms: np.ndarray | None
-    keys: np.ndarray
-    k: int
-
-    @property
-    def coded(self) -> bool:
-        """Whether a look at the codes first pays."""
-        return 0 < self.k * CODES_PAY <= len(self.items) and self.space.item_codes is not None
-
-    def among(self, rows: np.ndarray, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores of the best k out of a shortlist."""
-        best = TopK(self.k)
-        scan_listed(self.items, vector, best, self.keys, rows, metric=self.space.metric, norms=self.norms)
-        return best.result()
-
-    def all(self, call: Call, vector: np.ndarray, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores of the best k out of all float32 rows, or of those reached by the deadline."""
-        best = TopK(self.k)
-        for start, stop in call.slices(len(self.items), max(1, SLICE_BYTES // (4 * self.space.dim))):
-            scan(
-                self.items,
-                vector,
-                best,
-                self.keys,
-                metric=self.space.metric,
-                norms=self.norms,
-                allowed=allowed,
-                start=start,
-                stop=stop,
-            )
-        return best.result()
+    def _query(self, call: Call, group: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Vectors to ask with, and the bitmap of what may be found."""
+        vectors = query_vectors(call, call.bound.space, self.query, group)
+        return vectors, call.allowed(group, call.items if self.query == "item" else None)

@@ -1,0 +1,86 @@
+"""The items for which a predicate holds, as a bitmap for sources: what a filter would drop is then never retrieved.
+
+Without parameters a bitmap is made once per epoch and text, whichever surface asks. With parameters it is made when
+their values are met, and the latest few are kept; only in stores where that takes a millisecond or so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from mixline.node.predicate import Predicate, compile_predicate
+from mixline.node.request import Ask
+from mixline.storage.epoch import Epoch
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+CHUNK = 1 << 16  # rows looked at together, a multiple of 64: what NumPy makes of them stays in the caches
+PARAMETERS_ROWS = 1 << 20  # beyond, a comparison for each request would take milliseconds
+KEPT = 16  # bitmaps of one predicate's parameters
+
+_made: WeakKeyDictionary[Epoch, dict[str, AdmittedRows]] = WeakKeyDictionary()
+
+
+class ItemRange:
+    """Items ``start .. stop`` of the store, as a predicate looks at a call and its block."""
+
+    def __init__(self, epoch: Epoch, ask: Ask, start: int, stop: int) -> None:
+        self.epoch = epoch
+        self.ask = ask
+        self.block = self
+        self.row = np.arange(start, stop, dtype=np.uint32)
+        self._here = slice(start, stop)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def column(self, name: str) -> np.ndarray:
+        """The values of a stored column."""
+        return np.ascontiguousarray(self.epoch.items.columns[name].values[self._here])
+
+
+class AdmittedRows:
+    """Bitmaps of the items of one epoch that one predicate keeps."""
+
+    def __init__(self, predicate: Predicate) -> None:
+        self.predicate = predicate
+        self._parameters = sorted(predicate.parameters)
+        self._kept: dict[tuple[Any, ...], np.ndarray] = {}
+
+    def bitmap(self, epoch: Epoch, ask: Ask) -> np.ndarray:
+        """The bitmap for the parameters of this request; nobody may write to it. Always on the same epoch."""
+        given = ask.params or {}
+        key = tuple(given.get(name) for name in self._parameters)
+        found = self._kept.get(key)
+        if found is None:
+            found = self._look(epoch, ask)
+            if len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = found
+        return found
+
+    def _look(self, epoch: Epoch, ask: Ask) -> np.ndarray:
+        count = epoch.items.count
+        bits = np.zeros(8 * -(-count // 64), dtype=np.uint8)
+        for start in range(0, count, CHUNK):
+            some = ItemRange(epoch, ask, start, min(start + CHUNK, count))
+            packed = np.packbits(self.predicate.holds(cast("Call", some)), bitorder="little")
+            bits[start // 8 : start // 8 + len(packed)] = packed
+        return bits.view("<u8")
+
+
+def admitted_rows(text: str, epoch: Epoch) -> AdmittedRows | None:
+    """The rows that a predicate keeps; None where it reads more than stored columns, or takes long for each request."""
+    predicate = compile_predicate(text)
+    if not predicate.names <= set(epoch.items.columns):
+        return None
+    if predicate.parameters and epoch.items.count > PARAMETERS_ROWS:
+        return None
+    made = _made.setdefault(epoch, {})
+    if text not in made:
+        made[text] = AdmittedRows(predicate)
+    return made[text]
