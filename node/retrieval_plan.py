@@ -32,7 +32,8 @@ NODE_NS = 40.0  # a row that a walk comes to: its codes and its mark are misses
 NODE_CODE_NS = 0.12
 WORD_NS = 0.03  # of a bitmap, for each of its rows
 KEPT = 1.5  # rows per candidate that need a second look
-REACH = 2.0  # times the k that an index was measured at: so many rows its widths are believed to find
+REACH = 2.2  # times the k that an index was measured at: so many rows its widths are believed to find
+WALK_SHARE = 0.45  # of the rows must be allowed: a walk through others to those few takes longer than a scan
 
 
 class Offer(NamedTuple):
@@ -129,9 +130,9 @@ def lists_plan(
 def graph_plan(
     offer: Offer, facts: IndexFacts, k: int, allowed: int, recall: float, *, at_most: bool = False
 ) -> Plan | None:
-    """A walk, which passes rows that are not allowed; None as for lists."""
+    """A walk, which passes rows that are not allowed; None where they are too many, and as for lists."""
     width = width_for(facts, recall, k)
-    if width is None and not at_most:
+    if allowed < WALK_SHARE * offer.rows or (width is None and not at_most):
         return None
     width = max(k, facts.points[-1][0] if width is None else width)
     entries = facts.parameters["entries"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixline.node.retrieval_plan import REACH, Offer, choose, exact_plan, scored_at
+from mixline.node.retrieval_plan import REACH, WALK_SHARE, Offer, choose, exact_plan, scored_at
 from mixline.storage.manifest import IndexFacts
 
 LISTS = IndexFacts(
@@ -61,7 +61,7 @@ def test_a_plan_is_one_that_the_space_can_follow(question):
     if plan.way == "ivf":
         assert 1 <= plan.width <= 4096 and plan.keep >= k
     if plan.way == "graph":
-        assert plan.width >= k
+        assert plan.width >= k and allowed >= WALK_SHARE * offer.rows
     assert math.isfinite(plan.ns) and plan.ns >= 0.0
 
 
@@ -82,6 +82,8 @@ def test_a_shared_pass_costs_each_query_no_more_than_one_alone(offer, k, allowed
         (BOTH, "auto", 0.5, "ivf"),
         (BOTH, "auto", 0.1, "codes"),
         (BOTH, "graph", 0.1, "codes"),
+        (Offer(ROWS, 128, True, (GRAPH,)), "auto", 0.5, "graph"),
+        (Offer(ROWS, 128, True, (GRAPH,)), "auto", 0.4, "codes"),
         (BOTH, "ivf", 0.01, "rows"),
         (Offer(5000, 32, True, (LISTS,)), "auto", 0.0, "rows"),
         (Offer(700, 32, True), "auto", 1.0, "rows"),  # of which 100 are wanted
@@ -102,10 +104,10 @@ def test_an_index_that_never_reached_the_recall_is_taken_only_when_named():
     assert choose(BOTH, 100, ROWS, 0.9999, "ivf").width in (4096, 0)
 
 
-def test_more_than_twice_the_k_that_was_measured_is_exact():
-    assert [choose(BOTH, k, ROWS, 0.99, "auto").exact for k in (100, 200, 201, 1000)] == [False, False, True, True]
+def test_much_more_than_the_k_that_was_measured_is_exact():
+    assert [choose(BOTH, k, ROWS, 0.99, "auto").exact for k in (100, 220, 221, 1000)] == [False, False, True, True]
     wide = IndexFacts("ivf", LISTS.parameters, 1000, ((32, 0.992, 12_000.0),))
-    plans = [choose(BARE._replace(indexes=(LISTS, wide)), k, ROWS, 0.99, "auto") for k in (100, 1000, 2001)]
+    plans = [choose(BARE._replace(indexes=(LISTS, wide)), k, ROWS, 0.99, "auto") for k in (100, 1000, 2201)]
     assert [plan.width for plan in plans[:2]] == [13, 32] and plans[2].exact
 
 
