@@ -65,6 +65,7 @@ class Call:
         self._items: np.ndarray | None = None
         self._admitted: tuple[np.ndarray | None] | None = None
         self._allowed: dict[int, np.ndarray | None] = {}
+        self._without: tuple[int, np.ndarray, np.ndarray] | None = None
 
     @property
     def items(self) -> np.ndarray:
@@ -122,9 +123,12 @@ class Call:
         words = self._allowed[group]
         if besides is None or not len(besides):
             return words
-        words = all_rows(self.epoch.items.count) if words is None else words.copy()
-        clear_rows(words, besides)
-        return words
+        kept = self._without
+        if kept is None or kept[0] != group or kept[1] is not besides:
+            words = all_rows(self.epoch.items.count) if words is None else words.copy()
+            clear_rows(words, besides)
+            kept = self._without = group, besides, words
+        return kept[2]
 
     def admitted(self) -> np.ndarray | None:
         """The bitmap of items that filters keep by columns of the store alone, whoever asks; None: all items."""

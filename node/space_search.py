@@ -44,10 +44,16 @@ class SpaceSearch:
         if graph is not None and index in ("auto", "graph"):
             self.graph = GraphSearch(*graph, metric=space.metric)
         self._plans: dict[tuple[int, int], Plan] = {}
+        self._counted: tuple[np.ndarray | None, int] = None, 0
 
     def plan(self, allowed: np.ndarray | None, together: int) -> Plan:
         """The way to go when the rows of this bitmap (None: all) are allowed and so many queries share a pass."""
-        key = len(self.items) if allowed is None else int(np.bitwise_count(allowed).sum()), together
+        if allowed is None:
+            key = len(self.items), together
+        else:
+            if allowed is not self._counted[0]:  # asked for twice a query: before the pass, and after none was needed
+                self._counted = allowed, int(np.bitwise_count(allowed).sum())
+            key = self._counted[1], together
         found = self._plans.get(key)
         if found is None:
             if len(self._plans) >= PLANS_MAX:
