@@ -11,7 +11,7 @@ from node_process import running, wait_until
 from mixline.ipc.counters import BROKER_COUNTERS, BROKER_GAUGES
 from mixline.ipc.errors import SegmentError
 from mixline.ipc.meters import BUCKET_COUNT, Meters, bucket_bounds, bucket_of, meters_bytes
-from mixline.node.directory import COMPONENT, SURFACE, Row, worker_directory
+from mixline.node.directory import COMPONENT, COMPONENT_COUNTS, SURFACE, Row, worker_directory
 from mixline.node.histogram import Histogram
 from mixline.node.readings import Key, MeterReader, RowReading, difference, merge, read_rows, rows_since
 
@@ -97,7 +97,7 @@ def test_rows_of_a_segment():
     rows = read_rows(meters)
     assert rows[Key(SURFACE, "feed")].counts["OK"] == 1
     taste = rows[Key(COMPONENT, "feed", "source", "taste")]
-    assert taste.counts == {"ok": 0, "degraded": 1, "failed": 0, "disabled": 0, "taken": 40, "left": 2}
+    assert taste.counts == dict.fromkeys(COMPONENT_COUNTS, 0) | {"degraded": 1, "taken": 40, "left": 2}
     assert taste.times == Histogram(300, {bucket_of(300): 1})
 
 
