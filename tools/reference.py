@@ -78,11 +78,11 @@ most = 30.0
 ```
 
 `call` offers `ask` (the request), `epoch` (the store), `block` (the columns), `column(name)`, `users` (a row per
-group), `seen(group)`, `recent(group, count)` and `stopped()` (look at it in long loops). What a component returns is
-checked for length; what it raises is recorded in the coverage. What no request changes can be made once, when the
-surface is loaded: whatever the method `bind(epoch)` returns is `call.bound` while the component runs. A filter may also
-define `excludes(call, group)`, the rows that it drops for this user, and `admits(call, bound)`, a bitmap of the items
-that it keeps; sources obey both.
+group), `seen(group)`, `recent(group, count)`, `allowed(group)` (a bitmap of what filters let a source bring, None
+for all) and `stopped()` (look at it in long loops). What a component returns is checked for length; what it raises is
+recorded in the coverage. What no request changes can be made once, when the surface is loaded: whatever the method
+`bind(epoch)` returns is `call.bound` while the component runs. A filter may also define `excludes(call, group)`, the
+rows that it drops for this user, and `admits(call, bound)`, a bitmap of the items that it keeps; sources obey both.
 """
 
 

@@ -50,7 +50,7 @@ class NearestSource(Source, frozen=True, kw_only=True):
         space = find_space(epoch, self.space, self.query)
         if space is None or self.index in ("auto", "exact"):
             return
-        kinds = [facts.kind for facts in space.indexes if facts.points]
+        kinds = [facts.kind for facts in space.indexes]
         if self.index not in kinds:
             yield (
                 f"index = {self.index!r}: space {space.name!r} has {' and '.join(kinds) or 'no index'}; "
