@@ -14,7 +14,7 @@ from mixline.ipc.errors import Corrupt, IpcError
 from mixline.ipc.checks cimport MX_DEBUG, mx_check, mx_live, mx_live_add
 
 cdef extern from "<sys/mman.h>" nogil:
-    int madvise(void* start, size_t length, int advice)
+    int madvise(void* start, size_t length, int advice) noexcept
     int MADV_REMOVE
 
 cdef enum:
