@@ -20,6 +20,9 @@ from mixline.kernels.topk cimport TopK
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.isa import checked, in_use
 
+cdef extern from *:
+    int lowest_bit "__builtin_ctzll" (uint64_t bits) noexcept nogil
+
 cdef enum:
     BLOCK_ROWS = 256
 
@@ -89,20 +92,25 @@ cdef void push_block(TopK heap, const float* scores, Py_ssize_t count, const uin
         heap.push(scores[hits[i]], row, keys[row])
 
 
-cdef Py_ssize_t allowed_rows(const uint64_t* words, uint32_t first, Py_ssize_t count, uint32_t* rows) noexcept nogil:
-    """List the rows of ``first .. first+count`` whose bit is set."""
+cdef Py_ssize_t allowed_rows(const uint64_t* words, int64_t* first, int64_t stop, uint32_t* rows) noexcept nogil:
+    """List up to BLOCK_ROWS of the rows ``first .. stop`` whose bit is set; ``first`` moves behind what was looked at.
+
+    As many as there is room for, from however far apart: rows that are scored together are fetched ahead together.
+    """
     cdef Py_ssize_t found = 0
-    cdef uint32_t row = first, stop = <uint32_t>(first + count)
+    cdef int64_t row = first[0]
     cdef uint64_t word
-    while row < stop:
+    while row < stop and found < BLOCK_ROWS:
         word = words[row >> 6] >> (row & 63)
         if word == 0:
             row = (row | 63) + 1
             continue
-        if word & 1:
-            rows[found] = row
+        row += lowest_bit(word)
+        if row < stop:
+            rows[found] = <uint32_t>row
             found += 1
         row += 1
+    first[0] = row
     return found
 
 
@@ -112,22 +120,23 @@ cdef void scan_slice(TopK heap, const float* matrix, int64_t dim, const float* q
     cdef float scores[BLOCK_ROWS]
     cdef uint32_t listed[BLOCK_ROWS]
     cdef const uint32_t* rows
-    cdef Py_ssize_t count, found
-    cdef uint32_t first = start
+    cdef Py_ssize_t count
+    cdef int64_t first = start, begun
     cdef int form = MIXLINE_SQUARED_DIFFERENCE if metric == L2 else MIXLINE_PRODUCT
     while first < stop:
-        count = min(<Py_ssize_t>BLOCK_ROWS, <Py_ssize_t>(stop - first))
-        rows = NULL
+        begun, rows = first, NULL
         if words != NULL:
-            found = allowed_rows(words, first, count, listed)
-            if found < count:
-                count = found
-                rows = listed
-        if count:
-            score_rows_chosen(matrix, dim, rows, first, count, query, form, scores)
-            finish(scores, count, metric, query_norm, norms, rows, first)
-            push_block(heap, scores, count, rows, first, keys)
-        first = first + BLOCK_ROWS if stop - first > BLOCK_ROWS else stop
+            count, rows = allowed_rows(words, &first, stop, listed), listed
+            if not count:
+                break
+            if listed[count - 1] - listed[0] == count - 1:  # one run: nothing to gather
+                begun, rows = listed[0], NULL
+        else:
+            count = min(<Py_ssize_t>BLOCK_ROWS, <Py_ssize_t>(stop - first))
+            first += count
+        score_rows_chosen(matrix, dim, rows, begun, count, query, form, scores)
+        finish(scores, count, metric, query_norm, norms, rows, <uint32_t>begun)
+        push_block(heap, scores, count, rows, <uint32_t>begun, keys)
 
 
 cdef void scan_rows(TopK heap, const float* matrix, int64_t dim, const float* query, float query_norm,
