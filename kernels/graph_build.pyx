@@ -269,8 +269,11 @@ cdef class _Hand:
         return last
 
     cdef bint found(self, uint32_t row) noexcept nogil:
-        """Whether the last walk came by ``row``, or by one of its nearest neighbours: a narrow beam passes a row by where
-        many lie as near, and an entry there would cost every search and lead to nothing new."""
+        """Whether the last walk came by ``row``, or by one of its nearest neighbours.
+
+        A narrow beam passes a row by where many lie as near, and an entry there would cost every search and lead to
+        nothing new.
+        """
         cdef const uint32_t* own = self.neighbours + row * self.graph.degree
         cdef Py_ssize_t at
         if self.beam.seen[row >> 6] >> (row & 63) & 1:

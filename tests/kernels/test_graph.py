@@ -154,6 +154,13 @@ def test_most_of_the_best_are_found_by_a_narrow_walk(metric):
     assert found >= 0.96 * 30 * 50 and scored < 30 * 6000
 
 
+def test_rows_that_a_walk_passes_by_among_many_as_near_are_no_entries():
+    rng = np.random.default_rng(3)
+    matrix = rng.standard_normal((20, 16))[rng.integers(0, 20, 6000)] + 1e-3 * rng.standard_normal((6000, 16))
+    graph = graph_of(matrix.astype(np.float32), "l2", 16)
+    assert len(graph.entries) == int(6000**0.5) and reached(graph) == set(range(6000))
+
+
 def test_a_search_can_be_interrupted_and_used_again():
     matrix = make("plain", 5000, 24, 9)
     graph = graph_of(matrix, "dot")
