@@ -220,15 +220,16 @@ class Builder:
 
     def _indexes(self, name: str, space: SpaceSpec, folder: Path, count: int) -> tuple[IndexFacts, ...]:
         """Build the approximate indexes that the space shall have."""
-        kernels, found = self.kernels, []
+        kernels = self.kernels
+        found: tuple[IndexFacts, ...] = ()
         if is_wanted(space.index, count):
-            found.append(
-                build_ivf(folder, space.metric, kernels.assign, kernels.list_search, kernels.exact, self.progress, name)
+            found += build_ivf(
+                folder, space.metric, kernels.assign, kernels.list_search, kernels.exact, self.progress, name
             )
         if space.index == "graph":
             self.progress.phase(f"linking {name}", count)
             threads = len(os.sched_getaffinity(0))
-            found.append(
-                write_graph(folder, space.metric, kernels.link, kernels.walk, kernels.exact, threads, self.progress)
+            found += write_graph(
+                folder, space.metric, kernels.link, kernels.walk, kernels.exact, threads, self.progress
             )
-        return tuple(one for one in found if one is not None)
+        return found

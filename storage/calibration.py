@@ -17,7 +17,8 @@ import numpy as np
 from mixline.storage.manifest import IndexFacts
 
 QUERIES = 200  # of 100 results each: a recall of .99 is known to about .001
-RESULTS = 100
+RESULTS = (100, 500)  # what is measured: a page's pool of candidates, and a large one
+ROWS_PER_RESULT = 20  # at least, for any but the first: of fewer rows so many are found by a scan
 ENOUGH = 0.9995  # of recall; nobody who wants more should ask an approximate index
 STEP = math.sqrt(2.0)
 NOISE = 0.1  # of each dimension's standard deviation
@@ -45,11 +46,15 @@ def held_out(items: np.ndarray, users: np.ndarray | None, seed: int) -> np.ndarr
     return queries
 
 
+def results_for(count: int) -> list[int]:
+    """Each k that an index of so many rows is measured at, rising."""
+    return [min(RESULTS[0], count), *(k for k in RESULTS[1:] if count >= k * ROWS_PER_RESULT)]
+
+
 def exact_scores(
-    exact: Exact, items: np.ndarray, queries: np.ndarray, metric: str, norms: np.ndarray
+    exact: Exact, items: np.ndarray, queries: np.ndarray, metric: str, norms: np.ndarray, k: int
 ) -> list[np.ndarray]:
-    """Of each query the scores of its exact best RESULTS rows, or of all rows where there are fewer."""
-    k = min(RESULTS, len(items))
+    """Of each query the scores of its exact best ``k`` rows; the first of them are those of a smaller ``k``."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return list(pool.map(lambda query: exact(items, query, k, metric, norms), queries))
 

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_array
-from mixline.storage.calibration import Exact, Search, calibrate, exact_scores, held_out, ladder
+from mixline.storage.calibration import Exact, Search, calibrate, exact_scores, held_out, ladder, results_for
 from mixline.storage.manifest import IndexFacts
 from mixline.storage.progress import Progress
 
@@ -110,12 +110,12 @@ def link_factors(scales: np.ndarray, squared: np.ndarray, metric: str) -> np.nda
 
 def write_graph(
     folder: Path, metric: str, link: Link, walk: Walk, exact: Exact, threads: int, progress: Progress
-) -> IndexFacts | None:
-    """Make the graph of the items that lie in ``folder``, and measure it; None for matrices beyond DIM_MAX."""
+) -> tuple[IndexFacts, ...]:
+    """Make the graph of the items that lie in ``folder``, and measure it at each k; nothing beyond DIM_MAX."""
     matrix, norms = map_array(folder / "items.npy"), map_array(folder / "item_norms.npy")
     count, dim = matrix.shape
     if dim > DIM_MAX:
-        return None
+        return ()
     at = files(folder)
     center = find_center(matrix, metric)
     scales, squared = np.empty(count, dtype="<f4"), np.empty(count)
@@ -143,17 +143,20 @@ def write_graph(
         entries = np.union1d(entries, longest)
     write_array(at.neighbours, linked[0])
     write_array(at.entries, entries)
-    points: tuple[tuple[int, float, float], ...] = ()
-    k = min(100, count)
-    if count:
-        users = folder / "users.npy"
-        queries = held_out(matrix, map_array(users) if users.exists() else None, QUERY_SEED)
-        truth = exact_scores(exact, matrix, queries, metric, norms)
-        graph = open_graph(folder)
-        assert graph is not None
-        search = walk(graph, matrix, metric, norms, k)
-        points = calibrate(search, queries, truth, ladder(k, max(k, min(count, WIDTH_MAX))))
-    return IndexFacts("graph", {"degree": DEGREE, "width": WIDTH, "entries": len(entries)}, k, points)
+    parameters = {"degree": DEGREE, "width": WIDTH, "entries": len(entries)}
+    if not count:
+        return (IndexFacts("graph", parameters, 0, ()),)
+    users = folder / "users.npy"
+    queries = held_out(matrix, map_array(users) if users.exists() else None, QUERY_SEED)
+    truth = exact_scores(exact, matrix, queries, metric, norms, results_for(count)[-1])
+    graph = open_graph(folder)
+    assert graph is not None
+    found = []
+    for k in results_for(count):
+        search, wanted = walk(graph, matrix, metric, norms, k), [scores[:k] for scores in truth]
+        points = calibrate(search, queries, wanted, ladder(k, max(k, min(count, WIDTH_MAX))))
+        found.append(IndexFacts("graph", parameters, k, points))
+    return tuple(found)
 
 
 def open_graph(folder: Path) -> Graph | None:

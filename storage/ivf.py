@@ -10,7 +10,7 @@ lies off and not by as much as the query is long. Of n rows a build keeps a few 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_array
-from mixline.storage.calibration import RESULTS, Exact, calibrate, exact_scores, held_out, ladder
+from mixline.storage.calibration import Exact, calibrate, exact_scores, held_out, ladder, results_for
 from mixline.storage.clusters import Assign, add_up, directions, nearest, train
 from mixline.storage.codes import BLOCK_ROWS, QUAD, Codes, encode, open_codes
 from mixline.storage.manifest import IndexFacts
@@ -72,10 +72,13 @@ def lists_for(count: int) -> int:
 
 def build_ivf(
     folder: Path, metric: str, assign: Assign, make_search: MakeSearch, exact: Exact, progress: Progress, name: str
-) -> IndexFacts | None:
-    """Write the lists of the items in ``folder``, whose codes are there already; None for items that have no codes."""
+) -> tuple[IndexFacts, ...]:
+    """Write the lists of the items in ``folder``, whose codes are there already; nothing for items that have no codes.
+
+    What is returned are the facts of the same lists at each k that they are measured at.
+    """
     if open_codes(folder, "items") is None:
-        return None
+        return ()
     items, norms = map_array(folder / "items.npy"), map_array(folder / "item_norms.npy")
     lists = lists_for(len(items))
     progress.phase(f"clustering {name}", len(items))
@@ -87,28 +90,44 @@ def build_ivf(
     write_centroids(folder, centroids, metric)
     write_lists(folder, found, lists, center, progress)
     progress.phase(f"calibrating {name}")
+    return tuple(measure(folder, items, norms, metric, lists, make_search, exact, progress))
+
+
+def measure(
+    folder: Path,
+    items: np.ndarray,
+    norms: np.ndarray,
+    metric: str,
+    lists: int,
+    make_search: MakeSearch,
+    exact: Exact,
+    progress: Progress,
+) -> Iterator[IndexFacts]:
+    """What the lists in ``folder`` find at which width, for each k."""
     users = folder / "users.npy"
     queries = held_out(items, map_array(users) if users.exists() else None, SEED)
-    truth = exact_scores(exact, items, queries, metric, norms)
-    opened, k = open_lists(folder), min(RESULTS, len(items))
+    truth = exact_scores(exact, items, queries, metric, norms, results_for(len(items))[-1])
+    opened = open_lists(folder)
     assert opened is not None
     keys = np.arange(len(items), dtype=np.uint64)
     searcher = make_search(*opened, matrix=items, keys=keys, matrix_norms=norms, metric=metric)
+    for k in results_for(len(items)):
+        wanted = [scores[:k] for scores in truth]
+        facts = IndexFacts("ivf", {"lists": lists, "keep_percent": 0}, k, ())
+        for percent in KEEP_PERCENT:
+            facts.parameters["keep_percent"] = percent
 
-    facts = IndexFacts("ivf", {"lists": lists, "keep_percent": 0}, k, ())
-    for percent in KEEP_PERCENT:
-        facts.parameters["keep_percent"] = percent
-        keep = keep_for(facts, k)
+            def search(
+                query: np.ndarray, width: int, k: int = k, keep: int = keep_for(facts, k)
+            ) -> tuple[np.ndarray, int]:
+                scores = searcher.search(query, k, width, keep=keep)[1]
+                progress.advance(1)
+                return scores, lists + searcher.scored
 
-        def search(query: np.ndarray, width: int, keep: int = keep) -> tuple[np.ndarray, int]:
-            scores = searcher.search(query, k, width, keep=keep)[1]
-            progress.advance(1)
-            return scores, lists + searcher.scored
-
-        [(_, recall, _)] = calibrate(search, queries[:TRIED], truth[:TRIED], [-(-lists // 4)])
-        if recall >= TOLD:
-            break
-    return msgspec.structs.replace(facts, points=calibrate(search, queries, truth, ladder(1, lists)))
+            [(_, recall, _)] = calibrate(search, queries[:TRIED], wanted[:TRIED], [-(-lists // 4)])
+            if recall >= TOLD:
+                break
+        yield msgspec.structs.replace(facts, points=calibrate(search, queries, wanted, ladder(1, lists)))
 
 
 def keep_for(facts: IndexFacts, k: int) -> int:

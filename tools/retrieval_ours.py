@@ -29,7 +29,7 @@ from mixline.storage.progress import Silence
 from mixline.tools.build import build_kernels
 from mixline.tools.retrieval_contender import Built, Contender, Search, Task, cached
 
-LAYOUT = "mixline-1"  # changes when what a build writes does
+LAYOUT = "mixline-2"  # changes when what a build writes does
 KEPT_INT4 = (2, 3, 4, 5, 8)  # times k, for the second look
 KEPT_INT8 = (1.25, 1.5, 2, 4)
 BEAMS_MAX = 16  # times k
@@ -68,8 +68,9 @@ class Space:
         self.built[f"mixline_{name}"] = cached(self.task, LAYOUT, build, part=name, begins=False)[1]
 
     def facts(self, kind: str) -> IndexFacts:
-        """What the manifest would say of an index."""
-        return msgspec.json.decode((self.folder / f"{kind}.json").read_bytes(), type=IndexFacts)
+        """What the manifest would say of an index, measured at the k that is nearest to ours."""
+        found = msgspec.json.decode((self.folder / f"{kind}.json").read_bytes(), type=list[IndexFacts])
+        return min(found, key=lambda facts: abs(facts.k - self.task.k))
 
     def second_look(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The best k of ``rows`` by float32 scores."""

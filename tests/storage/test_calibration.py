@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixline.storage.calibration import ENOUGH, QUERIES, RESULTS, calibrate, exact_scores, held_out, ladder, width_for
+from mixline.storage.calibration import ENOUGH, QUERIES, calibrate, exact_scores, held_out, ladder, width_for
 from mixline.storage.manifest import IndexFacts, SpaceFacts
 from mixline.tools.build import build_kernels
 
@@ -51,11 +51,11 @@ def test_a_search_of_some_rows_finds_what_lies_among_them(metric):
     items, exact = rng.standard_normal((2000, 5)).astype(np.float32), build_kernels().exact
     norms = np.linalg.norm(items, axis=1)
     queries = held_out(items, None, 1)
-    truth = exact_scores(exact, items, queries, metric, norms)
-    assert [len(one) for one in truth] == [RESULTS] * len(queries)
+    truth = exact_scores(exact, items, queries, metric, norms, 100)
+    assert [len(one) for one in truth] == [100] * len(queries)
 
     def search(query, width):
-        return exact(items[:width], query, RESULTS, metric, norms[:width]), width
+        return exact(items[:width], query, 100, metric, norms[:width]), width
 
     points = calibrate(search, queries, truth, ladder(250, 2000))
     assert [point[0] for point in points] == list(ladder(250, 2000)) and points[-1][1] == 1.0

@@ -187,3 +187,10 @@ def test_the_middle_of_no_rows_is_a_row_of_the_fullest():
     rows = np.array([[0.0], [2.0], [4.0], [10.0]], dtype=np.float32)
     after = means(rows, np.array([1, 1, 1, 3], dtype=np.uint32), np.zeros((4, 1), dtype=np.float32))
     assert after[1] == 2.0 and after[3] == 10.0 and after[0] in rows[:3] and after[2] in rows
+
+
+def test_many_rows_are_measured_for_large_pools_too(tmp_path):
+    items = clustered(10_000, 6, 60)
+    small, large = build(write_spec(tmp_path / "in", items, "ivf"), tmp_path / "store").spaces["taste"].indexes
+    assert (small.k, large.k, small.kind, large.kind) == (100, 500, "ivf", "ivf")
+    assert large.points[-1][1] >= 0.9995 and width_for(large, 0.99, 500) >= width_for(small, 0.99, 100)
