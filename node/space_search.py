@@ -48,18 +48,21 @@ class SpaceSearch:
 
     def plan(self, allowed: np.ndarray | None, together: int) -> Plan:
         """The way to go when the rows of this bitmap (None: all) are allowed and so many queries share a pass."""
-        if allowed is None:
-            key = len(self.items), together
-        else:
-            if allowed is not self._counted[0]:  # asked for twice a query: before the pass, and after none was needed
-                self._counted = allowed, int(np.bitwise_count(allowed).sum())
-            key = self._counted[1], together
+        key = self._count(allowed), together
         found = self._plans.get(key)
         if found is None:
             if len(self._plans) >= PLANS_MAX:
                 self._plans.clear()
             found = self._plans[key] = choose(self.offer, self.k, key[0], self.recall, self.index, together)
         return found
+
+    def _count(self, allowed: np.ndarray | None) -> int:
+        """How many rows are allowed; asked several times a query, and counted once."""
+        if allowed is None:
+            return len(self.items)
+        if allowed is not self._counted[0]:
+            self._counted = allowed, int(np.bitwise_count(allowed).sum())
+        return self._counted[1]
 
     @property
     def shares(self) -> bool:
@@ -77,11 +80,9 @@ class SpaceSearch:
             found = self.by_lists(call, plan, vector, allowed)
         else:
             found = self.by_graph(call, plan, vector, allowed)
-        if len(call.degraded) == degraded and len(found.rows) < self.k:
-            there = len(self.items) if allowed is None else int(np.bitwise_count(allowed).sum())
-            if len(found.rows) < min(self.k, there):  # what is allowed lies where nobody looked
-                call.say("too few found: float32 rows")
-                return self.all(call, vector, allowed)
+        if len(call.degraded) == degraded and len(found.rows) < min(self.k, self._count(allowed)):
+            call.say("too few found: float32 rows")  # what is allowed lies where nobody looked
+            return self.all(call, vector, allowed)
         return found
 
     def by_lists(self, call: Call, plan: Plan, vector: np.ndarray, allowed: np.ndarray | None) -> Candidates:

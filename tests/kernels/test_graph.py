@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import each_path
+from rows import norms_of, words_of
 
 from mixline.kernels import graph_build, graph_search, reference, reference_graph
-from mixline.kernels.bitmap import all_rows, clear_rows
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.graph_build import link, shuffled
 from mixline.kernels.graph_search import GraphSearch
@@ -23,16 +23,6 @@ simd = each_path(graph_build, graph_search)
 def choose(name):
     graph_build.choose_path(name)
     graph_search.choose_path(name)
-
-
-def words_of(mask):
-    words = all_rows(len(mask))
-    clear_rows(words, np.flatnonzero(~mask).astype(np.uint32))
-    return words
-
-
-def norms_of(matrix):
-    return np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)).astype(np.float32)
 
 
 def make(shape, n, dim, seed):

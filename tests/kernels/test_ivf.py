@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import each_path
+from rows import norms_of, words_of
 
 from mixline.kernels import codes, reference, reference_ivf
-from mixline.kernels.bitmap import all_rows, clear_rows
 from mixline.kernels.cluster import assign
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.ivf import ListSearch
@@ -19,16 +19,6 @@ from mixline.storage.codes import encode
 from mixline.storage.ivf import ABSENT, Lists
 
 simd = each_path(codes)
-
-
-def norms_of(matrix):
-    return np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)).astype(np.float32)
-
-
-def words_of(mask):
-    words = all_rows(len(mask))
-    clear_rows(words, np.flatnonzero(~mask).astype(np.uint32))
-    return words
 
 
 def make_lists(matrix, found, centroids, metric, center=0.0):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import norms_of
 
 from mixline.kernels.codes import choose_path
 from mixline.kernels.errors import KernelArgumentError
@@ -13,10 +14,6 @@ from mixline.kernels.shortlist import Shortlist, scan_together
 from mixline.storage.codes import BLOCK_ROWS, encode
 from mixline.storage.nibbles import MOST, decode_nibbles, encode_nibbles, open_nibbles, write_nibbles
 from mixline.storage.progress import Silence
-
-
-def norms_of(matrix):
-    return np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)).astype(np.float32)
 
 
 def look(matrices, queries, k, metric, keep, **more):

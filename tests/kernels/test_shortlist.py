@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import each_path
+from rows import norms_of, words_of
 
 from mixline.kernels import codes, reference
-from mixline.kernels.bitmap import all_rows, clear_rows
 from mixline.kernels.errors import KernelArgumentError
 from mixline.kernels.scan import METRICS, scan_listed
 from mixline.kernels.shortlist import TOGETHER_MAX, Shortlist, scan_together
@@ -17,16 +17,6 @@ from mixline.kernels.topk import TopK
 from mixline.storage.codes import BLOCK_ROWS, Codes, decode, encode
 
 simd = each_path(codes)
-
-
-def norms_of(matrix):
-    return np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)).astype(np.float32)
-
-
-def words_of(mask):
-    words = all_rows(len(mask))
-    clear_rows(words, np.flatnonzero(~mask).astype(np.uint32))
-    return words
 
 
 @st.composite
