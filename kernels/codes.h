@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "isa.h"
 
 #if defined(__x86_64__)
@@ -21,7 +22,6 @@
 
 #define MIXLINE_CODE_ROWS 16
 #define MIXLINE_QUAD_BYTES 64
-#define MIXLINE_CODES_AHEAD 2048
 
 /* The query's 4 * quads codes have up to 15 bits, since its share of the error costs no byte: `query` as such, and split
  * into `high` and `low` with query = 128 * high + low. `out` gets 16 sums for each block. */
@@ -70,7 +70,7 @@ static void mixline_dot_codes_portable(const int8_t *codes, int64_t quads, int64
                     memcpy(&four, asked[at].query + 4 * quad, sizeof four);                                          \
                     q[at] = _mm256_set1_epi64x(four);                                                                \
                 }                                                                                                    \
-                __builtin_prefetch(codes + MIXLINE_CODES_AHEAD, 0, 0);                                               \
+                MIXLINE_FETCH_AHEAD(codes);                                                                          \
                 _Pragma("GCC unroll 4") for (int part = 0; part < 4; part++) {                                       \
                     __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(codes + 16 * part)));         \
                     _Pragma("GCC unroll 2") for (int at = 0; at < MANY; at++)                                        \
@@ -109,7 +109,7 @@ static void mixline_dot_codes_avx2(const int8_t *codes, int64_t quads, int64_t b
             memset(lows, 0, sizeof lows);                                                                            \
             for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {                              \
                 __m512i x = _mm512_loadu_si512(codes);                                                               \
-                __builtin_prefetch(codes + MIXLINE_CODES_AHEAD, 0, 0);                                               \
+                MIXLINE_FETCH_AHEAD(codes);                                                                          \
                 excess = _mm512_dpbusd_epi32(excess, up, x);                                                         \
                 _Pragma("GCC unroll 4") for (int at = 0; at < MANY; at++) {                                          \
                     int32_t high, low;                                                                               \

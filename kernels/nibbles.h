@@ -58,7 +58,7 @@ static void mixline_dot_nibbles_portable(const uint8_t *nibbles, int64_t octets,
                 __m256i held[MANY][2];                                                                               \
                 memset(held, 0, sizeof held);                                                                        \
                 for (; octet < stop; octet++, nibbles += MIXLINE_QUAD_BYTES) {                                       \
-                    __builtin_prefetch(nibbles + MIXLINE_CODES_AHEAD, 0, 0);                                         \
+                    MIXLINE_FETCH_AHEAD(nibbles);                                                                    \
                     _Pragma("GCC unroll 2") for (int part = 0; part < 2; part++) {                                   \
                         __m256i x = _mm256_loadu_si256((const __m256i *)(nibbles + 32 * part));                      \
                         __m256i low = _mm256_and_si256(x, half);                                                     \
@@ -103,7 +103,7 @@ static void mixline_dot_nibbles_avx2(const uint8_t *nibbles, int64_t octets, int
             for (int64_t octet = 0; octet < octets; octet++, nibbles += MIXLINE_QUAD_BYTES) {                        \
                 __m512i x = _mm512_loadu_si512(nibbles);                                                             \
                 __m512i low = _mm512_and_si512(x, half), high = _mm512_and_si512(_mm512_srli_epi16(x, 4), half);     \
-                __builtin_prefetch(nibbles + MIXLINE_CODES_AHEAD, 0, 0);                                             \
+                MIXLINE_FETCH_AHEAD(nibbles);                                                                        \
                 _Pragma("GCC unroll 4") for (int at = 0; at < MANY; at++) {                                          \
                     int32_t first, next;                                                                             \
                     memcpy(&first, asked[at].high + 8 * octet, sizeof first);                                        \

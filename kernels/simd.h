@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "isa.h"
 
 #define MIXLINE_LANES 32
-#define MIXLINE_PREFETCH_BYTES 4096
 #define MIXLINE_ROWS_AHEAD 6       /* of listed rows, each fetched whole up to so many floats */
 #define MIXLINE_ROW_PREFETCH 256
 
@@ -66,8 +66,8 @@ static inline __attribute__((always_inline)) float mixline_fold_lanes16(const mi
         int64_t at = 0;                                                                                              \
         for (; at + MIXLINE_LANES <= dim; at += MIXLINE_LANES) {                                                     \
             if (stream) {                                                                                            \
-                __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES, 0, 0);                         \
-                __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES + 64, 0, 0);                    \
+                MIXLINE_FETCH_AHEAD(row + at);                                                                       \
+                MIXLINE_FETCH_AHEAD(row + at + 16);                                                                  \
             }                                                                                                        \
             _Pragma("GCC unroll 8") for (int j = 0; j < MIXLINE_LANES / WIDTH; j++) {                                \
                 mixline_v##WIDTH x = *(const mixline_v##WIDTH *)(row + at + j * WIDTH);                              \
@@ -108,10 +108,10 @@ MIXLINE_DEFINE_ROW(16)
         memset(one, 0, sizeof one);                                                                                  \
         memset(two, 0, sizeof two);                                                                                  \
         for (int64_t at = 0; at < dim; at += MIXLINE_LANES) {                                                        \
-            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES, 0, 0);                                 \
-            __builtin_prefetch((const char *)(row + at) + MIXLINE_PREFETCH_BYTES + 64, 0, 0);                            \
-            __builtin_prefetch((const char *)(row + dim + at) + MIXLINE_PREFETCH_BYTES, 0, 0);                           \
-            __builtin_prefetch((const char *)(row + dim + at) + MIXLINE_PREFETCH_BYTES + 64, 0, 0);                      \
+            MIXLINE_FETCH_AHEAD(row + at);                                                                           \
+            MIXLINE_FETCH_AHEAD(row + at + 16);                                                                      \
+            MIXLINE_FETCH_AHEAD(row + dim + at);                                                                     \
+            MIXLINE_FETCH_AHEAD(row + dim + at + 16);                                                                \
             _Pragma("GCC unroll 8") for (int j = 0; j < MIXLINE_LANES / WIDTH; j++) {                                \
                 mixline_v##WIDTH q = *(const mixline_v##WIDTH *)(query + at + j * WIDTH);                            \
                 one[j] += *(const mixline_v##WIDTH *)(row + at + j * WIDTH) * q;                                     \
