@@ -64,10 +64,10 @@ cdef void assign_group(const float* rows, Py_ssize_t count, Py_ssize_t dim, cons
     most = max(<Py_ssize_t>1, min(<Py_ssize_t>TILE_BLOCKS, TILE_BYTES // (among.quads * LINE_BYTES)))
     for at in range(count):
         seekers[at].scale = <float>code_vector(rows + at * dim, dim, units[at] if units != NULL else 1.0,
-                                               codes + at * width, halves + 2 * at * width)
+                                               codes + at * width, halves + 2 * at * width, &asked[at].sum)
         asked[at].query, asked[at].high = codes + at * width, halves + 2 * at * width
         asked[at].low = halves + (2 * at + 1) * width
-        asked[at].out = sums[at % products.codes_together]
+        asked[at].out = sums[at % MIXLINE_CODE_QUERIES]
         for one in range(BLOCK_ROWS):
             seekers[at].best[one] = <float>-INFINITY
             seekers[at].block[one] = 0
@@ -75,7 +75,7 @@ cdef void assign_group(const float* rows, Py_ssize_t count, Py_ssize_t dim, cons
         tile = min(most, among.blocks - first)
         at = 0
         while at < count:
-            many = <int>min(<Py_ssize_t>products.codes_together, count - at)
+            many = <int>min(<Py_ssize_t>MIXLINE_CODE_QUERIES, count - at)
             products.dot_codes(among.codes + first * among.quads * LINE_BYTES, among.quads, tile, asked + at, many)
             for one in range(many):
                 mixline_seek_tile(&seekers[at + one], sums[one], among.scales + first * BLOCK_ROWS,

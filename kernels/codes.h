@@ -28,13 +28,12 @@
 struct mixline_code_query {
     const int16_t *query;
     const int8_t *high, *low;
+    int32_t sum; /* of all its codes */
     int32_t *out;
 };
 
-/* Up to MIXLINE_CODE_QUERIES queries over the same blocks, each of whose bytes is read once. Most paths are best given
- * few at once: `mixline_codes_together` says how many. */
+/* Up to MIXLINE_CODE_QUERIES queries over the same blocks, each of whose bytes is read once. */
 #define MIXLINE_CODE_QUERIES 16
-#define MIXLINE_CODE_FEW 4
 typedef void (*mixline_dot_codes_fn)(const int8_t *codes, int64_t quads, int64_t blocks,
                                      const struct mixline_code_query *asked, int many);
 
@@ -97,54 +96,54 @@ static void mixline_dot_codes_avx2(const int8_t *codes, int64_t quads, int64_t b
     if (many) mixline_codes_avx2_1(codes, quads, blocks, asked);
 }
 
-/* vpdpbusd takes one side unsigned: the query is moved up by 128, and 128 times the row's sum taken off again. Sums may
+/* vpdpbusd takes one side unsigned: rows are moved up by 128, and 128 times the query's sum is taken off again. Sums may
  * pass 32 bits on the way, and come back modulo 2^32. */
-#define MIXLINE_DEFINE_CODES_VNNI(MANY)                                                                               \
-    __attribute__((target("avx512f,avx512vl,avx512bw,avx512vnni"))) static void mixline_codes_vnni_##MANY(           \
-        const int8_t *codes, int64_t quads, int64_t blocks, const struct mixline_code_query *asked) {                \
-        const __m512i up = _mm512_set1_epi8((char)0x80);                                                             \
-        for (int64_t block = 0; block < blocks; block++) {                                                           \
-            __m512i highs[MANY], lows[MANY], excess = _mm512_setzero_si512();                                        \
-            memset(highs, 0, sizeof highs);                                                                          \
-            memset(lows, 0, sizeof lows);                                                                            \
-            for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {                              \
-                __m512i x = _mm512_loadu_si512(codes);                                                               \
-                MIXLINE_FETCH_AHEAD(codes);                                                                          \
-                excess = _mm512_dpbusd_epi32(excess, up, x);                                                         \
-                _Pragma("GCC unroll 4") for (int at = 0; at < MANY; at++) {                                          \
-                    int32_t high, low;                                                                               \
-                    memcpy(&high, asked[at].high + 4 * quad, sizeof high);                                           \
-                    memcpy(&low, asked[at].low + 4 * quad, sizeof low);                                              \
-                    highs[at] = _mm512_dpbusd_epi32(highs[at], _mm512_xor_si512(_mm512_set1_epi32(high), up), x);    \
-                    lows[at] = _mm512_dpbusd_epi32(lows[at], _mm512_xor_si512(_mm512_set1_epi32(low), up), x);       \
-                }                                                                                                    \
-            }                                                                                                        \
-            _Pragma("GCC unroll 4") for (int at = 0; at < MANY; at++) {                                              \
-                __m512i high = _mm512_slli_epi32(_mm512_sub_epi32(highs[at], excess), 7);                            \
-                __m512i sums = _mm512_add_epi32(high, _mm512_sub_epi32(lows[at], excess));                           \
-                _mm512_storeu_si512(asked[at].out + block * MIXLINE_CODE_ROWS, sums);                                \
-            }                                                                                                        \
-        }                                                                                                            \
+#define MIXLINE_VNNI_TARGET target("avx512f,avx512vl,avx512bw,avx512vnni")
+
+#define MIXLINE_CODES_VNNI __attribute__((always_inline, MIXLINE_VNNI_TARGET)) static inline
+
+/* One quad of a block with `many` queries, known where this is inlined; sums are two of each query, high and low. */
+MIXLINE_CODES_VNNI void mixline_quad_vnni(const int8_t *codes, int64_t quad, const struct mixline_code_query *asked,
+                                          __m512i sums[][2], const int many) {
+    __m512i x = _mm512_xor_si512(_mm512_loadu_si512(codes + quad * MIXLINE_QUAD_BYTES), _mm512_set1_epi8((char)0x80));
+    MIXLINE_FETCH_AHEAD(codes + quad * MIXLINE_QUAD_BYTES);
+    _Pragma("GCC unroll 4") for (int at = 0; at < many; at++) {
+        int32_t high, low;
+        memcpy(&high, asked[at].high + 4 * quad, sizeof high);
+        memcpy(&low, asked[at].low + 4 * quad, sizeof low);
+        sums[at][0] = _mm512_dpbusd_epi32(sums[at][0], x, _mm512_set1_epi32(high));
+        sums[at][1] = _mm512_dpbusd_epi32(sums[at][1], x, _mm512_set1_epi32(low));
     }
-
-MIXLINE_DEFINE_CODES_VNNI(1)
-MIXLINE_DEFINE_CODES_VNNI(4)
-
-static void mixline_dot_codes_vnni(const int8_t *codes, int64_t quads, int64_t blocks,
-                                   const struct mixline_code_query *asked, int many) {
-    for (; many >= 4; many -= 4, asked += 4) mixline_codes_vnni_4(codes, quads, blocks, asked);
-    for (; many > 0; many--, asked++) mixline_codes_vnni_1(codes, quads, blocks, asked);
 }
 
-#include "tiles.h"
+/* Even quads and odd ones have sums of their own: one would wait for itself. */
+MIXLINE_CODES_VNNI void mixline_codes_strip(const int8_t *codes, int64_t quads, int64_t blocks,
+                                            const struct mixline_code_query *asked, const int many) {
+    for (int64_t block = 0; block < blocks; block++, codes += quads * MIXLINE_QUAD_BYTES) {
+        __m512i even[4][2], odd[4][2];
+        int64_t quad = 0;
+        memset(even, 0, sizeof even);
+        memset(odd, 0, sizeof odd);
+        for (; quad + 2 <= quads; quad += 2) {
+            mixline_quad_vnni(codes, quad, asked, even, many);
+            mixline_quad_vnni(codes, quad + 1, asked, odd, many);
+        }
+        if (quad < quads) mixline_quad_vnni(codes, quad, asked, even, many);
+        _Pragma("GCC unroll 4") for (int at = 0; at < many; at++) {
+            __m512i sums = _mm512_slli_epi32(_mm512_add_epi32(even[at][0], odd[at][0]), 7);
+            sums = _mm512_add_epi32(sums, _mm512_add_epi32(even[at][1], odd[at][1]));
+            sums = _mm512_sub_epi32(sums, _mm512_set1_epi32((int32_t)((uint32_t)asked[at].sum << 7)));
+            _mm512_storeu_si512(asked[at].out + block * MIXLINE_CODE_ROWS, sums);
+        }
+    }
+}
 
-/* Tiles multiply sixteen queries in the time of one; a few are quicker without. */
-static void mixline_dot_codes_amx(const int8_t *codes, int64_t quads, int64_t blocks,
-                                  const struct mixline_code_query *asked, int many) {
-    if (many <= MIXLINE_CODE_FEW || quads > MIXLINE_TILED_QUADS)
-        mixline_dot_codes_vnni(codes, quads, blocks, asked, many);
-    else
-        mixline_tile_codes(codes, quads, blocks, asked, many);
+__attribute__((MIXLINE_VNNI_TARGET)) static void mixline_dot_codes_vnni(const int8_t *codes, int64_t quads,
+                                                                       int64_t blocks,
+                                                                       const struct mixline_code_query *asked,
+                                                                       int many) {
+    for (; many >= 4; many -= 4, asked += 4) mixline_codes_strip(codes, quads, blocks, asked, 4);
+    for (; many > 0; many--, asked++) mixline_codes_strip(codes, quads, blocks, asked, 1);
 }
 #endif
 
@@ -254,8 +253,10 @@ static int mixline_codes_agree(mixline_dot_codes_fn path) {
             low[one][at] = (int8_t)(at % 2 ? 63 - at - one : -64);
             query[one][at] = (int16_t)(128 * high[one][at] + low[one][at]);
         }
-        asked[one] = (struct mixline_code_query){query[one], high[one], low[one], got + one * SUMS};
-        again[one] = (struct mixline_code_query){query[one], high[one], low[one], wanted + one * SUMS};
+        int32_t sum = 0;
+        for (int at = 0; at < 4 * QUADS; at++) sum += query[one][at];
+        asked[one] = (struct mixline_code_query){query[one], high[one], low[one], sum, got + one * SUMS};
+        again[one] = (struct mixline_code_query){query[one], high[one], low[one], sum, wanted + one * SUMS};
     }
     mixline_dot_codes_portable(codes, QUADS, BLOCKS, again, MANY);
     for (int many = 1; many <= MANY; many++) {
@@ -270,10 +271,6 @@ static int mixline_codes_agree(mixline_dot_codes_fn path) {
 static mixline_dot_codes_fn mixline_choose_codes(const char *isa, const char **chosen) {
 #if defined(__x86_64__)
     int wanted = mixline_isa_named(isa);
-    if (wanted >= MIXLINE_AMX && mixline_codes_agree(mixline_dot_codes_amx)) {
-        *chosen = "amx";
-        return mixline_dot_codes_amx;
-    }
     if (wanted >= MIXLINE_VNNI && mixline_codes_agree(mixline_dot_codes_vnni)) {
         *chosen = "vnni";
         return mixline_dot_codes_vnni;
@@ -291,10 +288,6 @@ static mixline_dot_codes_fn mixline_choose_codes(const char *isa, const char **c
     (void)isa;
     *chosen = "portable";
     return mixline_dot_codes_portable;
-}
-
-static int mixline_codes_together(const char *chosen) {
-    return strcmp(chosen, "amx") ? MIXLINE_CODE_FEW : MIXLINE_CODE_QUERIES;
 }
 
 /* The weighing that goes with a path. */

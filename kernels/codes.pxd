@@ -8,6 +8,7 @@ cdef extern from "codes.h" nogil:
         const int16_t* query
         const int8_t* high
         const int8_t* low
+        int32_t sum
         int32_t* out
     enum:
         MIXLINE_CODE_QUERIES
@@ -16,6 +17,31 @@ cdef extern from "codes.h" nogil:
     ctypedef uint32_t (*weigh_fn "mixline_weigh_fn")(
         const int32_t* sums, const float* scales, float scale, const float* bars, int64_t blocks, float* estimates,
         uint32_t* reaching) noexcept
+
+cdef extern from "halves.h" nogil:
+    struct mixline_halves:
+        const int8_t* highs
+        int64_t stride
+        int many
+        int32_t* sums
+    struct mixline_run_room:
+        int32_t sums[16][256]
+    struct mixline_quad_room:
+        uint8_t quads[16384]
+    enum:
+        MIXLINE_RUN_BLOCKS
+        MIXLINE_RUN_BYTES
+        MIXLINE_RUN_SUMS
+    ctypedef void (*dot_halves_fn "mixline_dot_halves_fn")(
+        const uint8_t* codes, int64_t lines, int64_t blocks, const mixline_halves* asked) noexcept
+
+cdef extern from "nibbles.h" nogil:
+    ctypedef void (*unpack_fn "mixline_unpack_fn")(const uint8_t* nibbles, int64_t lines, uint8_t* quads) noexcept
+
+cdef extern from "reach.h" nogil:
+    ctypedef uint32_t (*reach_fn "mixline_reach_fn")(
+        const int32_t* sums, const float* scales, float scale, const float* squares, float bar,
+        int64_t blocks) noexcept
 
 
 cdef enum:
@@ -45,12 +71,15 @@ cdef struct CodedRows:
     Py_ssize_t count
 
 
-cdef dot_codes_fn dot_codes   # of the instruction path in use
+cdef dot_codes_fn dot_codes       # of the instruction path in use
+cdef dot_halves_fn dot_halves     # NULL: halves of query codes are no quicker
+cdef dot_halves_fn dot_nibbles
+cdef unpack_fn unpack_nibbles     # NULL: int4 codes are multiplied as they are
 cdef weigh_fn weigh_codes
-cdef int codes_together       # how many queries that path is best given at once
+cdef reach_fn reach_codes
 
 cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes,
-                        int8_t* halves) noexcept nogil
-cdef void multiply(const CodedRows* rows, Py_ssize_t start, Py_ssize_t run, const mixline_code_query* asked,
-                   int many) noexcept nogil
+                        int8_t* halves, int32_t* sum) noexcept nogil
+cdef void multiply(const CodedRows* rows, Py_ssize_t start, Py_ssize_t run,
+                   const mixline_code_query* asked) noexcept nogil
 cdef int look_at_codes(CodedRows* rows, codes, Py_ssize_t dim) except -1

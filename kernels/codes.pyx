@@ -7,7 +7,7 @@ them, in ``storage/codes.py`` and ``storage/nibbles.py``.
 import numpy as np
 
 from libc.math cimport fabsf, lrint
-from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t
 
 from mixline.kernels.codes cimport (
     BLOCK_ROWS,
@@ -16,7 +16,11 @@ from mixline.kernels.codes cimport (
     QUAD,
     CodedRows,
     dot_codes_fn,
+    dot_halves_fn,
     mixline_code_query,
+    mixline_halves,
+    reach_fn,
+    unpack_fn,
     weigh_fn,
 )
 
@@ -26,30 +30,35 @@ from mixline.kernels.isa import checked, in_use
 cdef extern from "codes.h" nogil:
     dot_codes_fn mixline_choose_codes(const char* isa, const char** chosen) noexcept
     weigh_fn mixline_choose_weigh(const char* chosen) noexcept
-    int mixline_codes_together(const char* chosen) noexcept
+
+cdef extern from "halves.h" nogil:
+    dot_halves_fn mixline_choose_halves(const char* isa, const char** chosen) noexcept
 
 cdef extern from "nibbles.h" nogil:
-    ctypedef void (*dot_nibbles_fn "mixline_dot_nibbles_fn")(
-        const uint8_t* nibbles, int64_t octets, int64_t blocks, const mixline_code_query* asked, int many) noexcept
-    dot_nibbles_fn mixline_choose_nibbles(const char* chosen) noexcept
+    dot_halves_fn mixline_choose_nibbles(const char* chosen) noexcept
+    unpack_fn mixline_choose_unpack(const char* chosen) noexcept
+
+cdef extern from "reach.h" nogil:
+    reach_fn mixline_choose_reach(const char* chosen) noexcept
 
 cdef enum:
     MOST = 127            # the greatest code of a row; -128 is not used
     QUERY_MOST = 16256    # and of a query: 127 x 128
     SUM_MAX = 0x7FFFFFFF
 
-cdef dot_nibbles_fn dot_nibbles = NULL
 cdef object chosen_name = None
 
 
 def choose_path(isa):
-    global chosen_name, codes_together, dot_codes, dot_nibbles, weigh_codes
+    global chosen_name, dot_codes, dot_halves, dot_nibbles, reach_codes, unpack_nibbles, weigh_codes
     cdef const char* name = NULL
     cdef bytes encoded = checked(isa).encode()
     dot_codes = mixline_choose_codes(encoded, &name)
     weigh_codes = mixline_choose_weigh(name)
+    dot_halves = mixline_choose_halves(encoded, &name)
     dot_nibbles = mixline_choose_nibbles(name)
-    codes_together = mixline_codes_together(name)
+    unpack_nibbles = mixline_choose_unpack(name)
+    reach_codes = mixline_choose_reach(name)
     chosen_name = name.decode()
     return chosen_name
 
@@ -62,8 +71,9 @@ choose_path(in_use())
 
 
 cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes,
-                        int8_t* halves) noexcept nogil:
-    """15-bit codes of unit x values, whole and in halves, zeros up to whole quads; what to multiply them with."""
+                        int8_t* halves, int32_t* sum) noexcept nogil:
+    """15-bit codes of unit x values, whole and in halves, zeros up to whole quads, and their sum; what to multiply them
+    with."""
     cdef Py_ssize_t at, width = QUAD * ((dim + QUAD - 1) // QUAD)
     cdef double scale, to_code
     cdef float greatest = 0.0
@@ -75,19 +85,23 @@ cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_
         codes[at] = <int16_t>lrint(values[at] * to_code)
     for at in range(dim, width):
         codes[at] = 0
+    sum[0] = 0
     for at in range(width):
+        sum[0] += codes[at]
         halves[at] = <int8_t>((codes[at] + 64) >> 7)
         halves[width + at] = <int8_t>(codes[at] - 128 * halves[at])
     return scale
 
 
-cdef void multiply(const CodedRows* rows, Py_ssize_t start, Py_ssize_t run, const mixline_code_query* asked,
-                   int many) noexcept nogil:
-    """Products of some blocks with up to MIXLINE_CODE_QUERIES queries."""
+cdef void multiply(const CodedRows* rows, Py_ssize_t start, Py_ssize_t run,
+                   const mixline_code_query* asked) noexcept nogil:
+    """Products of some blocks with one query: of its whole codes with int8, of their halves with int4."""
+    cdef mixline_halves half
     if rows.nibbles != NULL:
-        dot_nibbles(rows.nibbles + start * rows.lines * LINE_BYTES, rows.lines, run, asked, many)
+        half.highs, half.stride, half.many, half.sums = asked.high, 0, 1, asked.out
+        dot_nibbles(rows.nibbles + start * rows.lines * LINE_BYTES, rows.lines, run, &half)
     else:
-        dot_codes(rows.codes + start * rows.lines * LINE_BYTES, rows.lines, run, asked, many)
+        dot_codes(rows.codes + start * rows.lines * LINE_BYTES, rows.lines, run, asked, 1)
 
 
 cdef int look_at_codes(CodedRows* rows, codes, Py_ssize_t dim) except -1:

@@ -22,7 +22,8 @@ from mixline.kernels.codes cimport (
     QUAD,
     CodedRows,
 )
-from mixline.kernels.shortlist cimport Short, begin, begin_alike, close_short, open_short, raise_bar, scan_blocks
+from mixline.kernels.candidates cimport Short, begin, begin_alike, close_short, open_short, raise_bar
+from mixline.kernels.sweep cimport scan_blocks
 from mixline.kernels.topk cimport TopK
 
 from mixline.kernels.errors import KernelArgumentError
@@ -43,7 +44,7 @@ cdef int fit_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric) excep
     if open_short(short, k, dim, metric, True) < 0:
         close_short(short)
         memset(short, 0, sizeof(Short))
-        raise MemoryError(f"no memory for a shortlist of {4 * k + 256} rows")
+        raise MemoryError(f"no memory for a shortlist of {2 * k + 128} rows")
     return 0
 
 

@@ -1,24 +1,27 @@
-/* Dot products of int8 codes on AMX tiles: up to sixteen queries with the sixteen rows of a block, 64 dimensions a step.
+/* Dot products on AMX tiles: up to sixteen queries with the sixteen rows of a block, 64 dimensions a step.
  *
- * A step's sixteen quads of a block are a tile as they lie. Queries are laid out so once a call, high and low codes apart,
- * with zeros where there is no query or no dimension. The tiles are released at the end, so that no switch of processes
- * has to save them. Included by codes.h; a test without such a processor brings tiles of its own (MIXLINE_TILES).
+ * A step's sixteen quads of a block are a tile as they lie, and so are the queries' codes. Four blocks are worked at in
+ * turn, since a product takes three times as long as it keeps the unit busy. The tiles are released at the end, so that
+ * no switch of processes has to save them. Included by halves.h; a test without such a processor brings tiles of its own
+ * (MIXLINE_TILES).
  */
 #ifndef MIXLINE_TILES_H
 #define MIXLINE_TILES_H
 
 #ifndef MIXLINE_TILES
-#define MIXLINE_TILE_TARGET __attribute__((target("amx-tile,amx-int8,avx512f,avx512vl,avx512bw")))
+#define MIXLINE_TILE_TARGET target("amx-tile,amx-int8,avx512f,avx512vl,avx512bw")
 #define MIXLINE_TILES(config) _tile_loadconfig(config)
 #define MIXLINE_TILE_ZERO(tile) _tile_zero(tile)
-#define MIXLINE_TILE_LOAD(tile, from) _tile_loadd(tile, from, 64)
+#define MIXLINE_TILE_LOAD(tile, from, stride) _tile_loadd(tile, from, stride)
 #define MIXLINE_TILE_DOT(sums, queries, rows) _tile_dpbssd(sums, queries, rows)
-#define MIXLINE_TILE_STORE(tile, to) _tile_stored(tile, to, 64)
+#define MIXLINE_TILE_STORE(tile, to, stride) _tile_stored(tile, to, stride)
 #define MIXLINE_TILE_RELEASE() _tile_release()
 #endif
 
-#define MIXLINE_TILED_QUADS 512 /* 2,048 dimensions: what the queries' copies on the stack have room for */
 #define MIXLINE_TILE_BYTES 1024
+#define MIXLINE_TILE_LINES 16
+#define MIXLINE_TILE_BLOCKS 4
+#define MIXLINE_TILED __attribute__((always_inline, MIXLINE_TILE_TARGET)) static inline
 
 struct mixline_tile_config {
     uint8_t palette, start_row, reserved[14];
@@ -26,59 +29,53 @@ struct mixline_tile_config {
     uint8_t rows[16];
 };
 
-/* Codes of up to sixteen queries by steps: 64 bytes of each query in turn. */
-static void mixline_lay_out(const struct mixline_code_query *asked, int many, int64_t quads, int low, int8_t *out) {
-    int64_t steps = (quads + 15) / 16;
-    memset(out, 0, (size_t)steps * MIXLINE_TILE_BYTES);
-    for (int at = 0; at < many; at++) {
-        const int8_t *from = low ? asked[at].low : asked[at].high;
-        for (int64_t step = 0; step < steps; step++) {
-            int64_t bytes = 4 * (quads - 16 * step < 16 ? quads - 16 * step : 16);
-            memcpy(out + step * MIXLINE_TILE_BYTES + 64 * at, from + 64 * step, (size_t)bytes);
-        }
-    }
+/* A step's codes of a block: as they lie, or, where that would read beyond the last block, a copy in `room`. Lines behind
+ * those of the block count for nothing, since no query has codes for them. */
+MIXLINE_TILED const uint8_t *mixline_tile_of(const uint8_t *quads, int64_t left, int64_t behind, uint8_t *room) {
+    if (left + behind >= MIXLINE_TILE_LINES) return quads;
+    memcpy(room, quads, (size_t)left * 64);
+    return room;
 }
 
-MIXLINE_TILE_TARGET static void mixline_tile_codes(const int8_t *codes, int64_t quads, int64_t blocks,
-                                                   const struct mixline_code_query *asked, int many) {
-    int8_t highs[MIXLINE_TILED_QUADS * 64] __attribute__((aligned(64)));
-    int8_t lows[MIXLINE_TILED_QUADS * 64] __attribute__((aligned(64)));
-    int8_t rest[MIXLINE_TILE_BYTES] __attribute__((aligned(64)));
-    int32_t high_sums[256] __attribute__((aligned(64))), low_sums[256] __attribute__((aligned(64)));
-    struct mixline_tile_config config = {1, 0, {0}, {0}, {0}};
-    int64_t whole = quads / 16, left = quads % 16;
-    for (int tile = 0; tile < 5; tile++) {
-        config.column_bytes[tile] = 64;
-        config.rows[tile] = 16;
+#define MIXLINE_TILE_STEP(TILE, ROWS)                                                                                       \
+    if (TILE < here) {                                                                                               \
+        const uint8_t *at = codes + (block + TILE) * quads * 64 + first * 64;                                        \
+        int64_t behind = (blocks - block - TILE - 1) * quads;                                                        \
+        for (int64_t line = 0; line < MIXLINE_TILE_LINES; line++) MIXLINE_FETCH_AHEAD(at + 64 * line);               \
+        MIXLINE_TILE_LOAD(ROWS, mixline_tile_of(at, quads - first, behind, room), 64);                                  \
+        MIXLINE_TILE_DOT(TILE, 4, ROWS);                                                                             \
     }
-    mixline_lay_out(asked, many, quads, 0, highs);
-    mixline_lay_out(asked, many, quads, 1, lows);
-    memset(rest, 0, sizeof rest);
+
+#define MIXLINE_TILE_SUMS(TILE)                                                                                       \
+    if (TILE < here) MIXLINE_TILE_STORE(TILE, asked->sums + (block + TILE) * MIXLINE_CODE_ROWS, 4 * MIXLINE_RUN_SUMS);
+
+__attribute__((MIXLINE_TILE_TARGET)) static void mixline_tile_halves(const uint8_t *codes, int64_t quads, int64_t blocks,
+                                                                    const struct mixline_halves *asked) {
+    uint8_t room[MIXLINE_TILE_BYTES] __attribute__((aligned(64)));
+    struct mixline_tile_config config = {1, 0, {0}, {0}, {0}};
+    for (int tile = 0; tile < 8; tile++) {
+        config.column_bytes[tile] = 64;
+        config.rows[tile] = tile >= 5 ? MIXLINE_TILE_LINES : (uint8_t)asked->many;
+    }
+    memset(room, 0, sizeof room);
     MIXLINE_TILES(&config);
-    for (int64_t block = 0; block < blocks; block++, codes += quads * MIXLINE_QUAD_BYTES) {
+    for (int64_t block = 0; block < blocks; block += MIXLINE_TILE_BLOCKS) {
+        int64_t here = blocks - block;
         MIXLINE_TILE_ZERO(0);
         MIXLINE_TILE_ZERO(1);
-        for (int64_t step = 0; step < whole; step++) {
-            MIXLINE_TILE_LOAD(2, highs + step * MIXLINE_TILE_BYTES);
-            MIXLINE_TILE_LOAD(3, lows + step * MIXLINE_TILE_BYTES);
-            MIXLINE_TILE_LOAD(4, codes + step * MIXLINE_TILE_BYTES);
-            MIXLINE_TILE_DOT(0, 2, 4);
-            MIXLINE_TILE_DOT(1, 3, 4);
+        MIXLINE_TILE_ZERO(2);
+        MIXLINE_TILE_ZERO(3);
+        for (int64_t first = 0; first < quads; first += MIXLINE_TILE_LINES) {
+            MIXLINE_TILE_LOAD(4, asked->highs + 4 * first, asked->stride);
+            MIXLINE_TILE_STEP(0, 5)
+            MIXLINE_TILE_STEP(1, 6)
+            MIXLINE_TILE_STEP(2, 7)
+            MIXLINE_TILE_STEP(3, 5)
         }
-        if (left) { /* what lies behind the last quad may be no memory of ours */
-            memcpy(rest, codes + whole * MIXLINE_TILE_BYTES, (size_t)left * MIXLINE_QUAD_BYTES);
-            MIXLINE_TILE_LOAD(2, highs + whole * MIXLINE_TILE_BYTES);
-            MIXLINE_TILE_LOAD(3, lows + whole * MIXLINE_TILE_BYTES);
-            MIXLINE_TILE_LOAD(4, rest);
-            MIXLINE_TILE_DOT(0, 2, 4);
-            MIXLINE_TILE_DOT(1, 3, 4);
-        }
-        MIXLINE_TILE_STORE(0, high_sums);
-        MIXLINE_TILE_STORE(1, low_sums);
-        for (int at = 0; at < many; at++)
-            for (int row = 0; row < MIXLINE_CODE_ROWS; row++)
-                asked[at].out[block * MIXLINE_CODE_ROWS + row] =
-                    (int32_t)((uint32_t)high_sums[16 * at + row] << 7) + low_sums[16 * at + row];
+        MIXLINE_TILE_SUMS(0)
+        MIXLINE_TILE_SUMS(1)
+        MIXLINE_TILE_SUMS(2)
+        MIXLINE_TILE_SUMS(3)
     }
     MIXLINE_TILE_RELEASE();
 }

@@ -4,10 +4,19 @@
 #include <string.h>
 
 static int8_t tiles[8][1024];
-static int loaded;
+static int loaded, rows_of[8];
 
-static void load(int tile, const void *from) { memcpy(tiles[tile], from, 1024); }
-static void store(int tile, void *to) { memcpy(to, tiles[tile], 1024); }
+static void load(int tile, const void *from, int64_t stride) {
+    memset(tiles[tile], 0, 1024);
+    for (int row = 0; row < rows_of[tile]; row++) memcpy(tiles[tile] + 64 * row, (const char *)from + row * stride, 64);
+}
+static void store(int tile, void *to, int64_t stride) {
+    for (int row = 0; row < rows_of[tile]; row++) memcpy((char *)to + row * stride, tiles[tile] + 64 * row, 64);
+}
+static void configure(const void *config) {
+    for (int tile = 0; tile < 8; tile++) rows_of[tile] = ((const uint8_t *)config)[48 + tile];
+    loaded += ((const uint8_t *)config)[0] == 1;
+}
 /* TDPBSSD of Intel's manual: sums[m][n] += queries[m][4 k + i] * rows[k][4 n + i]. */
 static void dot(int sums, int queries, int rows) {
     for (int m = 0; m < 16; m++)
@@ -20,39 +29,34 @@ static void dot(int sums, int queries, int rows) {
             }
 }
 
-#define MIXLINE_TILE_TARGET
-#define MIXLINE_TILES(config) (loaded += ((const uint8_t *)(config))[0] == 1)
+#define MIXLINE_TILE_TARGET unused
+#define MIXLINE_TILES(config) configure(config)
 #define MIXLINE_TILE_ZERO(tile) memset(tiles[tile], 0, 1024)
-#define MIXLINE_TILE_LOAD(tile, from) load(tile, from)
+#define MIXLINE_TILE_LOAD(tile, from, stride) load(tile, from, stride)
 #define MIXLINE_TILE_DOT(sums, queries, rows) dot(sums, queries, rows)
-#define MIXLINE_TILE_STORE(tile, to) store(tile, to)
+#define MIXLINE_TILE_STORE(tile, to, stride) store(tile, to, stride)
 #define MIXLINE_TILE_RELEASE() (loaded -= 1)
-#include "codes.h"
+#include "halves.h"
 
-enum { BLOCKS = 3, MANY = MIXLINE_CODE_QUERIES, QUADS = 70 };
+enum { BLOCKS = 7, MANY = MIXLINE_CODE_QUERIES, QUADS = 70, STRIDE = 320 };
 
 int main(void) {
-    static int8_t codes[BLOCKS * QUADS * 64], high[MANY][4 * QUADS], low[MANY][4 * QUADS];
-    static int16_t query[MANY][4 * QUADS];
-    static int32_t got[MANY][16 * BLOCKS], wanted[MANY][16 * BLOCKS];
-    for (int at = 0; at < (int)sizeof codes; at++) codes[at] = (int8_t)(at < 640 ? -127 : at * 73 % 255 - 127);
-    struct mixline_code_query asked[MANY], again[MANY];
-    for (int one = 0; one < MANY; one++) {
-        for (int at = 0; at < 4 * QUADS; at++) {
-            high[one][at] = (int8_t)(one ? (at * 31 + one * 7) % 255 - 127 : -127);
-            low[one][at] = (int8_t)((at * 13 + one) % 128 - 64);
-            query[one][at] = (int16_t)(128 * high[one][at] + low[one][at]);
-        }
-        asked[one] = (struct mixline_code_query){query[one], high[one], low[one], got[one]};
-        again[one] = (struct mixline_code_query){query[one], high[one], low[one], wanted[one]};
-    }
+    static uint8_t codes[BLOCKS * QUADS * 64];
+    static int8_t every[MANY][STRIDE], highs[MANY][STRIDE];
+    static int32_t got[MANY][MIXLINE_RUN_SUMS], wanted[MANY][MIXLINE_RUN_SUMS];
+    for (int at = 0; at < (int)sizeof codes; at++) codes[at] = (uint8_t)(at < 640 ? -127 : at * 73 % 255 - 127);
+    for (int one = 0; one < MANY; one++)
+        for (int at = 0; at < STRIDE; at++) every[one][at] = (int8_t)(one ? (at * 31 + one * 7) % 255 - 127 : -127);
     int checked = 0;
     for (int quads = 1; quads <= QUADS; quads++)
         for (int many = 1; many <= MANY; many++, checked++) {
+            for (int one = 0; one < MANY; one++)
+                for (int at = 0; at < STRIDE; at++) highs[one][at] = at < 4 * quads ? every[one][at] : 0;
+            struct mixline_halves asked = {highs[0], STRIDE, many, got[0]}, again = {highs[0], STRIDE, many, wanted[0]};
             memset(got, 0, sizeof got);
             memset(wanted, 0, sizeof wanted);
-            mixline_dot_codes_portable(codes, quads, BLOCKS, again, many);
-            mixline_tile_codes(codes, quads, BLOCKS, asked, many);
+            mixline_dot_halves_portable(codes, quads, BLOCKS, &again);
+            mixline_tile_halves(codes, quads, BLOCKS, &asked);
             if (memcmp(got, wanted, sizeof got) || loaded) return printf("%d quads, %d queries differ\n", quads, many), 1;
         }
     return printf("%d alike\n", checked), 0;

@@ -1,13 +1,9 @@
-"""The shortlist as other kernels see it: codes of a query, the bar, and the rows that reach it."""
+"""A query's codes and bounds, its bar, and the rows that reach it, as other kernels see them."""
 
-from libc.stdint cimport int8_t, int16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint32_t, uint64_t
 
 
 from mixline.kernels.codes cimport CodedRows, mixline_code_query
-
-
-cdef enum:
-    RUN_BLOCKS = 16
 
 
 cdef struct Short:
@@ -21,7 +17,8 @@ cdef struct Short:
     float* lowers
     float* uppers
     uint32_t* listed
-    double query_scale, query_length, query_residual, rounded, underflow
+    double query_scale, query_length, rounded, underflow
+    double query_residual, query_low   # lengths of what the codes, and their high halves, leave out
     float bar
     float guess           # the bar that it began with; -infinity: none
     bint may_guess
@@ -33,5 +30,9 @@ cdef void close_short(Short* short) noexcept nogil
 cdef void begin(Short* short, const float* query) noexcept nogil
 cdef void begin_alike(Short* short, const Short* other) noexcept nogil
 cdef void raise_bar(Short* short) noexcept nogil
-cdef int scan_blocks(Short** shorts, Py_ssize_t many, const CodedRows* rows, Py_ssize_t start,
-                     Py_ssize_t stop) noexcept nogil
+cdef void guess_bar(Short* short, const CodedRows* rows) noexcept nogil
+cdef float margin_of(const Short* short, double residual, double reach) noexcept nogil
+cdef float half_margin_of(const Short* short, double reach) noexcept nogil
+cdef float scale_of(const Short* short, bint halves) noexcept nogil
+cdef void drop_equals(Short* short) noexcept nogil
+cdef int offer_block(Short* short, const int32_t* sums, const CodedRows* rows, Py_ssize_t block) noexcept nogil

@@ -1,0 +1,164 @@
+/* Dot products of the high halves of query codes, 8 bits instead of 15: half the work, and enough to rule most rows out.
+ *
+ * The codes of up to sixteen queries lie one under the other, `stride` bytes apart and a multiple of 64, zeros behind
+ * the last. Int4 codes are only ever multiplied so (nibbles.h).
+ */
+#ifndef MIXLINE_HALVES_H
+#define MIXLINE_HALVES_H
+
+#include "codes.h"
+
+#define MIXLINE_RUN_BLOCKS 16
+#define MIXLINE_RUN_BYTES 16384 /* of codes that several queries go over while they are in the nearest cache */
+#define MIXLINE_RUN_SUMS (MIXLINE_RUN_BLOCKS * MIXLINE_CODE_ROWS)
+
+/* What a run's products are kept in: a line that lies across two costs twice. */
+struct mixline_run_room {
+    int32_t sums[MIXLINE_CODE_QUERIES][MIXLINE_RUN_SUMS] __attribute__((aligned(64)));
+};
+struct mixline_quad_room {
+    uint8_t quads[MIXLINE_RUN_BYTES] __attribute__((aligned(64)));
+};
+
+/* `sums` gets MIXLINE_RUN_SUMS for each query, of up to MIXLINE_RUN_BLOCKS blocks. */
+struct mixline_halves {
+    const int8_t *highs;
+    int64_t stride;
+    int many;
+    int32_t *sums;
+};
+
+/* `lines` of 64 bytes a block: quads of int8 codes, octets of int4. */
+typedef void (*mixline_dot_halves_fn)(const uint8_t *codes, int64_t lines, int64_t blocks,
+                                      const struct mixline_halves *asked);
+
+static void mixline_dot_halves_portable(const uint8_t *codes, int64_t quads, int64_t blocks,
+                                        const struct mixline_halves *asked) {
+    for (int64_t block = 0; block < blocks; block++, codes += quads * MIXLINE_QUAD_BYTES)
+        for (int at = 0; at < asked->many; at++) {
+            int32_t *out = asked->sums + at * MIXLINE_RUN_SUMS + block * MIXLINE_CODE_ROWS;
+            memset(out, 0, MIXLINE_CODE_ROWS * sizeof *out);
+            for (int64_t quad = 0; quad < quads; quad++) {
+                const int8_t *q = asked->highs + at * asked->stride + 4 * quad;
+                const int8_t *x = (const int8_t *)codes + quad * MIXLINE_QUAD_BYTES;
+                for (int row = 0; row < MIXLINE_CODE_ROWS; row++, x += 4)
+                    out[row] += x[0] * q[0] + x[1] * q[1] + x[2] * q[2] + x[3] * q[3];
+            }
+        }
+}
+
+/* `each` times the sum of a query's codes: what moving the rows up by so much adds to each of their products. */
+static inline int32_t mixline_half_excess(const int8_t *high, int64_t codes, int each) {
+    int32_t sum = 0;
+    for (int64_t at = 0; at < codes; at++) sum += high[at];
+    return (int32_t)((uint32_t)each * (uint32_t)sum);
+}
+
+#if defined(__x86_64__)
+#define MIXLINE_STRIP __attribute__((always_inline, MIXLINE_VNNI_TARGET)) static inline
+
+/* `many` queries over `blocks` blocks, both known where this is inlined, all sums in registers. */
+MIXLINE_STRIP void mixline_halves_strip(const uint8_t *codes, int64_t quads, const struct mixline_halves *asked, int first,
+                                        const int32_t *excess, int64_t block, const int many, const int blocks) {
+    const __m512i up = _mm512_set1_epi8((char)0x80);
+    const int8_t *highs = asked->highs + first * asked->stride;
+    __m512i sums[8][4];
+    _Pragma("GCC unroll 8") for (int at = 0; at < many; at++)
+        _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++) sums[at][one] = _mm512_set1_epi32(-excess[first + at]);
+    codes += block * quads * MIXLINE_QUAD_BYTES;
+    for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {
+        __m512i x[4];
+        _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++) {
+            x[one] = _mm512_xor_si512(_mm512_loadu_si512(codes + one * quads * MIXLINE_QUAD_BYTES), up);
+            MIXLINE_FETCH_AHEAD(codes + one * quads * MIXLINE_QUAD_BYTES);
+        }
+        _Pragma("GCC unroll 8") for (int at = 0; at < many; at++) {
+            int32_t four;
+            memcpy(&four, highs + at * asked->stride + 4 * quad, sizeof four);
+            __m512i q = _mm512_set1_epi32(four);
+            _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++)
+                sums[at][one] = _mm512_dpbusd_epi32(sums[at][one], x[one], q);
+        }
+    }
+    int32_t *out = asked->sums + first * MIXLINE_RUN_SUMS + block * MIXLINE_CODE_ROWS;
+    _Pragma("GCC unroll 8") for (int at = 0; at < many; at++)
+        _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++)
+            _mm512_storeu_si512(out + at * MIXLINE_RUN_SUMS + one * MIXLINE_CODE_ROWS, sums[at][one]);
+}
+
+__attribute__((MIXLINE_VNNI_TARGET)) static void mixline_dot_halves_vnni(const uint8_t *codes, int64_t quads,
+                                                                        int64_t blocks,
+                                                                        const struct mixline_halves *asked) {
+    int32_t excess[MIXLINE_CODE_QUERIES];
+    int at = 0;
+    int64_t block;
+    for (int one = 0; one < asked->many; one++)
+        excess[one] = mixline_half_excess(asked->highs + one * asked->stride, 4 * quads, 128);
+    for (; at + 8 <= asked->many; at += 8) {
+        for (block = 0; block + 2 <= blocks; block += 2) mixline_halves_strip(codes, quads, asked, at, excess, block, 8, 2);
+        if (block < blocks) mixline_halves_strip(codes, quads, asked, at, excess, block, 8, 1);
+    }
+    for (; at + 4 <= asked->many; at += 4) {
+        for (block = 0; block + 2 <= blocks; block += 2) mixline_halves_strip(codes, quads, asked, at, excess, block, 4, 2);
+        if (block < blocks) mixline_halves_strip(codes, quads, asked, at, excess, block, 4, 1);
+    }
+    for (; at < asked->many; at++) {
+        for (block = 0; block + 4 <= blocks; block += 4) mixline_halves_strip(codes, quads, asked, at, excess, block, 1, 4);
+        for (; block < blocks; block++) mixline_halves_strip(codes, quads, asked, at, excess, block, 1, 1);
+    }
+}
+
+#include "tiles.h"
+
+#define MIXLINE_UNTILED 4 /* up to so many queries are quicker without tiles */
+
+static void mixline_dot_halves_amx(const uint8_t *codes, int64_t quads, int64_t blocks,
+                                   const struct mixline_halves *asked) {
+    if (asked->many <= MIXLINE_UNTILED)
+        mixline_dot_halves_vnni(codes, quads, blocks, asked);
+    else
+        mixline_tile_halves(codes, quads, blocks, asked);
+}
+#endif
+
+/* Whether a path gives what the portable one does, for any number of queries, on lines that hold the extremes. */
+static int mixline_halves_agree(mixline_dot_halves_fn path, mixline_dot_halves_fn portable, int64_t per_line) {
+    enum { LINES = 19, BLOCKS = 7, STRIDE = 192, MANY = MIXLINE_CODE_QUERIES };
+    uint8_t codes[BLOCKS * LINES * MIXLINE_QUAD_BYTES];
+    int8_t highs[MANY * STRIDE];
+    int32_t got[MANY * MIXLINE_RUN_SUMS], wanted[MANY * MIXLINE_RUN_SUMS];
+    for (int at = 0; at < (int)sizeof codes; at++)
+        codes[at] = (uint8_t)(at < 1600 ? (per_line == 4 ? -127 : 0xFF) : at * 73 % 255 - 127);
+    if (per_line == 8) /* no half of an int4 byte is 0 */
+        for (int at = 0; at < (int)sizeof codes; at++) codes[at] |= (uint8_t)((codes[at] & 15 ? 0 : 1) | (codes[at] >> 4 ? 0 : 16));
+    for (int one = 0; one < MANY; one++)
+        for (int at = 0; at < STRIDE; at++)
+            highs[one * STRIDE + at] = (int8_t)(at >= LINES * per_line ? 0 : one == 0 ? 127 : one == 1 ? -127 : (at * 37 + one) % 255 - 127);
+    for (int many = 1; many <= MANY; many++) {
+        struct mixline_halves asked = {highs, STRIDE, many, got}, again = {highs, STRIDE, many, wanted};
+        memset(got, 0, sizeof got);
+        memset(wanted, 0, sizeof wanted);
+        portable(codes, LINES, BLOCKS, &again);
+        path(codes, LINES, BLOCKS, &asked);
+        if (memcmp(got, wanted, sizeof got)) return 0;
+    }
+    return 1;
+}
+
+/* The path that goes with one of codes.h, if this machine computes it rightly; NULL where the whole codes of queries
+ * are multiplied as fast. */
+static mixline_dot_halves_fn mixline_choose_halves(const char *isa, const char **chosen) {
+#if defined(__x86_64__)
+    mixline_dot_halves_fn plain = mixline_dot_halves_portable;
+    if (strcmp(*chosen, "vnni")) return NULL;
+    if (mixline_isa_named(isa) >= MIXLINE_AMX && mixline_halves_agree(mixline_dot_halves_amx, plain, 4)) {
+        *chosen = "amx";
+        return mixline_dot_halves_amx;
+    }
+    if (mixline_halves_agree(mixline_dot_halves_vnni, plain, 4)) return mixline_dot_halves_vnni;
+#endif
+    (void)isa, (void)chosen;
+    return NULL;
+}
+
+#endif
