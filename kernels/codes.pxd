@@ -31,7 +31,9 @@ cdef extern from "halves.h" nogil:
     enum:
         MIXLINE_RUN_BLOCKS
         MIXLINE_RUN_BYTES
+        MIXLINE_UNTILED
         MIXLINE_RUN_SUMS
+    ctypedef void (*pass_fn "mixline_pass_fn")() noexcept
     ctypedef void (*dot_halves_fn "mixline_dot_halves_fn")(
         const uint8_t* codes, int64_t lines, int64_t blocks, const mixline_halves* asked) noexcept
 
@@ -74,6 +76,8 @@ cdef struct CodedRows:
 cdef dot_codes_fn dot_codes       # of the instruction path in use
 cdef dot_halves_fn dot_halves     # NULL: halves of query codes are no quicker
 cdef dot_halves_fn dot_nibbles
+cdef pass_fn begin_pass           # before and behind products of more than MIXLINE_UNTILED queries
+cdef pass_fn end_pass
 cdef unpack_fn unpack_nibbles     # NULL: int4 codes are multiplied as they are
 cdef weigh_fn weigh_codes
 cdef reach_fn reach_codes

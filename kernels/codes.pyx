@@ -19,6 +19,7 @@ from mixline.kernels.codes cimport (
     dot_halves_fn,
     mixline_code_query,
     mixline_halves,
+    pass_fn,
     reach_fn,
     unpack_fn,
     weigh_fn,
@@ -33,6 +34,7 @@ cdef extern from "codes.h" nogil:
 
 cdef extern from "halves.h" nogil:
     dot_halves_fn mixline_choose_halves(const char* isa, const char** chosen) noexcept
+    void mixline_choose_pass(const char* chosen, pass_fn* begin, pass_fn* end) noexcept
 
 cdef extern from "nibbles.h" nogil:
     dot_halves_fn mixline_choose_nibbles(const char* chosen) noexcept
@@ -50,12 +52,14 @@ cdef object chosen_name = None
 
 
 def choose_path(isa):
-    global chosen_name, dot_codes, dot_halves, dot_nibbles, reach_codes, unpack_nibbles, weigh_codes
+    global begin_pass, chosen_name, dot_codes, dot_halves, dot_nibbles, end_pass
+    global reach_codes, unpack_nibbles, weigh_codes
     cdef const char* name = NULL
     cdef bytes encoded = checked(isa).encode()
     dot_codes = mixline_choose_codes(encoded, &name)
     weigh_codes = mixline_choose_weigh(name)
     dot_halves = mixline_choose_halves(encoded, &name)
+    mixline_choose_pass(name, &begin_pass, &end_pass)
     dot_nibbles = mixline_choose_nibbles(name)
     unpack_nibbles = mixline_choose_unpack(name)
     reach_codes = mixline_choose_reach(name)

@@ -9,6 +9,7 @@
 #include "codes.h"
 
 #define MIXLINE_RUN_BLOCKS 16
+#define MIXLINE_UNTILED 4 /* up to so many queries are quicker without tiles */
 #define MIXLINE_RUN_BYTES 16384 /* of codes that several queries go over while they are in the nearest cache */
 #define MIXLINE_RUN_SUMS (MIXLINE_RUN_BLOCKS * MIXLINE_CODE_ROWS)
 
@@ -28,7 +29,8 @@ struct mixline_halves {
     int32_t *sums;
 };
 
-/* `lines` of 64 bytes a block: quads of int8 codes, octets of int4. */
+/* `lines` of 64 bytes a block: quads of int8 codes, octets of int4. Some paths want to know when a pass begins and ends. */
+typedef void (*mixline_pass_fn)(void);
 typedef void (*mixline_dot_halves_fn)(const uint8_t *codes, int64_t lines, int64_t blocks,
                                       const struct mixline_halves *asked);
 
@@ -110,8 +112,6 @@ __attribute__((MIXLINE_VNNI_TARGET)) static void mixline_dot_halves_vnni(const u
 
 #include "tiles.h"
 
-#define MIXLINE_UNTILED 4 /* up to so many queries are quicker without tiles */
-
 static void mixline_dot_halves_amx(const uint8_t *codes, int64_t quads, int64_t blocks,
                                    const struct mixline_halves *asked) {
     if (asked->many <= MIXLINE_UNTILED)
@@ -121,8 +121,11 @@ static void mixline_dot_halves_amx(const uint8_t *codes, int64_t quads, int64_t 
 }
 #endif
 
+static void mixline_no_pass(void) {}
+
 /* Whether a path gives what the portable one does, for any number of queries, on lines that hold the extremes. */
-static int mixline_halves_agree(mixline_dot_halves_fn path, mixline_dot_halves_fn portable, int64_t per_line) {
+static int mixline_halves_agree(mixline_dot_halves_fn path, mixline_dot_halves_fn portable, int64_t per_line,
+                                mixline_pass_fn begin, mixline_pass_fn end) {
     enum { LINES = 19, BLOCKS = 7, STRIDE = 192, MANY = MIXLINE_CODE_QUERIES };
     uint8_t codes[BLOCKS * LINES * MIXLINE_QUAD_BYTES];
     int8_t highs[MANY * STRIDE];
@@ -139,8 +142,11 @@ static int mixline_halves_agree(mixline_dot_halves_fn path, mixline_dot_halves_f
         memset(got, 0, sizeof got);
         memset(wanted, 0, sizeof wanted);
         portable(codes, LINES, BLOCKS, &again);
+        begin();
         path(codes, LINES, BLOCKS, &asked);
-        if (memcmp(got, wanted, sizeof got)) return 0;
+        end();
+        for (int one = 0; one < many; one++)
+            if (memcmp(got + one * MIXLINE_RUN_SUMS, wanted + one * MIXLINE_RUN_SUMS, BLOCKS * MIXLINE_CODE_ROWS * sizeof *got)) return 0;
     }
     return 1;
 }
@@ -151,14 +157,23 @@ static mixline_dot_halves_fn mixline_choose_halves(const char *isa, const char *
 #if defined(__x86_64__)
     mixline_dot_halves_fn plain = mixline_dot_halves_portable;
     if (strcmp(*chosen, "vnni")) return NULL;
-    if (mixline_isa_named(isa) >= MIXLINE_AMX && mixline_halves_agree(mixline_dot_halves_amx, plain, 4)) {
+    if (mixline_isa_named(isa) >= MIXLINE_AMX && mixline_halves_agree(mixline_dot_halves_amx, plain, 4, mixline_begin_tiles, mixline_end_tiles)) {
         *chosen = "amx";
         return mixline_dot_halves_amx;
     }
-    if (mixline_halves_agree(mixline_dot_halves_vnni, plain, 4)) return mixline_dot_halves_vnni;
+    if (mixline_halves_agree(mixline_dot_halves_vnni, plain, 4, mixline_no_pass, mixline_no_pass)) return mixline_dot_halves_vnni;
 #endif
     (void)isa, (void)chosen;
     return NULL;
+}
+
+/* What goes before and behind a pass of that path. */
+static void mixline_choose_pass(const char *chosen, mixline_pass_fn *begin, mixline_pass_fn *end) {
+    *begin = *end = mixline_no_pass;
+#if defined(__x86_64__)
+    if (!strcmp(chosen, "amx")) *begin = mixline_begin_tiles, *end = mixline_end_tiles;
+#endif
+    (void)chosen;
 }
 
 #endif

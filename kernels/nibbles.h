@@ -177,17 +177,20 @@ __attribute__((target("arch=armv8.2-a+dotprod"))) static void mixline_dot_nibble
 }
 #endif
 
+static int mixline_nibbles_agree(mixline_dot_halves_fn path) {
+    return mixline_halves_agree(path, mixline_dot_nibbles_portable, 8, mixline_no_pass, mixline_no_pass);
+}
+
 /* The path that goes with those of codes.h and halves.h, if this machine computes it rightly. */
 static mixline_dot_halves_fn mixline_choose_nibbles(const char *chosen) {
-    mixline_dot_halves_fn plain = mixline_dot_nibbles_portable;
 #if defined(__x86_64__)
     int wide = !strcmp(chosen, "amx") || !strcmp(chosen, "vnni");
-    if (wide && mixline_halves_agree(mixline_dot_nibbles_vnni, plain, 8)) return mixline_dot_nibbles_vnni;
-    if (strcmp(chosen, "portable") && mixline_halves_agree(mixline_dot_nibbles_avx2, plain, 8)) return mixline_dot_nibbles_avx2;
+    if (wide && mixline_nibbles_agree(mixline_dot_nibbles_vnni)) return mixline_dot_nibbles_vnni;
+    if (strcmp(chosen, "portable") && mixline_nibbles_agree(mixline_dot_nibbles_avx2)) return mixline_dot_nibbles_avx2;
 #elif defined(__aarch64__)
-    if (!strcmp(chosen, "neon") && mixline_halves_agree(mixline_dot_nibbles_neon, plain, 8)) return mixline_dot_nibbles_neon;
+    if (!strcmp(chosen, "neon") && mixline_nibbles_agree(mixline_dot_nibbles_neon)) return mixline_dot_nibbles_neon;
 #endif
-    return plain;
+    return mixline_dot_nibbles_portable;
 }
 
 /* Only with tiles; NULL otherwise. */

@@ -19,10 +19,13 @@ from mixline.kernels.codes cimport (
     MIXLINE_RUN_BLOCKS,
     MIXLINE_RUN_BYTES,
     MIXLINE_RUN_SUMS,
+    MIXLINE_UNTILED,
     CodedRows,
+    begin_pass,
     dot_codes,
     dot_halves,
     dot_nibbles,
+    end_pass,
     mixline_code_query,
     mixline_halves,
     mixline_quad_room,
@@ -39,7 +42,6 @@ cdef extern from "codes.h" nogil:
 
 cdef enum:
     GROUPS = 16           # of MIXLINE_CODE_QUERIES: TOGETHER
-    UNTILED = 4           # queries that int4 codes are not unpacked for
     STRETCH_BLOCKS = 64   # that have their bars in common
 
 cdef double ROUNDED = 2.0 ** -21   # of float32 numbers added up, more than what is lost
@@ -228,7 +230,7 @@ cdef Plan plan_for(Short** shorts, Py_ssize_t many, const CodedRows* rows) noexc
     plan.most, plan.squared = MIXLINE_RUN_BLOCKS, False
     plan.halves = rows.nibbles != NULL or (dot_halves != NULL and rows.bounds != NULL)
     plan.whole = rows.nibbles != NULL or not plan.halves
-    plan.unpacked = rows.nibbles != NULL and unpack_nibbles != NULL and many > UNTILED
+    plan.unpacked = rows.nibbles != NULL and unpack_nibbles != NULL and many > MIXLINE_UNTILED
     if plan.unpacked:
         block_bytes *= 2
         plan.unpacked = block_bytes <= MIXLINE_RUN_BYTES
@@ -258,10 +260,14 @@ cdef int scan_blocks(Short** shorts, Py_ssize_t many, const CodedRows* rows, Py_
         lay_out(&groups[at], shorts + first, <int>min(<Py_ssize_t>MIXLINE_CODE_QUERIES, many - first), plan.halves,
                 highs + first * stride if highs != NULL else NULL, stride)
     stretch.start = start
+    if many > MIXLINE_UNTILED:
+        begin_pass()
     while stretch.start < stop and not failed:
         stretch.blocks = min(<Py_ssize_t>STRETCH_BLOCKS, stop - stretch.start)
         look_at(&stretch, rows, plan.squared)
         failed = scan_stretch(groups, count, rows, &stretch, &plan)
         stretch.start += stretch.blocks
+    if many > MIXLINE_UNTILED:
+        end_pass()
     free(highs)
     return failed

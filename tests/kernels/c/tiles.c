@@ -43,7 +43,7 @@ enum { BLOCKS = 7, MANY = MIXLINE_CODE_QUERIES, QUADS = 70, STRIDE = 320 };
 int main(void) {
     static uint8_t codes[BLOCKS * QUADS * 64];
     static int8_t every[MANY][STRIDE], highs[MANY][STRIDE];
-    static int32_t got[MANY][MIXLINE_RUN_SUMS], wanted[MANY][MIXLINE_RUN_SUMS];
+    static int32_t got[MANY][MIXLINE_RUN_SUMS] __attribute__((aligned(64))), wanted[MANY][MIXLINE_RUN_SUMS];
     for (int at = 0; at < (int)sizeof codes; at++) codes[at] = (uint8_t)(at < 640 ? -127 : at * 73 % 255 - 127);
     for (int one = 0; one < MANY; one++)
         for (int at = 0; at < STRIDE; at++) every[one][at] = (int8_t)(one ? (at * 31 + one * 7) % 255 - 127 : -127);
@@ -56,8 +56,10 @@ int main(void) {
             memset(got, 0, sizeof got);
             memset(wanted, 0, sizeof wanted);
             mixline_dot_halves_portable(codes, quads, BLOCKS, &again);
+            mixline_begin_tiles();
             mixline_tile_halves(codes, quads, BLOCKS, &asked);
-            if (memcmp(got, wanted, sizeof got) || loaded) return printf("%d quads, %d queries differ\n", quads, many), 1;
+            mixline_end_tiles();
+            if (memcmp(got, wanted, (size_t)many * sizeof *got) || loaded) return printf("%d quads, %d queries differ\n", quads, many), 1;
         }
     return printf("%d alike\n", checked), 0;
 }
