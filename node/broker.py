@@ -83,6 +83,7 @@ class Broker:
             router=self.router,
         )
         loop.hedging = self.orders.hedge
+        loop.sharing = self.orders.share_scans
         return loop
 
     def take_over(self) -> None:

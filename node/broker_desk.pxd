@@ -32,6 +32,7 @@ cdef class Desk(Deaths):
     cdef public bint draining
     cdef public bint ever_ready
     cdef public bint hedging
+    cdef public bint sharing
     cdef double hedge_credit
     cdef int64_t hedge_at_ns
     cdef int64_t empty_ns  # when the queue was last empty

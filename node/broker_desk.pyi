@@ -7,4 +7,5 @@ class Desk(Deaths):
     draining: bool
     ever_ready: bool
     hedging: bool
+    sharing: bool
     def answer_questions(self, body: bytes) -> int: ...

@@ -73,6 +73,7 @@ cdef class Desk(Deaths):
     def __cinit__(self, *_, **__):
         self.surfaces = Surfaces()
         self.hedging = True
+        self.sharing = True
         self.hedge_at_ns = NEVER
 
     # -- at the door -------------------------------------------------------------------------------------------------
@@ -248,7 +249,7 @@ cdef class Desk(Deaths):
                 if self.risky(request, now_ns):
                     self.risk_seat = number
                 self.begin(<uint32_t>slot, number, now_ns)
-                if self.surfaces.at[request.surface].shares:
+                if self.sharing and self.surfaces.at[request.surface].shares:
                     self.accompany(<uint32_t>slot, number, now_ns)
         self.empty_ns = now_ns
 

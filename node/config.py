@@ -57,6 +57,7 @@ class NodeKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     surfaces: str = ""
     log: Literal["text", "json"] = "text"
     hedge: bool = True
+    share_scans: bool = True
     tenants: dict[str, Any] = {}
     metrics: str = ""
 
@@ -69,6 +70,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     surfaces: dict[str, Surface]
     log: Literal["text", "json"] = "text"
     hedge: bool = True
+    share_scans: bool = True
     tenants: dict[str, float] = {}
     metrics: str = ""
 
@@ -108,6 +110,7 @@ def load_node_config(path: str | Path | None = None) -> NodeConfig:
         surfaces=surfaces,
         log=keys.log,
         hedge=keys.hedge,
+        share_scans=keys.share_scans,
         tenants={name: float(weight) for name, weight in keys.tenants.items()},
         metrics=keys.metrics,
     )

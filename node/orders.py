@@ -37,6 +37,7 @@ class BrokerOrders(msgspec.Struct, frozen=True):
     seats: list[SeatOrders]
     tenants: dict[str, float] = {}
     hedge: bool = True
+    share_scans: bool = True
     log: str = "text"
 
 

@@ -19,5 +19,6 @@ class ServeOptions(msgspec.Struct, frozen=True):
     parent: int = 0  # die with this process; tests and `mixline demo` set it
     tenants: dict[str, float] = {}
     hedge: bool = True
+    share_scans: bool = True
     log: str = "text"
     metrics: str = ""

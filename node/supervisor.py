@@ -103,6 +103,7 @@ class Supervisor:
             ],
             tenants=self.options.tenants,
             hedge=self.options.hedge,
+            share_scans=self.options.share_scans,
             log=self.options.log,
         )
         fds = [theirs.fileno(), *memory.broker_fds()]

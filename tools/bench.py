@@ -25,6 +25,7 @@ NAMES = {
     "broker": "mixline.tools.bench_broker:broker",
     "load": "mixline.tools.bench_load:load",
     "serving": "mixline.tools.bench_serving:serving",
+    "shared": "mixline.tools.bench_shared:shared",
 }
 GROUPS = {"resilience": "mixline.tools.resilience:resilience"}  # many long ones under a name, not in `bench all`
 

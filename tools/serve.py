@@ -33,7 +33,8 @@ def options_from(
 
         settings = load_node_config(config)
         endpoints, count = settings.bind or endpoints, settings.workers
-        from_file = {name: getattr(settings, name) for name in ("tenants", "hedge", "log", "metrics")}
+        names = ("tenants", "hedge", "share_scans", "log", "metrics")
+        from_file = {name: getattr(settings, name) for name in names}
     endpoints = list(bind) or endpoints
     for endpoint in endpoints:
         check_bind(endpoint)

@@ -26,7 +26,7 @@ from mixline.node.request import prepare
 from mixline.tools.demo import serving
 from mixline.tools.processes import Crew, family
 from mixline.tools.proxy_build import build_proxy
-from mixline.tools.serving_data import PAGE, USERS, serving_data
+from mixline.tools.serving_data import PAGE, USERS, Case
 from mixline.tools.volley import Transport
 from mixline.tools.volley_http import HttpTransport
 from mixline.tools.volley_zmq import ZmqTransport
@@ -109,17 +109,22 @@ def http_post(user: int) -> bytes:
     return f"POST /inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
+def peer_environment(case: Case) -> dict[str, str]:
+    """Which data and index a peer's process opens, with one thread."""
+    return {**ONE_THREAD, "MIXLINE_PEER_DATA": str(case.folder), "MIXLINE_PEER_INDEX": case.faiss}
+
+
 @contextmanager
-def mixline_node(folder: Path) -> Iterator[Running]:
+def mixline_node(folder: Path, case: Case) -> Iterator[Running]:
     """``mixline serve`` with the surface file."""
-    data = serving_data()
+    data = case.folder
     bind = f"tcp://127.0.0.1:{free_port()}"
     with (
         serving(data / "store", folder, WORKERS, data / "node.toml", bind) as (endpoint, _),
         Client(endpoint) as client,
     ):
         root = client.info(5000)["supervisor_pid"]
-        asks = [prepare("typical", user=user, limit=PAGE, deadline_ms=100, request_id=0) for user in range(USERS)]
+        asks = [prepare(case.surface, user=user, limit=PAGE, deadline_ms=100, request_id=0) for user in range(USERS)]
         transport = ZmqTransport(endpoint, [(header.pack(), body) for header, body in asks])
         try:
             yield Running(transport, 0, from_page, lambda: family([root]))
@@ -128,14 +133,13 @@ def mixline_node(folder: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def fastapi(folder: Path, features: str) -> Iterator[Running]:
+def fastapi(folder: Path, case: Case, features: str) -> Iterator[Running]:
     """Two uvicorn processes on ports of their own, among which the client deals its connections out evenly."""
-    data = serving_data()
-    environment = {**ONE_THREAD, "MIXLINE_PEER_DATA": str(data)}
+    environment = peer_environment(case)
     with Crew(folder) as crew:
         arguments = [features]
         if features == "redis":
-            arguments.append(start_redis(crew, folder, data))
+            arguments.append(start_redis(crew, folder, case.folder))
         ports = [free_port() for _ in range(WORKERS)]
         for at, port in enumerate(ports):
             command = [*PYTHON, "mixline.tools.peers.fastapi_app", str(port), *arguments]
@@ -163,10 +167,10 @@ def start_redis(crew: Crew, folder: Path, data: Path) -> str:
 
 
 @contextmanager
-def mosec(folder: Path, batch: int) -> Iterator[Running]:
+def mosec(folder: Path, case: Case, batch: int) -> Iterator[Running]:
     """Its Rust front and two Python workers."""
-    data, port = serving_data(), free_port()
-    environment = {**ONE_THREAD, "MIXLINE_PEER_DATA": str(data), "MIXLINE_PEER_BATCH": str(batch)}
+    port = free_port()
+    environment = {**peer_environment(case), "MIXLINE_PEER_BATCH": str(batch)}
     with Crew(folder) as crew:
         command = [*PYTHON, "mixline.tools.peers.mosec_server", "--address", "127.0.0.1", "--port", str(port)]
         crew.start("mosec", [*command, "--log-level", "warning", "--path", str(folder / "mosec")], environment)
@@ -187,16 +191,16 @@ def over_http(addresses: Sequence[str], requests: Sequence[bytes]) -> Iterator[H
 
 
 @contextmanager
-def zmq_proxy(folder: Path) -> Iterator[Running]:
+def zmq_proxy(folder: Path, case: Case) -> Iterator[Running]:
     """zmq_proxy in C, and two blocking pyzmq workers that take turns."""
-    data, proxy = serving_data(), build_proxy()
+    proxy = build_proxy()
     port = free_port()
     front, back = f"tcp://127.0.0.1:{port}", f"ipc://{folder}/back"
     with Crew(folder) as crew:
         crew.start("proxy", [proxy.path, "proxy", front, back])
         for at in range(WORKERS):
-            environment = {**ONE_THREAD, "MIXLINE_PEER_DATA": str(data)}
-            crew.start(f"worker-{at}", [*PYTHON, "mixline.tools.peers.lmdb_worker", back], environment)
+            command = [*PYTHON, "mixline.tools.peers.lmdb_worker", back]
+            crew.start(f"worker-{at}", command, peer_environment(case))
         wait_for(crew, port)
         header = RequestHeader(Kind.ASK, bytes(16), budget_us=100_000).pack()
         transport = ZmqTransport(front, [(header, str(user).encode()) for user in range(USERS)])
@@ -207,11 +211,11 @@ def zmq_proxy(folder: Path) -> Iterator[Running]:
         crew.check()
 
 
-CONTENDERS: dict[str, Callable[[Path], AbstractContextManager[Running]]] = {
+CONTENDERS: dict[str, Callable[[Path, Case], AbstractContextManager[Running]]] = {
     "mixline": mixline_node,
-    "fastapi_redis": lambda folder: fastapi(folder, "redis"),
-    "fastapi_mapped": lambda folder: fastapi(folder, "mapped"),
-    "mosec_lmdb": lambda folder: mosec(folder, 1),
-    "mosec_lmdb_batched": lambda folder: mosec(folder, 8),
+    "fastapi_redis": lambda folder, case: fastapi(folder, case, "redis"),
+    "fastapi_mapped": lambda folder, case: fastapi(folder, case, "mapped"),
+    "mosec_lmdb": lambda folder, case: mosec(folder, case, 1),
+    "mosec_lmdb_batched": lambda folder, case: mosec(folder, case, 8),
     "zmq_proxy_lmdb": zmq_proxy,
 }

@@ -53,6 +53,14 @@ def test_other_surfaces_go_one_by_one():
     assert held(stage) == [1, 1, 0] and stage.loop.queue.count == 8
 
 
+def test_nor_does_any_scan_where_the_node_says_so(stage):
+    stage.loop.sharing = False
+    for at in range(10):
+        assert stage.ask(b"%d" % at)
+    stage.running()
+    assert held(stage) == [1, 1, 0] and stage.loop.queue.count == 8
+
+
 def test_company_ends_where_all_would_be_late(stage):
     number = stage.loop.surfaces.announce("a", 1000, True)
     for _ in range(200):

@@ -100,15 +100,18 @@ def test_check_says_what_is_wrong_and_exits_78(tmp_path, film_store):
 
 def test_keys_of_the_node(tmp_path):
     path = tmp_path / "node.toml"
-    path.write_text('log = "json"\nhedge = false\nmetrics = "127.0.0.1:9464"\n[tenants]\nweb = 3\nbatch = 0.5\n')
+    keys = 'log = "json"\nhedge = false\nshare_scans = false\nmetrics = "127.0.0.1:9464"\n'
+    path.write_text(keys + "[tenants]\nweb = 3\nbatch = 0.5\n")
     config = load_node_config(path)
     assert (config.log, config.hedge, config.metrics) == ("json", False, "127.0.0.1:9464")
     assert config.tenants == {"web": 3.0, "batch": 0.5}
     told = options_from(str(tmp_path), str(path), workers=3)
     assert (told.log, told.hedge, told.metrics, told.tenants) == ("json", False, config.metrics, config.tenants)
+    assert config.share_scans is told.share_scans is False
     assert options_from(str(tmp_path), str(path), log="text").log == "text"
     plain = options_from(str(tmp_path), None)
     assert (plain.log, plain.hedge, plain.metrics, plain.tenants) == ("text", True, "", {})
+    assert plain.share_scans
 
 
 @pytest.mark.parametrize(

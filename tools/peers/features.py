@@ -10,6 +10,8 @@ import numpy as np
 
 from mixline.tools.peers.ranking import FEATURES
 
+FILL = 10_000  # rows sent to Redis before its answers are read
+
 
 class MappedFeatures:
     """One matrix, mapped."""
@@ -58,7 +60,7 @@ def keys(count: int) -> list[bytes]:
 def write_lmdb(folder: Path, features: np.ndarray) -> None:
     """``features.lmdb`` from the matrix."""
     with (
-        lmdb.open(str(folder / "features.lmdb"), map_size=1 << 28) as environment,
+        lmdb.open(str(folder / "features.lmdb"), map_size=(1 << 28) + 4 * features.nbytes) as environment,
         environment.begin(write=True) as transaction,
     ):
         for key, row in zip(keys(len(features)), features, strict=True):
@@ -70,7 +72,9 @@ def fill_redis(socket: str, features: np.ndarray) -> None:
     import redis  # only this peer needs it
 
     with redis.Redis(unix_socket_path=socket) as client:
-        pipe = client.pipeline(transaction=False)
-        for key, row in zip(keys(len(features)), features, strict=True):
-            pipe.set(key, row.tobytes())
-        pipe.execute()
+        every = keys(len(features))
+        for start in range(0, len(every), FILL):
+            pipe = client.pipeline(transaction=False)
+            for at in range(start, min(start + FILL, len(every))):
+                pipe.set(every[at], features[at].tobytes())
+            pipe.execute()

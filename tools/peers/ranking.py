@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
 
 CANDIDATES, PAGE, FEATURES = 500, 50, 16
 FOLDER_VARIABLE = "MIXLINE_PEER_DATA"
+INDEX_VARIABLE = "MIXLINE_PEER_INDEX"  # flat, ivf or hnsw
+
+
+def index_file(folder: Path, kind: str) -> Path:
+    """Where the index of a data set lies."""
+    return folder / f"{kind}.faiss"
 
 
 class Page(NamedTuple):
@@ -30,9 +36,8 @@ class Ranking:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or Path(os.environ[FOLDER_VARIABLE])
         faiss.omp_set_num_threads(1)
-        vectors = self.map("items")
-        self.index = faiss.IndexFlatIP(vectors.shape[1])
-        self.index.add(np.ascontiguousarray(vectors))
+        file = index_file(self.folder, os.environ.get(INDEX_VARIABLE, "flat"))
+        self.index: Any = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)  # mapped: both processes share it
         self.users, self.ids, self.weights = self.map("users"), self.map("ids"), self.map("weights")
 
     def map(self, name: str) -> np.ndarray:
