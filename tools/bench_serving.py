@@ -21,11 +21,10 @@ from mixline.tools.flight import Flight
 from mixline.tools.load import schedule
 from mixline.tools.load_ramp import NoCapacity, find_capacity
 from mixline.tools.processes import Neighbours, pss_mb
-from mixline.tools.serving_contenders import CONTENDERS, Running, check_needs
+from mixline.tools.serving_contenders import CONTENDERS, DEADLINE_MS, Running, check_needs
 from mixline.tools.serving_data import ITEMS, RECALL_MIN, USERS, Case, Reference, recall_of, serving_case
 from mixline.tools.volley import Volley
 
-DEADLINE_MS = 100.0
 CHECKED, CHECKED_APPROXIMATE = 60, 200  # requests
 PACE_S, PACE_IN_FLIGHT = 2.0, 8
 CHECK_RATE = 50

@@ -33,6 +33,7 @@ from mixline.tools.volley_zmq import ZmqTransport
 
 WORKERS = 2
 CONNECTIONS = 32
+DEADLINE_MS = 100.0
 READY_S = 60.0
 PYTHON = (sys.executable, "-m")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -124,7 +125,9 @@ def mixline_node(folder: Path, case: Case) -> Iterator[Running]:
         Client(endpoint) as client,
     ):
         root = client.info(5000)["supervisor_pid"]
-        asks = [prepare(case.surface, user=user, limit=PAGE, deadline_ms=100, request_id=0) for user in range(USERS)]
+        asks = [
+            prepare(case.surface, user=user, limit=PAGE, deadline_ms=DEADLINE_MS, request_id=0) for user in range(USERS)
+        ]
         transport = ZmqTransport(endpoint, [(header.pack(), body) for header, body in asks])
         try:
             yield Running(transport, 0, from_page, lambda: family([root]))

@@ -9,7 +9,7 @@ from mixline.tools.bench_broker import c_proxy, echo_request, figures_of, measur
 from mixline.tools.bench_serving import ratios
 from mixline.tools.proxy_build import build_proxy, wheel_library
 from mixline.tools.serving_contenders import free_port, from_columns, from_json, http_get, http_post
-from mixline.tools.serving_data import CANDIDATES, PAGE, Reference
+from mixline.tools.serving_data import CANDIDATES, PAGE, Reference, recall_of
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,29 @@ def test_wrong_pages_are_not(reference):
     assert "different" in reference.fault(1, stranger, scores)
 
 
+def page_without(reference, user, lost):
+    """The page of candidates that lack some of the true ones, whose places the next ones take."""
+    similarity = reference.items @ reference.users[user]
+    rows = np.delete(np.argsort(-similarity), lost)[:CANDIDATES]
+    total = (similarity + reference.extra)[rows]
+    best = np.argsort(-total)[:PAGE]
+    return reference.ids[rows[best]], total[best].astype(np.float32)
+
+
+def test_a_page_shows_the_recall_of_its_candidates(reference):
+    assert [reference.found(user, *right_page(reference, user)) for user in range(5)] == [("", 1.0)] * 5
+    rng = np.random.default_rng(3)
+    lost = [rng.choice(CANDIDATES, CANDIDATES // 5, replace=False) for _ in range(100)]
+    shares = [reference.found(at % 5, *page_without(reference, at % 5, lost[at]))[1] for at in range(100)]
+    recall, noise = recall_of(shares)
+    assert 0 < noise < 0.05 and abs(recall - 0.8) < 0.05
+    ids, scores = right_page(reference, 1)
+    for why, page in {
+        "order": (ids[::-1], scores[::-1]), "scores": (ids, scores + 1), "different": (ids[:-1], scores[:-1]),
+    }.items():  # fmt: skip
+        assert why in reference.found(1, *page)[0]
+
+
 def test_answers_mean_the_same_in_every_format(reference):
     ids, scores = right_page(reference, 0)
     columns = msgspec.msgpack.encode({"ids": ids.tobytes(), "scores": scores.tobytes()})
@@ -73,6 +96,7 @@ def test_ratios_are_ours_over_theirs():
     found = ratios({"mixline": result(1000, 2, 50), **peers})
     assert found == {
         "rate_to_mosec_lmdb": 4, "p99_to_mosec_lmdb": 0.25, "rate_to_fastapi_mapped": 2, "pss_to_fastapi_mapped": 0.5,
+        "rate_to_best_peer": 2,
     }  # fmt: skip
 
 
