@@ -27,6 +27,7 @@ from mixline.tools.volley import Volley
 
 CHECKED, CHECKED_APPROXIMATE = 60, 200  # requests
 PACE_S, PACE_IN_FLIGHT = 2.0, 8
+WARM_S = 1.0
 CHECK_RATE = 50
 MOSEC = ("mosec_lmdb", "mosec_lmdb_batched")
 FASTAPI = ("fastapi_redis", "fastapi_mapped")
@@ -67,6 +68,7 @@ def check_recall(name: str, running: Running, reference: Reference) -> float:
 
 def sample(name: str, running: Running, count: int) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """Users with their ids and scores; ClickException when any request brought no page."""
+    Volley(running.transport).closed(users_in_turn(1 << 10), 2, WARM_S)  # maps of indexes have no page yet
     flight = fly(running, CHECK_RATE, count / CHECK_RATE, keep_every=1)
     if flight.counts != {running.good: count}:
         words = next(iter(flight.bodies.values()), b"")[:300]
