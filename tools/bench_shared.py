@@ -200,8 +200,10 @@ def shared(rows: int, dim: int, clients: int, workers: int, seconds: float, roun
     for at, mode in enumerate([*MODES] * rounds):
         with node(data, mode, workers) as running:
             running.closed(clients, min(WARM_S, seconds))
+            neighbours, pids = Neighbours(family([running.root])), family([running.root])
             flight = running.at(rate, seconds, 1 + at // len(MODES))
-            steady[mode].append(figures(good(flight, mode), flight))
+            cores = neighbours.cores(pids)
+            steady[mode].append({**figures(good(flight, mode), flight), "cores_of_others": cores})
     for mode in MODES:
         result[mode]["at_common_rate"] = medians(steady[mode], "p99_ms")
     report(
@@ -214,6 +216,7 @@ def shared(rows: int, dim: int, clients: int, workers: int, seconds: float, roun
             "common_rate_is_80_percent_of": "the lower pace",
             **result,
             "pace_to_alone": round(result["shared"]["pages_per_s"] / result["alone"]["pages_per_s"], 2),
+            "cpu_alone_to_shared": round(result["alone"]["cpu_us_per_page"] / result["shared"]["cpu_us_per_page"], 2),
             "p99_to_alone": round(
                 result["shared"]["at_common_rate"]["p99_ms"] / result["alone"]["at_common_rate"]["p99_ms"], 3
             ),
