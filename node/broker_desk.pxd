@@ -35,7 +35,7 @@ cdef class Desk(Deaths):
     cdef public bint sharing
     cdef double hedge_credit
     cdef int64_t hedge_at_ns
-    cdef int64_t empty_ns  # when the queue was last empty
+    cdef int64_t empty_ns  # when the queue was last seen not to stand
     cdef bint broken  # some place is
 
     cdef void consider(self, const Incoming* message) noexcept nogil

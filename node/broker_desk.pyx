@@ -38,6 +38,7 @@ cdef uint64_t LEND_BYTES_MIN = limits.lend_bytes_min
 cdef double SHARE_ALONE = limits.queue_share_alone
 cdef double WAIT_SHARE = limits.wait_share_max
 cdef double WAIT_SHARE_STANDING = limits.wait_share_standing
+cdef double WAIT_SHARE_CALM = limits.wait_share_calm
 cdef int HELD_ASK_MAX = limits.held_max
 cdef int64_t STANDING_NS = limits.queue_standing_ms * 1_000_000
 cdef int64_t NOT_READY_WAIT_NS = 100_000_000
@@ -231,8 +232,12 @@ cdef class Desk(Deaths):
     # -- to a worker -------------------------------------------------------------------------------------------------
 
     cdef void dispatch(self, int64_t now_ns) noexcept nogil:
-        """Give queued requests to workers while there is one with room."""
-        cdef int64_t slot
+        """Give queued requests to workers while there is one with room; and note when the queue was no standing one.
+
+        That it is empty says nothing: a worker that shares a pass may take all of it at once. It stands until a worker
+        finds nothing to do, or the first of a pass has waited only little.
+        """
+        cdef int64_t slot, waited_ns
         cdef int number
         cdef Request* request
         if self.aside.count:
@@ -245,13 +250,17 @@ cdef class Desk(Deaths):
                 return
             if self.held_up(<uint32_t>slot, now_ns):
                 continue
+            waited_ns = now_ns - request.arrived_ns
+            if waited_ns < (request.deadline_ns - request.arrived_ns) * WAIT_SHARE_CALM:
+                self.empty_ns = now_ns
             if self.claim(<uint32_t>slot, now_ns):
                 if self.risky(request, now_ns):
                     self.risk_seat = number
                 self.begin(<uint32_t>slot, number, now_ns)
                 if self.sharing and self.surfaces.at[request.surface].shares:
                     self.accompany(<uint32_t>slot, number, now_ns)
-        self.empty_ns = now_ns
+        if self.places.idle() >= 0:
+            self.empty_ns = now_ns
 
     cdef bint claim(self, uint32_t slot, int64_t now_ns) noexcept nogil:
         """Take a request off the queue; False, and answered, when too little time is left for it."""

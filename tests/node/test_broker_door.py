@@ -1,0 +1,77 @@
+"""How long a wait the door lets in: most of the budget in a burst, little of it once the queue stands."""
+
+import time
+
+import pytest
+from broker_stage import Stage
+
+from mixline.node import limits
+
+SERVICE_NS = 100_000_000
+BUDGET_US = 1_000_000
+STANDING_S = limits.queue_standing_ms / 1000
+CALM_S = limits.wait_share_calm * BUDGET_US / 1e6
+BURST = 12  # fewer than a burst may bring: .9 of 900 ms, at 100 ms each, for two workers
+STEADY = 6  # more than a standing queue may hold: .3 of it
+
+
+@pytest.fixture
+def stage():
+    """Two workers, both of them busy."""
+    stage = Stage(shares=True)
+    number = stage.loop.surfaces.announce("a", 1000, True)
+    for _ in range(200):
+        stage.loop.surfaces.record(number, SERVICE_NS)
+    stage.running()
+    for seats in ([0], [0, 1]):
+        assert ask(stage) and stage.running() == seats
+    return stage
+
+
+def ask(stage):
+    return stage.loop.ask(b"x", BUDGET_US)
+
+
+def let_in(stage):
+    """How many of many that come at once are let in."""
+    return sum(ask(stage) for _ in range(40))
+
+
+def test_a_burst_may_fill_most_of_the_budget():
+    stage = Stage(shares=True)
+    number = stage.loop.surfaces.announce("a", 1000, True)
+    for _ in range(200):
+        stage.loop.surfaces.record(number, SERVICE_NS)
+    stage.running()
+    assert BURST < let_in(stage) < 20
+
+
+def test_a_standing_queue_may_not(stage):
+    time.sleep(STANDING_S * 1.2)
+    stage.running()
+    assert 0 < let_in(stage) < STEADY
+
+
+def test_a_queue_stands_though_one_pass_takes_it_whole(stage):
+    assert ask(stage)
+    time.sleep(max(STANDING_S, CALM_S) * 1.2)  # it has waited more than little
+    stage.finish(0)
+    stage.running()
+    assert stage.loop.queue.count == 0 and stage.places.held(0) == 1
+    assert 0 < let_in(stage) < STEADY
+
+
+def test_a_worker_with_nothing_to_do_ends_it(stage):
+    time.sleep(STANDING_S * 1.2)
+    for seat in (0, 1):
+        stage.finish(seat)
+    assert stage.running() == []
+    assert let_in(stage) > BURST
+
+
+def test_so_does_a_pass_whose_first_has_waited_little(stage):
+    time.sleep(max(STANDING_S, CALM_S) * 1.2)
+    assert ask(stage)
+    stage.finish(0)
+    assert stage.running() == [0, 1]
+    assert let_in(stage) > BURST - 4, "less than to idle workers, for they have work"
