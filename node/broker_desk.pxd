@@ -36,11 +36,13 @@ cdef class Desk(Deaths):
     cdef double hedge_credit
     cdef int64_t hedge_at_ns
     cdef int64_t empty_ns  # when the queue was last seen not to stand
+    cdef int64_t stood_ns  # when it was last seen to; 0: never
     cdef bint broken  # some place is
 
     cdef void consider(self, const Incoming* message) noexcept nogil
     cdef bint malformed(self, const Incoming* message, char* text) noexcept nogil
     cdef void admit(self, Request* fresh, const Incoming* message) noexcept nogil
+    cdef bint stands(self, int64_t now_ns) noexcept nogil
     cdef bint shut(self, Request* fresh) noexcept nogil
     cdef bint crowded(self, const Request* fresh, uint64_t length, char* text) noexcept nogil
     cdef int64_t predicted_wait_ns(self, const Request* fresh) noexcept nogil

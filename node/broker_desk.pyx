@@ -41,6 +41,7 @@ cdef double WAIT_SHARE_STANDING = limits.wait_share_standing
 cdef double WAIT_SHARE_CALM = limits.wait_share_calm
 cdef int HELD_ASK_MAX = limits.held_max
 cdef int64_t STANDING_NS = limits.queue_standing_ms * 1_000_000
+cdef int64_t STOOD_NS = limits.queue_stood_ms * 1_000_000
 cdef int64_t NOT_READY_WAIT_NS = 100_000_000
 cdef int64_t SHUTTING_WAIT_NS = limits.retry_after_us_max * 1000
 cdef double HEDGE_SHARE = limits.hedge_share
@@ -139,7 +140,7 @@ cdef class Desk(Deaths):
         cdef uint64_t budget_us = head.budget_us
         cdef int64_t wait_ns
         # With a worker dead a queue is no sign of overload: the others are about to be back.
-        cdef bint standing = fresh.arrived_ns - self.empty_ns > STANDING_NS and not self.careful(fresh.arrived_ns)
+        cdef bint standing = self.stands(fresh.arrived_ns) and not self.careful(fresh.arrived_ns)
         cdef double share = WAIT_SHARE_STANDING if standing else WAIT_SHARE
         cdef char text[TEXT_BYTES]
         cdef int slot
@@ -180,6 +181,13 @@ cdef class Desk(Deaths):
         memcpy(into, message.head, message.head_length)
         if message.body_length:  # without a body frame there is no address either
             memcpy(into + message.head_length, message.body, message.body_length)
+
+    cdef bint stands(self, int64_t now_ns) noexcept nogil:
+        """Whether the queue is overload's and no burst's. Once it was, moments without a queue do not count for a while:
+        refusals make them, and each would let a burst in that fills the budget."""
+        if self.queue.count and self.places.idle() < 0 and now_ns - self.empty_ns > STANDING_NS:
+            self.stood_ns = now_ns
+        return self.stood_ns and now_ns - self.stood_ns < STOOD_NS
 
     cdef bint shut(self, Request* fresh) noexcept nogil:
         """True, and refused, while the node does not serve."""

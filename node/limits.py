@@ -52,6 +52,7 @@ wait_share_max = 0.9  # of what a request's budget leaves beyond its service: a 
 wait_share_standing = 0.3  # the same once the queue stands for queue_standing_ms: no burst, but overload
 wait_share_calm = 0.1  # of a budget: while the first of a pass has waited less, the queue does not stand
 queue_standing_ms = 50  # a burst this long may fill the budget; a longer one would show in the p99 of seconds
+queue_stood_ms = 500  # how long a queue that stood is remembered
 peer_open_max = 1024  # requests of one connection that have no reply yet
 peer_messages_in_max = 512  # requests that libzmq holds for the broker, per connection; beyond, the sender waits
 peer_messages_out_max = 4096  # replies that libzmq holds for a peer that does not read; more are dropped and counted

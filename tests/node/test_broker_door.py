@@ -61,15 +61,27 @@ def test_a_queue_stands_though_one_pass_takes_it_whole(stage):
     assert 0 < let_in(stage) < STEADY
 
 
-def test_a_worker_with_nothing_to_do_ends_it(stage):
+def test_calm_is_believed_after_a_while(stage):
     time.sleep(STANDING_S * 1.2)
+    assert 0 < let_in(stage) < STEADY
+    while busy := stage.running():
+        stage.finish(busy[0])
+    again = let_in(stage)
+    while busy := stage.running():
+        stage.finish(busy[0])
+    time.sleep(limits.queue_stood_ms / 1000 * 1.2)
+    assert again < BURST < let_in(stage)
+
+
+def test_a_quiet_node_takes_a_burst(stage):
     for seat in (0, 1):
         stage.finish(seat)
     assert stage.running() == []
+    time.sleep(STANDING_S * 1.2)
     assert let_in(stage) > BURST
 
 
-def test_so_does_a_pass_whose_first_has_waited_little(stage):
+def test_a_pass_whose_first_has_waited_little_is_no_overload(stage):
     time.sleep(max(STANDING_S, CALM_S) * 1.2)
     assert ask(stage)
     stage.finish(0)
