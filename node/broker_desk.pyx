@@ -183,8 +183,8 @@ cdef class Desk(Deaths):
             memcpy(into + message.head_length, message.body, message.body_length)
 
     cdef bint stands(self, int64_t now_ns) noexcept nogil:
-        """Whether the queue is overload's and no burst's. Once it was, moments without a queue do not count for a while:
-        refusals make them, and each would let a burst in that fills the budget."""
+        """Whether the queue is overload's and no burst's. Once it was, moments without a queue do not count for a
+        while: refusals make them, and each would let a burst in that fills the budget."""
         if self.queue.count and self.places.idle() < 0 and now_ns - self.empty_ns > STANDING_NS:
             self.stood_ns = now_ns
         return self.stood_ns and now_ns - self.stood_ns < STOOD_NS
