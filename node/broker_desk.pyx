@@ -305,8 +305,8 @@ cdef class Desk(Deaths):
             request = &self.requests[next_slot]
             if request.surface != first.surface or request.kind != KIND_ASK or request.attempts:
                 break
-            if (place.held_count + 1) * request.cost_ns > (first.deadline_ns - now_ns) // 2:
-                break  # all would end late
+            if not self.surfaces.has_room(first.surface, place.held_count, first.deadline_ns - now_ns):
+                break
             if self.claim(<uint32_t>next_slot, now_ns):
                 self.begin(<uint32_t>next_slot, number, now_ns)
         for at in range(place.held_count):

@@ -8,11 +8,16 @@ cdef enum:
     OTHER = 0  # a name that no worker has announced
     ECHO = 1
 
+cdef struct Passes:
+    double took, company, squared, product   # moving averages: of the time, of how many, of their square, of both
+
+
 cdef struct Surface:
     uint8_t name[SURFACE_BYTES]
     int64_t deadline_ns  # 0: the node's default
     bint shares          # its requests want the same scan
     double service_ns    # moving average of what a request costs a worker
+    Passes passes
     double slow_ns       # running estimate of the 99th percentile of the time in a worker
     uint64_t samples
 
@@ -24,3 +29,4 @@ cdef class Surfaces:
     cdef int find(self, const uint8_t* name) noexcept nogil
     cdef void learn(self, int surface, int64_t took_ns) noexcept nogil
     cdef void reckon(self, int surface, int64_t took_ns, uint32_t company) noexcept nogil
+    cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns) noexcept nogil

@@ -2,13 +2,21 @@
 
 The mean is an exponential average over about twenty requests. The percentile is a stochastic approximation (Robbins
 and Monro 1951): a sample above moves the estimate up by .99 of a step, one below moves it down by .01 of it, so it
-rests where one in a hundred lies above, follows a drift, and needs no memory.
+rests where one in a hundred lies above, follows a drift, and needs no memory. What a shared pass costs is a line over
+the number in it, by least squares on moving averages: what a scan reads once, and what each request adds.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
+from mixline.node import limits
+
 SERVICE_FIRST_NS = 1_000_000
+
+cdef double PASS_SHARE = limits.pass_share
+cdef double LATE_SHARE = 0.5       # of the time left, beyond which all of a pass would end late
+cdef double FIXED_TIMES = 2.0      # then two thirds of the greatest throughput are reached
+cdef double SPREAD_MIN = 0.05      # of the number in a pass, squared: what tells a line from a point
 
 
 cdef class Surfaces:
@@ -64,7 +72,30 @@ cdef class Surfaces:
     cdef void reckon(self, int surface, int64_t took_ns, uint32_t company) noexcept nogil:
         """What a request costs a worker: ``company`` of them, answered together, took so long until the last was."""
         cdef Surface* at = &self.at[surface]
+        cdef Passes* passes = &at.passes
+        cdef double weight = 0.05 if passes.company else 1.0
         at.service_ns += (<double>took_ns / company - at.service_ns) * min(0.05 * company, 0.5)
+        passes.took += (took_ns - passes.took) * weight
+        passes.company += (company - passes.company) * weight
+        passes.squared += (<double>company * company - passes.squared) * weight
+        passes.product += (<double>took_ns * company - passes.product) * weight
+
+    cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns) noexcept nogil:
+        """Whether a pass of ``company`` may take one more, whose first request has so much time left.
+
+        A long pass keeps others waiting and its first members too: what they add to it may be a share of the time left,
+        or, where reading once is what costs, twice that. While passes were all of one size, half is taken for either.
+        """
+        cdef Surface* at = &self.at[surface]
+        cdef Passes* passes = &at.passes
+        cdef double spread = passes.squared - passes.company * passes.company
+        cdef double each = at.service_ns / 2.0, fixed = passes.took / 2.0
+        if spread > SPREAD_MIN * passes.squared:
+            each = min(max((passes.product - passes.company * passes.took) / spread, 0.0), at.service_ns)
+            fixed = max(passes.took - each * passes.company, 0.0)
+        if fixed + each * (company + 1) > left_ns * LATE_SHARE:
+            return False
+        return each * (company + 1) <= max(left_ns * PASS_SHARE, FIXED_TIMES * fixed)
 
     def record(self, int surface, int64_t service_ns) -> None:
         """For tests: one request, alone."""
@@ -78,3 +109,11 @@ cdef class Surfaces:
         if not 0 <= surface < self.count:
             raise IndexError(f"surface {surface} of {self.count}")
         return self.at[surface].service_ns, self.at[surface].slow_ns
+
+    def note_pass(self, int surface, int64_t took_ns, uint32_t company) -> None:
+        """For tests: a pass of so many."""
+        self.reckon(surface, took_ns, company)
+
+    def room_for(self, int surface, int64_t left_ns) -> int:
+        """For tests: how many a pass may have, up to a thousand."""
+        return next((company for company in range(1, 1000) if not self.has_room(surface, company, left_ns)), 1000)
