@@ -42,6 +42,7 @@ cdef class Desk(Deaths):
     cdef void consider(self, const Incoming* message) noexcept nogil
     cdef bint malformed(self, const Incoming* message, char* text) noexcept nogil
     cdef void admit(self, Request* fresh, const Incoming* message) noexcept nogil
+    cdef double bearable_ns(self, const Request* fresh) noexcept nogil
     cdef bint stands(self, int64_t now_ns) noexcept nogil
     cdef bint shut(self, Request* fresh) noexcept nogil
     cdef bint crowded(self, const Request* fresh, uint64_t length, char* text) noexcept nogil

@@ -21,7 +21,7 @@ from mixline.node.broker_deaths cimport Deaths
 from mixline.node.broker_ledger cimport QUEUED, ROUTING_MAX, RUNNING, Lend, Request, Run
 from mixline.node.broker_places cimport WORD, Place
 from mixline.node.broker_quarantine cimport request_digest
-from mixline.node.broker_surfaces cimport ECHO, Surfaces
+from mixline.node.broker_surfaces cimport ECHO, Line, Surfaces
 
 cdef int SLEEPING_WORD = seats.SLEEPING * WORD
 cdef bytes MAGIC_TEXT = wire.MAGIC
@@ -39,6 +39,7 @@ cdef double SHARE_ALONE = limits.queue_share_alone
 cdef double WAIT_SHARE = limits.wait_share_max
 cdef double WAIT_SHARE_STANDING = limits.wait_share_standing
 cdef double WAIT_SHARE_CALM = limits.wait_share_calm
+cdef double PASSES_BORNE = 2.0
 cdef int HELD_ASK_MAX = limits.held_max
 cdef int64_t STANDING_NS = limits.queue_standing_ms * 1_000_000
 cdef int64_t STOOD_NS = limits.queue_stood_ms * 1_000_000
@@ -139,9 +140,6 @@ cdef class Desk(Deaths):
         cdef uint64_t length = message.head_length + message.body_length
         cdef uint64_t budget_us = head.budget_us
         cdef int64_t wait_ns
-        # With a worker dead a queue is no sign of overload: the others are about to be back.
-        cdef bint standing = self.stands(fresh.arrived_ns) and not self.careful(fresh.arrived_ns)
-        cdef double share = WAIT_SHARE_STANDING if standing else WAIT_SHARE
         cdef char text[TEXT_BYTES]
         cdef int slot
         cdef uint8_t* into
@@ -150,7 +148,7 @@ cdef class Desk(Deaths):
             budget_us = <uint64_t>self.surfaces.at[fresh.surface].deadline_ns // 1000
         budget_us = min(budget_us if budget_us else BUDGET_DEFAULT_US, BUDGET_MAX_US)
         fresh.deadline_ns = fresh.arrived_ns + <int64_t>budget_us * 1000
-        fresh.cost_ns = <int64_t>self.surfaces.at[fresh.surface].service_ns
+        fresh.cost_ns = <int64_t>self.surfaces.line(fresh.surface).each
         fresh.priority = head.priority
         if self.shut(fresh):
             return
@@ -163,7 +161,7 @@ cdef class Desk(Deaths):
         wait_ns = self.predicted_wait_ns(fresh)
         slot = -1
         if not self.crowded(fresh, length, text):
-            if wait_ns and wait_ns > (fresh.deadline_ns - fresh.arrived_ns - fresh.cost_ns) * share:
+            if wait_ns and wait_ns > self.bearable_ns(fresh):
                 self.count(N_SHED)
                 snprintf(text, TEXT_BYTES, "it would wait %lld us and then take %lld, of a budget of %llu",
                          <long long>(wait_ns // 1000), <long long>(fresh.cost_ns // 1000),
@@ -181,6 +179,16 @@ cdef class Desk(Deaths):
         memcpy(into, message.head, message.head_length)
         if message.body_length:  # without a body frame there is no address either
             memcpy(into + message.head_length, message.body, message.body_length)
+
+    cdef double bearable_ns(self, const Request* fresh) noexcept nogil:
+        """The longest wait that is let in: under overload a small share of the budget, but the pass under way and one
+        more in any case. With a worker dead a queue is no sign of overload: the others are about to be back."""
+        cdef double budget = fresh.deadline_ns - fresh.arrived_ns - fresh.cost_ns, passes
+        budget -= self.surfaces.line(fresh.surface).fixed
+        if not self.stands(fresh.arrived_ns) or self.careful(fresh.arrived_ns):
+            return budget * WAIT_SHARE
+        passes = PASSES_BORNE * self.surfaces.at[fresh.surface].passes.took
+        return min(max(budget * WAIT_SHARE_STANDING, passes), budget * WAIT_SHARE)
 
     cdef bint stands(self, int64_t now_ns) noexcept nogil:
         """Whether the queue is overload's and no burst's. Once it was, moments without a queue do not count for a
@@ -224,6 +232,7 @@ cdef class Desk(Deaths):
         cdef int at
         cdef Place* place
         cdef Request* running
+        cdef Line line
         if not self.places.active_count or fresh.kind == KIND_ECHO:
             return 0
         if not self.queue.count and self.places.idle() >= 0:
@@ -233,7 +242,9 @@ cdef class Desk(Deaths):
             place = &self.places.at[self.places.active[at]]
             if place.held_count:
                 running = &self.requests[place.held[0]]
-                left_ns = running.cost_ns * place.held_count - (fresh.arrived_ns - running.runs[0].started_ns)
+                line = self.surfaces.line(running.surface)
+                left_ns = <int64_t>(line.fixed + line.each * place.held_count)
+                left_ns -= fresh.arrived_ns - running.runs[0].started_ns
                 ahead_ns += max(left_ns, running.cost_ns // 4)
         return ahead_ns // self.places.active_count + 1
 
@@ -243,7 +254,7 @@ cdef class Desk(Deaths):
         """Give queued requests to workers while there is one with room; and note when the queue was no standing one.
 
         That it is empty says nothing: a worker that shares a pass may take all of it at once. It stands until a worker
-        finds nothing to do, or the first of a pass has waited only little.
+        finds nothing to do, or the first of a pass has waited only little, or for one pass alone.
         """
         cdef int64_t slot, waited_ns
         cdef int number
@@ -259,7 +270,8 @@ cdef class Desk(Deaths):
             if self.held_up(<uint32_t>slot, now_ns):
                 continue
             waited_ns = now_ns - request.arrived_ns
-            if waited_ns < (request.deadline_ns - request.arrived_ns) * WAIT_SHARE_CALM:
+            if waited_ns < max((request.deadline_ns - request.arrived_ns) * WAIT_SHARE_CALM,
+                               self.surfaces.at[request.surface].passes.took):
                 self.empty_ns = now_ns
             if self.claim(<uint32_t>slot, now_ns):
                 if self.risky(request, now_ns):
@@ -273,8 +285,9 @@ cdef class Desk(Deaths):
     cdef bint claim(self, uint32_t slot, int64_t now_ns) noexcept nogil:
         """Take a request off the queue; False, and answered, when too little time is left for it."""
         cdef Request* request = &self.requests[slot]
+        cdef Line line = self.surfaces.line(request.surface)
         self.queue.take(slot)
-        if request.kind == KIND_ASK and request.deadline_ns - now_ns < request.cost_ns // 2:
+        if request.kind == KIND_ASK and request.deadline_ns - now_ns < (line.fixed + line.each) / 2.0:
             self.count(N_EXPIRED_QUEUED)
             self.refuse(request, TIMEOUT, "too little of the time budget was left after the queue", -1)
             self.finish(slot)

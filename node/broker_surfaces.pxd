@@ -12,6 +12,10 @@ cdef struct Passes:
     double took, company, squared, product   # moving averages: of the time, of how many, of their square, of both
 
 
+cdef struct Line:
+    double fixed, each  # nanoseconds of a pass, and of each request in it
+
+
 cdef struct Surface:
     uint8_t name[SURFACE_BYTES]
     int64_t deadline_ns  # 0: the node's default
@@ -29,4 +33,5 @@ cdef class Surfaces:
     cdef int find(self, const uint8_t* name) noexcept nogil
     cdef void learn(self, int surface, int64_t took_ns) noexcept nogil
     cdef void reckon(self, int surface, int64_t took_ns, uint32_t company) noexcept nogil
+    cdef Line line(self, int surface) noexcept nogil
     cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns) noexcept nogil

@@ -80,22 +80,33 @@ cdef class Surfaces:
         passes.squared += (<double>company * company - passes.squared) * weight
         passes.product += (<double>took_ns * company - passes.product) * weight
 
+    cdef Line line(self, int surface) noexcept nogil:
+        """What a pass costs. While all were of one size, half is taken for what is read once; nothing is where passes
+        are not shared."""
+        cdef Surface* at = &self.at[surface]
+        cdef Passes* passes = &at.passes
+        cdef double spread = passes.squared - passes.company * passes.company
+        cdef Line line
+        line.fixed, line.each = 0.0, at.service_ns
+        if not at.shares or not passes.company:
+            return line
+        line.fixed, line.each = passes.took / 2.0, at.service_ns / 2.0
+        if spread > SPREAD_MIN * passes.squared:
+            line.each = min(max((passes.product - passes.company * passes.took) / spread, 0.0), at.service_ns)
+            line.fixed = max(passes.took - line.each * passes.company, 0.0)
+        return line
+
     cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns) noexcept nogil:
         """Whether a pass of ``company`` may take one more, whose first request has so much time left.
 
         A long pass keeps others waiting and its first members too: what they add to it may be a share of the time left,
-        or, where reading once is what costs, twice that. While passes were all of one size, half is taken for either.
+        or, where reading once is what costs, twice that.
         """
-        cdef Surface* at = &self.at[surface]
-        cdef Passes* passes = &at.passes
-        cdef double spread = passes.squared - passes.company * passes.company
-        cdef double each = at.service_ns / 2.0, fixed = passes.took / 2.0
-        if spread > SPREAD_MIN * passes.squared:
-            each = min(max((passes.product - passes.company * passes.took) / spread, 0.0), at.service_ns)
-            fixed = max(passes.took - each * passes.company, 0.0)
-        if fixed + each * (company + 1) > left_ns * LATE_SHARE:
+        cdef Line line = self.line(surface)
+        cdef double added = line.each * (company + 1)
+        if line.fixed + added > left_ns * LATE_SHARE:
             return False
-        return each * (company + 1) <= max(left_ns * PASS_SHARE, FIXED_TIMES * fixed)
+        return added <= max(left_ns * PASS_SHARE, FIXED_TIMES * line.fixed)
 
     def record(self, int surface, int64_t service_ns) -> None:
         """For tests: one request, alone."""

@@ -11,17 +11,23 @@ SERVICE_NS = 100_000_000
 BUDGET_US = 1_000_000
 STANDING_S = limits.queue_standing_ms / 1000
 CALM_S = limits.wait_share_calm * BUDGET_US / 1e6
-BURST = 12  # fewer than a burst may bring: .9 of 900 ms, at 100 ms each, for two workers
-STEADY = 6  # more than a standing queue may hold: .3 of it
+PASS_S = SERVICE_NS / 1e9  # of which half may be what is read once, while passes are all of one size
+BURST = 25  # fewer than a burst may bring: .9 of 900 ms, at 50 ms each, for two workers
+STEADY = 10  # more than a standing queue may hold: two passes
+
+
+def learn(stage):
+    """What a pass of one takes."""
+    number = stage.loop.surfaces.announce("a", 1000, True)
+    for _ in range(200):
+        stage.loop.surfaces.record(number, SERVICE_NS)
 
 
 @pytest.fixture
 def stage():
     """Two workers, both of them busy."""
     stage = Stage(shares=True)
-    number = stage.loop.surfaces.announce("a", 1000, True)
-    for _ in range(200):
-        stage.loop.surfaces.record(number, SERVICE_NS)
+    learn(stage)
     stage.running()
     for seats in ([0], [0, 1]):
         assert ask(stage) and stage.running() == seats
@@ -39,11 +45,9 @@ def let_in(stage):
 
 def test_a_burst_may_fill_most_of_the_budget():
     stage = Stage(shares=True)
-    number = stage.loop.surfaces.announce("a", 1000, True)
-    for _ in range(200):
-        stage.loop.surfaces.record(number, SERVICE_NS)
+    learn(stage)
     stage.running()
-    assert BURST < let_in(stage) < 20
+    assert BURST < let_in(stage) < 40
 
 
 def test_a_standing_queue_may_not(stage):
@@ -54,7 +58,7 @@ def test_a_standing_queue_may_not(stage):
 
 def test_a_queue_stands_though_one_pass_takes_it_whole(stage):
     assert ask(stage)
-    time.sleep(max(STANDING_S, CALM_S) * 1.2)  # it has waited more than little
+    time.sleep(max(STANDING_S, CALM_S, PASS_S) * 1.2)  # it has waited more than little
     stage.finish(0)
     stage.running()
     assert stage.loop.queue.count == 0 and stage.places.held(0) == 1
@@ -66,9 +70,11 @@ def test_calm_is_believed_after_a_while(stage):
     assert 0 < let_in(stage) < STEADY
     while busy := stage.running():
         stage.finish(busy[0])
+    learn(stage)  # these were done at once
     again = let_in(stage)
     while busy := stage.running():
         stage.finish(busy[0])
+    learn(stage)
     time.sleep(limits.queue_stood_ms / 1000 * 1.2)
     assert again < BURST < let_in(stage)
 
@@ -82,7 +88,7 @@ def test_a_quiet_node_takes_a_burst(stage):
 
 
 def test_a_pass_whose_first_has_waited_little_is_no_overload(stage):
-    time.sleep(max(STANDING_S, CALM_S) * 1.2)
+    time.sleep(max(STANDING_S, CALM_S, PASS_S) * 1.2)
     assert ask(stage)
     stage.finish(0)
     assert stage.running() == [0, 1]
