@@ -12,6 +12,7 @@ ffibuilder.cdef(
     int mx_set_name(const char *name);
     int mx_adopt_orphans(void);
     int mx_trim(void);
+    int64_t mx_forget_code(void);
     int64_t mx_resident_pages(int fd, int64_t bytes);
     """
 )
@@ -19,6 +20,7 @@ ffibuilder.set_source(
     "mixline.ipc._os",
     """
     #include <errno.h>
+    #include <link.h>
     #include <stdlib.h>
     #ifdef __GLIBC__
     #include <malloc.h>
@@ -36,6 +38,39 @@ ffibuilder.set_source(
     #else
         return 0;
     #endif
+    }
+    static int mx_has_text_relocations(const struct dl_phdr_info *object) {
+        for (int at = 0; at < object->dlpi_phnum; at++) {
+            if (object->dlpi_phdr[at].p_type != PT_DYNAMIC) continue;
+            const ElfW(Dyn) *entry = (const ElfW(Dyn) *)(object->dlpi_addr + object->dlpi_phdr[at].p_vaddr);
+            for (; entry->d_tag != DT_NULL; entry++)
+                if (entry->d_tag == DT_TEXTREL || (entry->d_tag == DT_FLAGS && (entry->d_un.d_val & DF_TEXTREL)))
+                    return 1;
+        }
+        return 0;
+    }
+
+    static int mx_forget_segments(struct dl_phdr_info *object, size_t size, void *given) {
+        uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+        (void)size;
+        if (mx_has_text_relocations(object)) return 0;
+        for (int at = 0; at < object->dlpi_phnum; at++) {
+            const ElfW(Phdr) *segment = &object->dlpi_phdr[at];
+            if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W)) continue;
+            uintptr_t start = (object->dlpi_addr + segment->p_vaddr) & ~(page - 1);
+            uintptr_t stop = (object->dlpi_addr + segment->p_vaddr + segment->p_memsz) & ~(page - 1);
+            if (start < stop && madvise((void *)start, stop - start, MADV_DONTNEED) == 0)
+                *(int64_t *)given += (int64_t)(stop - start);
+        }
+        return 0;
+    }
+
+    /* Unmap the pages of all code and constants, which nobody wrote: what runs again comes back from the page cache.
+       The bytes that were looked at. */
+    static int64_t mx_forget_code(void) {
+        int64_t given = 0;
+        dl_iterate_phdr(mx_forget_segments, &given);
+        return given;
     }
     static int mx_set_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0) == 0 ? 0 : errno; }
 

@@ -18,7 +18,7 @@ import zmq
 
 from mixline.ipc import libzmq, seats
 from mixline.ipc.board import Board
-from mixline.ipc.calls import die_with_parent, set_name, trim_memory
+from mixline.ipc.calls import die_with_parent, forget_code, set_name, trim_memory
 from mixline.ipc.meters import Meters
 from mixline.ipc.segments import map_segment
 from mixline.ipc.words import fence
@@ -151,6 +151,7 @@ class Broker:
         if requests == self.requests_seen:  # a whole tick without a request
             self.trimmed_at = requests
             trim_memory()
+            forget_code()
             self.loop.slots.give_back(self.slot_memory)
         self.requests_seen = requests
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from mixline.ipc.calls import die_with_parent, set_name, trim_memory
+from mixline.ipc.calls import die_with_parent, forget_code, set_name, trim_memory
 from mixline.node.orders import ENGINE, FDS_MAX, BirthOrder, NurseryOrders
 
 ORDER_BYTES_MAX = 1 << 18  # a broker's names every seat
@@ -56,6 +56,7 @@ def load(engine: str, config: str | None) -> None:
         keep_node_config(config)  # a third less memory of a worker's own, and half the time of its start
     gc.collect()
     trim_memory()
+    forget_code()
     gc.freeze()  # a collection in a child writes to every object that it looks at
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"{threads} threads: a fork would copy the locks that the others hold"

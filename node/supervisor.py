@@ -17,7 +17,7 @@ from collections.abc import Callable
 import msgspec
 
 from mixline.ipc.board import Board
-from mixline.ipc.calls import adopt_orphans, die_with_parent, set_name
+from mixline.ipc.calls import adopt_orphans, die_with_parent, forget_code, set_name
 from mixline.node import limits
 from mixline.node.logs import start_logging
 from mixline.node.metrics_door import MetricsDoor, MetricsError, open_metrics
@@ -305,6 +305,7 @@ class Supervisor:
         if len(ready) < self.options.workers:
             return
         self.announced = True
+        forget_code()
         self.notifier.ready(self.status_line())
         if self.options.json:
             line = {

@@ -21,7 +21,7 @@ import msgspec
 
 from mixline.ipc import seats
 from mixline.ipc.board import Board
-from mixline.ipc.calls import die_with_parent, set_name
+from mixline.ipc.calls import die_with_parent, forget_code, set_name
 from mixline.ipc.errors import WireError
 from mixline.ipc.meters import Meters
 from mixline.ipc.segments import map_segment
@@ -193,6 +193,7 @@ def main() -> None:
         if code is None:
             raise
         sys.exit(code)
+    forget_code()  # of the start
     worker.run()
 
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mixline.ipc import seats
 from mixline.ipc.blocks import Blocks
 from mixline.ipc.board import BOARD_BYTES, Board
+from mixline.ipc.calls import forget_code
 from mixline.ipc.errors import Corrupt, IpcError, SegmentError
 from mixline.ipc.rings import Descriptor
 from mixline.ipc.segments import create, map_segment, reopen_readonly
@@ -261,3 +262,16 @@ def test_board_is_written_by_one_and_read_by_all():
     finally:
         for each in (fd, readonly, bell_fd):
             os.close(each)
+
+
+def mapped_file_kb():
+    """What this process maps of files, in KiB."""
+    with open("/proc/self/status", encoding="ascii") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssFile:"))
+
+
+def test_forgotten_code_runs_again():
+    before = mapped_file_kb()
+    assert forget_code() > 1 << 20
+    assert mapped_file_kb() < before
+    assert sorted(itertools.chain([3], [1, 2])) == [1, 2, 3] and Board is not None
