@@ -12,6 +12,9 @@
 #define MIXLINE_NIBBLE_ZERO 8
 #define MIXLINE_OCTETS_HELD 4 /* lines whose products int16 holds: 4 * 4 * 15 * 127 < 2^15 */
 
+/* `lines` of int4 codes as twice as many of int8. */
+typedef void (*mixline_unpack_fn)(const uint8_t *nibbles, int64_t lines, uint8_t *quads);
+
 static void mixline_dot_nibbles_portable(const uint8_t *nibbles, int64_t octets, int64_t blocks,
                                          const struct mixline_halves *asked) {
     for (int64_t block = 0; block < blocks; block++, nibbles += octets * MIXLINE_QUAD_BYTES)
@@ -135,9 +138,7 @@ __attribute__((MIXLINE_VNNI_TARGET)) static void mixline_dot_nibbles_vnni(const 
     }
 }
 
-/* As int8 codes, which a run of blocks is turned into once where many queries are multiplied with it on tiles. */
-typedef void (*mixline_unpack_fn)(const uint8_t *nibbles, int64_t lines, uint8_t *quads);
-
+/* What a run of blocks is turned into, once, where many queries are multiplied with it on tiles. */
 __attribute__((MIXLINE_VNNI_TARGET)) static void mixline_unpack_nibbles(const uint8_t *nibbles, int64_t lines,
                                                                        uint8_t *quads) {
     const __m512i half = _mm512_set1_epi8(15), zero = _mm512_set1_epi8(MIXLINE_NIBBLE_ZERO);
