@@ -196,8 +196,8 @@ cdef uint32_t weigh(const Short* short, const int32_t* sums, const CodedRows* ro
     cdef Py_ssize_t at, first = block * BLOCK_ROWS
     cdef const float* norms = rows.norms + first
     cdef double base = short.query_length * short.query_length
-    cdef uint32_t reaching
-    weigh_codes(sums, rows.scales + first, scale_of(short, rows.nibbles != NULL), &bar, 1, estimates, &reaching)
+    cdef float scale = scale_of(short, rows.nibbles != NULL)
+    cdef uint32_t reaching = weigh_codes(sums, rows.scales + first, scale, bar, estimates)
     if short.metric != L2:
         return reaching
     for at in range(min(<Py_ssize_t>BLOCK_ROWS, rows.count - first)):

@@ -147,47 +147,32 @@ __attribute__((MIXLINE_VNNI_TARGET)) static void mixline_dot_codes_vnni(const in
 }
 #endif
 
-/* What sums are worth, for up to 32 blocks: the estimate sums * (scales * scale) of every row, and as bits which rows of
- * a block are at least its bar, or not a number: estimates that overflow rule nothing out. Returns as bits which blocks
- * have such a row. No multiply-add is fused, so that all paths round alike. */
-typedef uint32_t (*mixline_weigh_fn)(const int32_t *sums, const float *scales, float scale, const float *bars,
-                                     int64_t blocks, float *estimates, uint32_t *reaching);
+/* What the sums of a block are worth: the estimate sums * (scales * scale) of every row; as bits which are at least the bar,
+ * or not a number: estimates that overflow rule nothing out. No multiply-add is fused, so that all paths round alike. */
+typedef uint32_t (*mixline_weigh_fn)(const int32_t *sums, const float *scales, float scale, float bar, float *estimates);
 
-static uint32_t mixline_weigh_portable(const int32_t *sums, const float *scales, float scale, const float *bars,
-                                       int64_t blocks, float *estimates, uint32_t *reaching) {
-    uint32_t found = 0;
-    for (int64_t block = 0; block < blocks; block++) {
-        uint32_t bits = 0;
-        for (int64_t at = block * MIXLINE_CODE_ROWS; at < (block + 1) * MIXLINE_CODE_ROWS; at++) {
-            estimates[at] = (float)sums[at] * (scales[at] * scale);
-            bits |= (uint32_t)!(estimates[at] < bars[block]) << (at - block * MIXLINE_CODE_ROWS);
-        }
-        reaching[block] = bits;
-        found |= (uint32_t)(bits != 0) << block;
+static uint32_t mixline_weigh_portable(const int32_t *sums, const float *scales, float scale, float bar,
+                                       float *estimates) {
+    uint32_t bits = 0;
+    for (int row = 0; row < MIXLINE_CODE_ROWS; row++) {
+        estimates[row] = (float)sums[row] * (scales[row] * scale);
+        bits |= (uint32_t)!(estimates[row] < bar) << row;
     }
-    return found;
+    return bits;
 }
 
 #if defined(__x86_64__)
 __attribute__((target("avx2"))) static uint32_t mixline_weigh_avx2(const int32_t *sums, const float *scales, float scale,
-                                                                   const float *bars, int64_t blocks, float *estimates,
-                                                                   uint32_t *reaching) {
-    const __m256 by = _mm256_set1_ps(scale);
-    uint32_t found = 0;
-    for (int64_t block = 0; block < blocks; block++) {
-        __m256 bar = _mm256_set1_ps(bars[block]);
-        uint32_t bits = 0;
-        for (int half = 0; half < 2; half++) {
-            int64_t at = block * MIXLINE_CODE_ROWS + 8 * half;
-            __m256 sum = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(sums + at)));
-            __m256 value = _mm256_mul_ps(sum, _mm256_mul_ps(_mm256_loadu_ps(scales + at), by));
-            _mm256_storeu_ps(estimates + at, value);
-            bits |= (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(value, bar, _CMP_NLT_UQ)) << (8 * half);
-        }
-        reaching[block] = bits;
-        found |= (uint32_t)(bits != 0) << block;
+                                                                   float bar, float *estimates) {
+    const __m256 by = _mm256_set1_ps(scale), least = _mm256_set1_ps(bar);
+    uint32_t bits = 0;
+    for (int at = 0; at < MIXLINE_CODE_ROWS; at += 8) {
+        __m256 sum = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(sums + at)));
+        __m256 value = _mm256_mul_ps(sum, _mm256_mul_ps(_mm256_loadu_ps(scales + at), by));
+        _mm256_storeu_ps(estimates + at, value);
+        bits |= (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(value, least, _CMP_NLT_UQ)) << at;
     }
-    return found;
+    return bits;
 }
 #endif
 

@@ -15,8 +15,7 @@ cdef extern from "codes.h" nogil:
     ctypedef void (*dot_codes_fn "mixline_dot_codes_fn")(
         const int8_t* codes, int64_t quads, int64_t blocks, const mixline_code_query* asked, int many) noexcept
     ctypedef uint32_t (*weigh_fn "mixline_weigh_fn")(
-        const int32_t* sums, const float* scales, float scale, const float* bars, int64_t blocks, float* estimates,
-        uint32_t* reaching) noexcept
+        const int32_t* sums, const float* scales, float scale, float bar, float* estimates) noexcept
 
 cdef extern from "halves.h" nogil:
     struct mixline_halves:

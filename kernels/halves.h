@@ -59,28 +59,40 @@ static inline int32_t mixline_half_excess(const int8_t *high, int64_t codes, int
 #if defined(__x86_64__)
 #define MIXLINE_STRIP __attribute__((always_inline, MIXLINE_VNNI_TARGET)) static inline
 
-/* `many` queries over `blocks` blocks, both known where this is inlined, all sums in registers. */
-MIXLINE_STRIP void mixline_halves_strip(const uint8_t *codes, int64_t quads, const struct mixline_halves *asked, int first,
-                                        const int32_t *excess, int64_t block, const int many, const int blocks) {
-    const __m512i up = _mm512_set1_epi8((char)0x80);
+/* A line of codes as unsigned bytes, four dimensions of sixteen rows in each of its parts: int8 codes moved up by 128, or
+ * the two halves of int4 ones, which lie moved up. */
+MIXLINE_STRIP void mixline_line_parts(const uint8_t *line, __m512i *x, const int parts) {
+    const __m512i half = _mm512_set1_epi8(15);
+    __m512i both = _mm512_loadu_si512(line);
+    MIXLINE_FETCH_AHEAD(line);
+    if (parts == 1) {
+        x[0] = _mm512_xor_si512(both, _mm512_set1_epi8((char)0x80));
+    } else {
+        x[0] = _mm512_and_si512(both, half);
+        x[1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), half);
+    }
+}
+
+/* `many` queries over `blocks` blocks of lines of `parts`, all known where this is inlined, all sums in registers. */
+MIXLINE_STRIP void mixline_strip(const uint8_t *codes, int64_t lines, const struct mixline_halves *asked, int first,
+                                 const int32_t *excess, int64_t block, const int many, const int blocks, const int parts) {
     const int8_t *highs = asked->highs + first * asked->stride;
     __m512i sums[8][4];
     _Pragma("GCC unroll 8") for (int at = 0; at < many; at++)
         _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++) sums[at][one] = _mm512_set1_epi32(-excess[first + at]);
-    codes += block * quads * MIXLINE_QUAD_BYTES;
-    for (int64_t quad = 0; quad < quads; quad++, codes += MIXLINE_QUAD_BYTES) {
-        __m512i x[4];
-        _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++) {
-            x[one] = _mm512_xor_si512(_mm512_loadu_si512(codes + one * quads * MIXLINE_QUAD_BYTES), up);
-            MIXLINE_FETCH_AHEAD(codes + one * quads * MIXLINE_QUAD_BYTES);
-        }
-        _Pragma("GCC unroll 8") for (int at = 0; at < many; at++) {
-            int32_t four;
-            memcpy(&four, highs + at * asked->stride + 4 * quad, sizeof four);
-            __m512i q = _mm512_set1_epi32(four);
-            _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++)
-                sums[at][one] = _mm512_dpbusd_epi32(sums[at][one], x[one], q);
-        }
+    codes += block * lines * MIXLINE_QUAD_BYTES;
+    for (int64_t line = 0; line < lines; line++, codes += MIXLINE_QUAD_BYTES) {
+        __m512i x[4][2];
+        _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++)
+            mixline_line_parts(codes + one * lines * MIXLINE_QUAD_BYTES, x[one], parts);
+        _Pragma("GCC unroll 8") for (int at = 0; at < many; at++)
+            _Pragma("GCC unroll 2") for (int part = 0; part < parts; part++) {
+                int32_t four;
+                memcpy(&four, highs + at * asked->stride + 4 * (parts * line + part), sizeof four);
+                __m512i q = _mm512_set1_epi32(four);
+                _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++)
+                    sums[at][one] = _mm512_dpbusd_epi32(sums[at][one], x[one][part], q);
+            }
     }
     int32_t *out = asked->sums + first * MIXLINE_RUN_SUMS + block * MIXLINE_CODE_ROWS;
     _Pragma("GCC unroll 8") for (int at = 0; at < many; at++)
@@ -88,26 +100,31 @@ MIXLINE_STRIP void mixline_halves_strip(const uint8_t *codes, int64_t quads, con
             _mm512_storeu_si512(out + at * MIXLINE_RUN_SUMS + one * MIXLINE_CODE_ROWS, sums[at][one]);
 }
 
+/* All blocks, so many at a time. */
+MIXLINE_STRIP void mixline_strips(const uint8_t *codes, int64_t lines, int64_t blocks, const struct mixline_halves *asked,
+                                  int first, const int32_t *excess, const int many, const int together, const int parts) {
+    int64_t block = 0;
+    for (; block + together <= blocks; block += together)
+        mixline_strip(codes, lines, asked, first, excess, block, many, together, parts);
+    for (; block < blocks; block++) mixline_strip(codes, lines, asked, first, excess, block, many, 1, parts);
+}
+
+/* Rows are moved up by `up`, which is taken off again. */
+MIXLINE_STRIP void mixline_all_strips(const uint8_t *codes, int64_t lines, int64_t blocks, const struct mixline_halves *asked,
+                                      const int up, const int parts) {
+    int32_t excess[MIXLINE_CODE_QUERIES];
+    int at = 0;
+    for (int one = 0; one < asked->many; one++)
+        excess[one] = mixline_half_excess(asked->highs + one * asked->stride, 4 * parts * lines, up);
+    for (; at + 8 <= asked->many; at += 8) mixline_strips(codes, lines, blocks, asked, at, excess, 8, 2, parts);
+    for (; at + 4 <= asked->many; at += 4) mixline_strips(codes, lines, blocks, asked, at, excess, 4, 2, parts);
+    for (; at < asked->many; at++) mixline_strips(codes, lines, blocks, asked, at, excess, 1, 4 / parts, parts);
+}
+
 __attribute__((MIXLINE_VNNI_TARGET)) static void mixline_dot_halves_vnni(const uint8_t *codes, int64_t quads,
                                                                         int64_t blocks,
                                                                         const struct mixline_halves *asked) {
-    int32_t excess[MIXLINE_CODE_QUERIES];
-    int at = 0;
-    int64_t block;
-    for (int one = 0; one < asked->many; one++)
-        excess[one] = mixline_half_excess(asked->highs + one * asked->stride, 4 * quads, 128);
-    for (; at + 8 <= asked->many; at += 8) {
-        for (block = 0; block + 2 <= blocks; block += 2) mixline_halves_strip(codes, quads, asked, at, excess, block, 8, 2);
-        if (block < blocks) mixline_halves_strip(codes, quads, asked, at, excess, block, 8, 1);
-    }
-    for (; at + 4 <= asked->many; at += 4) {
-        for (block = 0; block + 2 <= blocks; block += 2) mixline_halves_strip(codes, quads, asked, at, excess, block, 4, 2);
-        if (block < blocks) mixline_halves_strip(codes, quads, asked, at, excess, block, 4, 1);
-    }
-    for (; at < asked->many; at++) {
-        for (block = 0; block + 4 <= blocks; block += 4) mixline_halves_strip(codes, quads, asked, at, excess, block, 1, 4);
-        for (; block < blocks; block++) mixline_halves_strip(codes, quads, asked, at, excess, block, 1, 1);
-    }
+    mixline_all_strips(codes, quads, blocks, asked, 128, 1);
 }
 
 #include "tiles.h"

@@ -86,68 +86,21 @@ static void mixline_dot_nibbles_avx2(const uint8_t *nibbles, int64_t octets, int
     if (many) mixline_nibbles_avx2_1(nibbles, octets, blocks, highs, asked->stride, out);
 }
 
-/* `many` queries over `blocks` blocks, both known where this is inlined, all sums in registers. */
-MIXLINE_STRIP void mixline_nibbles_strip(const uint8_t *nibbles, int64_t octets, const struct mixline_halves *asked,
-                                         int first, const int32_t *excess, int64_t block, const int many,
-                                         const int blocks) {
-    const __m512i half = _mm512_set1_epi8(15);
-    const int8_t *highs = asked->highs + first * asked->stride;
-    __m512i sums[8][2];
-    _Pragma("GCC unroll 8") for (int at = 0; at < many; at++)
-        _Pragma("GCC unroll 2") for (int one = 0; one < blocks; one++) sums[at][one] = _mm512_set1_epi32(-excess[first + at]);
-    nibbles += block * octets * MIXLINE_QUAD_BYTES;
-    for (int64_t octet = 0; octet < octets; octet++, nibbles += MIXLINE_QUAD_BYTES) {
-        __m512i low[2], high[2];
-        _Pragma("GCC unroll 2") for (int one = 0; one < blocks; one++) {
-            __m512i x = _mm512_loadu_si512(nibbles + one * octets * MIXLINE_QUAD_BYTES);
-            MIXLINE_FETCH_AHEAD(nibbles + one * octets * MIXLINE_QUAD_BYTES);
-            low[one] = _mm512_and_si512(x, half);
-            high[one] = _mm512_and_si512(_mm512_srli_epi16(x, 4), half);
-        }
-        _Pragma("GCC unroll 8") for (int at = 0; at < many; at++) {
-            int32_t four[2];
-            memcpy(four, highs + at * asked->stride + 8 * octet, sizeof four);
-            __m512i q = _mm512_set1_epi32(four[0]), next = _mm512_set1_epi32(four[1]);
-            _Pragma("GCC unroll 2") for (int one = 0; one < blocks; one++) {
-                sums[at][one] = _mm512_dpbusd_epi32(sums[at][one], low[one], q);
-                sums[at][one] = _mm512_dpbusd_epi32(sums[at][one], high[one], next);
-            }
-        }
-    }
-    int32_t *out = asked->sums + first * MIXLINE_RUN_SUMS + block * MIXLINE_CODE_ROWS;
-    _Pragma("GCC unroll 8") for (int at = 0; at < many; at++)
-        _Pragma("GCC unroll 2") for (int one = 0; one < blocks; one++)
-            _mm512_storeu_si512(out + at * MIXLINE_RUN_SUMS + one * MIXLINE_CODE_ROWS, sums[at][one]);
-}
-
 __attribute__((MIXLINE_VNNI_TARGET)) static void mixline_dot_nibbles_vnni(const uint8_t *nibbles, int64_t octets,
                                                                          int64_t blocks,
                                                                          const struct mixline_halves *asked) {
-    int32_t excess[MIXLINE_CODE_QUERIES];
-    int at = 0;
-    int64_t block;
-    for (int one = 0; one < asked->many; one++)
-        excess[one] = mixline_half_excess(asked->highs + one * asked->stride, 8 * octets, MIXLINE_NIBBLE_ZERO);
-    for (; at + 8 <= asked->many; at += 8) {
-        for (block = 0; block + 2 <= blocks; block += 2) mixline_nibbles_strip(nibbles, octets, asked, at, excess, block, 8, 2);
-        if (block < blocks) mixline_nibbles_strip(nibbles, octets, asked, at, excess, block, 8, 1);
-    }
-    for (; at < asked->many; at++) {
-        for (block = 0; block + 2 <= blocks; block += 2) mixline_nibbles_strip(nibbles, octets, asked, at, excess, block, 1, 2);
-        if (block < blocks) mixline_nibbles_strip(nibbles, octets, asked, at, excess, block, 1, 1);
-    }
+    mixline_all_strips(nibbles, octets, blocks, asked, MIXLINE_NIBBLE_ZERO, 2);
 }
 
 /* What a run of blocks is turned into, once, where many queries are multiplied with it on tiles. */
 __attribute__((MIXLINE_VNNI_TARGET)) static void mixline_unpack_nibbles(const uint8_t *nibbles, int64_t lines,
                                                                        uint8_t *quads) {
-    const __m512i half = _mm512_set1_epi8(15), zero = _mm512_set1_epi8(MIXLINE_NIBBLE_ZERO);
+    const __m512i zero = _mm512_set1_epi8(MIXLINE_NIBBLE_ZERO);
     for (int64_t line = 0; line < lines; line++) {
-        __m512i x = _mm512_loadu_si512(nibbles + 64 * line);
-        MIXLINE_FETCH_AHEAD(nibbles + 64 * line);
-        _mm512_storeu_si512(quads + 128 * line, _mm512_sub_epi8(_mm512_and_si512(x, half), zero));
-        x = _mm512_and_si512(_mm512_srli_epi16(x, 4), half);
-        _mm512_storeu_si512(quads + 128 * line + 64, _mm512_sub_epi8(x, zero));
+        __m512i x[2];
+        mixline_line_parts(nibbles + 64 * line, x, 2);
+        for (int part = 0; part < 2; part++)
+            _mm512_storeu_si512(quads + 128 * line + 64 * part, _mm512_sub_epi8(x[part], zero));
     }
 }
 #endif

@@ -70,7 +70,6 @@ cdef struct Run:
     Py_ssize_t start, blocks
     const uint8_t* codes
     const float* squares
-    bint unpacked
 
 
 cdef struct Stretch:
@@ -137,19 +136,19 @@ cdef void square(const CodedRows* rows, Py_ssize_t start, Py_ssize_t run, float*
         out[at] = 0.0
 
 
-cdef inline void multiply_group(Group* group, const Run* run, const CodedRows* rows, bint whole) noexcept nogil:
+cdef inline void multiply_group(Group* group, const Run* run, const CodedRows* rows, const Plan* plan) noexcept nogil:
     """The sums of all queries."""
-    if run.unpacked:
+    if plan.unpacked:
         dot_halves(run.codes, 2 * rows.lines, run.blocks, &group.halves)
     elif rows.nibbles != NULL:
         dot_nibbles(run.codes, rows.lines, run.blocks, &group.halves)
-    elif not whole:
+    elif plan.halves:
         dot_halves(run.codes, rows.lines, run.blocks, &group.halves)
     else:
         dot_codes(<const int8_t*>run.codes, rows.lines, run.blocks, group.asked, group.many)
 
 
-cdef int scan_run(Group* group, const Run* run, const CodedRows* rows, bint whole) noexcept nogil:
+cdef int scan_run(Group* group, const Run* run, const CodedRows* rows, const Plan* plan) noexcept nogil:
     """The queries of a group over a run; -1 without memory."""
     cdef mixline_run_room room
     cdef const float* scales = rows.scales + run.start * BLOCK_ROWS
@@ -163,7 +162,7 @@ cdef int scan_run(Group* group, const Run* run, const CodedRows* rows, bint whol
     if not wanted:
         return 0
     group.halves.sums = room.sums[0]
-    multiply_group(group, run, rows, whole)
+    multiply_group(group, run, rows, plan)
     for at in range(group.many):
         if not wanted >> at & 1:
             continue
@@ -173,7 +172,8 @@ cdef int scan_run(Group* group, const Run* run, const CodedRows* rows, bint whol
         while blocks and not short.wide:
             place = mixline_lowest_bit(blocks)
             blocks &= blocks - 1
-            if offer_block(short, room.sums[at] + place * BLOCK_ROWS if whole else NULL, rows, run.start + place) < 0:
+            if offer_block(short, room.sums[at] + place * BLOCK_ROWS if plan.whole else NULL, rows,
+                           run.start + place) < 0:
                 return -1
     return 0
 
@@ -190,7 +190,7 @@ cdef int scan_stretch(Group* groups, Py_ssize_t count, const CodedRows* rows, co
     for at in range(count):
         for one in range(groups[at].many):
             groups[at].bars[one] = bar_of(groups[at].shorts[one], stretch, groups[at].scales[one], plan.whole)
-    run.start, run.squares, run.unpacked = stretch.start, squares, plan.unpacked
+    run.start, run.squares = stretch.start, squares
     while run.start < stop:
         run.blocks = min(plan.most, stop - run.start)
         run.codes = codes + run.start * line_bytes
@@ -200,7 +200,7 @@ cdef int scan_stretch(Group* groups, Py_ssize_t count, const CodedRows* rows, co
         if plan.squared:
             square(rows, run.start, run.blocks, squares)
         for at in range(count):
-            if scan_run(&groups[at], &run, rows, plan.whole) < 0:
+            if scan_run(&groups[at], &run, rows, plan) < 0:
                 return -1
         run.start += run.blocks
     return 0

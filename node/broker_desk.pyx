@@ -148,7 +148,7 @@ cdef class Desk(Deaths):
             budget_us = <uint64_t>self.surfaces.at[fresh.surface].deadline_ns // 1000
         budget_us = min(budget_us if budget_us else BUDGET_DEFAULT_US, BUDGET_MAX_US)
         fresh.deadline_ns = fresh.arrived_ns + <int64_t>budget_us * 1000
-        fresh.cost_ns = <int64_t>self.surfaces.line(fresh.surface).each
+        fresh.cost_ns = <int64_t>self.surfaces.at[fresh.surface].line.each
         fresh.priority = head.priority
         if self.shut(fresh):
             return
@@ -184,7 +184,7 @@ cdef class Desk(Deaths):
         """The longest wait that is let in: under overload a small share of the budget, but the pass under way and one
         more in any case. With a worker dead a queue is no sign of overload: the others are about to be back."""
         cdef double budget = fresh.deadline_ns - fresh.arrived_ns - fresh.cost_ns, passes
-        budget -= self.surfaces.line(fresh.surface).fixed
+        budget -= self.surfaces.at[fresh.surface].line.fixed
         if not self.stands(fresh.arrived_ns) or self.careful(fresh.arrived_ns):
             return budget * WAIT_SHARE
         passes = PASSES_BORNE * self.surfaces.at[fresh.surface].passes.took
@@ -242,7 +242,7 @@ cdef class Desk(Deaths):
             place = &self.places.at[self.places.active[at]]
             if place.held_count:
                 running = &self.requests[place.held[0]]
-                line = self.surfaces.line(running.surface)
+                line = self.surfaces.at[running.surface].line
                 left_ns = <int64_t>(line.fixed + line.each * place.held_count)
                 left_ns -= fresh.arrived_ns - running.runs[0].started_ns
                 ahead_ns += max(left_ns, running.cost_ns // 4)
@@ -285,7 +285,7 @@ cdef class Desk(Deaths):
     cdef bint claim(self, uint32_t slot, int64_t now_ns) noexcept nogil:
         """Take a request off the queue; False, and answered, when too little time is left for it."""
         cdef Request* request = &self.requests[slot]
-        cdef Line line = self.surfaces.line(request.surface)
+        cdef Line line = self.surfaces.at[request.surface].line
         self.queue.take(slot)
         if request.kind == KIND_ASK and request.deadline_ns - now_ns < (line.fixed + line.each) / 2.0:
             self.count(N_EXPIRED_QUEUED)

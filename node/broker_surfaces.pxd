@@ -22,6 +22,7 @@ cdef struct Surface:
     bint shares          # its requests want the same scan
     double service_ns    # moving average of what a request costs a worker
     Passes passes
+    Line line            # what its passes cost, drawn anew when one is reckoned
     double slow_ns       # running estimate of the 99th percentile of the time in a worker
     uint64_t samples
 
@@ -33,5 +34,5 @@ cdef class Surfaces:
     cdef int find(self, const uint8_t* name) noexcept nogil
     cdef void learn(self, int surface, int64_t took_ns) noexcept nogil
     cdef void reckon(self, int surface, int64_t took_ns, uint32_t company) noexcept nogil
-    cdef Line line(self, int surface) noexcept nogil
+    cdef void draw_line(self, int surface) noexcept nogil
     cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns) noexcept nogil

@@ -27,6 +27,8 @@ cdef class Surfaces:
         self.count = 2
         self.at[OTHER].service_ns = SERVICE_FIRST_NS
         self.at[ECHO].service_ns = 1000.0
+        self.draw_line(OTHER)
+        self.draw_line(ECHO)
 
     def announce(self, name: str, double deadline_ms, bint shares=False) -> int:
         """Learn of a surface that workers serve; its number. A full table answers with OTHER."""
@@ -41,6 +43,7 @@ cdef class Surfaces:
             memcpy(self.at[number].name, text, SURFACE_BYTES)
             self.at[number].service_ns = SERVICE_FIRST_NS
         self.at[number].deadline_ns, self.at[number].shares = <int64_t>(deadline_ms * 1e6), shares
+        self.draw_line(number)
         return number
 
     @property
@@ -79,22 +82,22 @@ cdef class Surfaces:
         passes.company += (company - passes.company) * weight
         passes.squared += (<double>company * company - passes.squared) * weight
         passes.product += (<double>took_ns * company - passes.product) * weight
+        self.draw_line(surface)
 
-    cdef Line line(self, int surface) noexcept nogil:
+    cdef void draw_line(self, int surface) noexcept nogil:
         """What a pass costs. While all were of one size, half is taken for what is read once; nothing is where passes
         are not shared."""
         cdef Surface* at = &self.at[surface]
         cdef Passes* passes = &at.passes
+        cdef Line* line = &at.line
         cdef double spread = passes.squared - passes.company * passes.company
-        cdef Line line
         line.fixed, line.each = 0.0, at.service_ns
         if not at.shares or not passes.company:
-            return line
+            return
         line.fixed, line.each = passes.took / 2.0, at.service_ns / 2.0
         if spread > SPREAD_MIN * passes.squared:
             line.each = min(max((passes.product - passes.company * passes.took) / spread, 0.0), at.service_ns)
             line.fixed = max(passes.took - line.each * passes.company, 0.0)
-        return line
 
     cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns) noexcept nogil:
         """Whether a pass of ``company`` may take one more, whose first request has so much time left.
@@ -102,7 +105,7 @@ cdef class Surfaces:
         A long pass keeps others waiting and its first members too: what they add to it may be a share of the time left,
         or, where reading once is what costs, twice that.
         """
-        cdef Line line = self.line(surface)
+        cdef const Line* line = &self.at[surface].line
         cdef double added = line.each * (company + 1)
         if line.fixed + added > left_ns * LATE_SHARE:
             return False

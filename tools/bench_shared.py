@@ -200,7 +200,8 @@ def shared(rows: int, dim: int, clients: int, workers: int, seconds: float, roun
     for at, mode in enumerate([*MODES] * rounds):
         with node(data, mode, workers) as running:
             running.closed(clients, min(WARM_S, seconds))
-            neighbours, pids = Neighbours(family([running.root])), family([running.root])
+            pids = family([running.root])
+            neighbours = Neighbours(pids)
             flight = running.at(rate, seconds, 1 + at // len(MODES))
             cores = neighbours.cores(pids)
             steady[mode].append({**figures(good(flight, mode), flight), "cores_of_others": cores})
