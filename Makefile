@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-COMPILED_FOLDERS := kernels ipc node tools
+COMPILED_FOLDERS := kernels ipc storage node tools
 SOURCES := setup.py pyproject.toml ipc/os_build.py $(foreach folder,$(COMPILED_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.pxd $(folder)/*.h))
 COMPILED := $(patsubst %,mixline.%,$(subst /,.,$(basename $(foreach folder,$(COMPILED_FOLDERS),$(wildcard $(folder)/*.pyx)))))
 # Where the other kinds of build lie; first on the path of the tests that are meant to load them.

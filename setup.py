@@ -18,7 +18,7 @@ from setuptools import Extension, setup
 
 ROOT = Path(__file__).resolve().parent
 FOLDERS = ("kernels", "ipc", "storage", "node", "tools")
-COMPILED = ("kernels", "ipc", "node", "tools")
+COMPILED = ("kernels", "ipc", "storage", "node", "tools")
 VIEW = ROOT / "build" / "cython_view"
 DEBUG = os.environ.get("MIXLINE_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("MIXLINE_SANITIZE", "")

@@ -40,6 +40,7 @@ cdef enum Kinds:
     KIND_ASK = 1
     KIND_ECHO = 2
     KIND_INFO = 3
+    KIND_APPLY = 4
 
 # In the order of wire.Status.
 cdef enum Statuses:

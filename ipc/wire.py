@@ -32,6 +32,7 @@ class Kind(IntEnum):
     ASK = 1
     ECHO = 2
     INFO = 3
+    APPLY = 4
 
 
 class Status(StrEnum):

@@ -49,27 +49,34 @@ class AdmittedRows:
     def __init__(self, predicate: Predicate) -> None:
         self.predicate = predicate
         self._parameters = sorted(predicate.parameters)
-        self._kept: dict[tuple[Any, ...], np.ndarray] = {}
+        self._kept: dict[tuple[Any, ...], tuple[int, np.ndarray]] = {}
 
-    def bitmap(self, epoch: Epoch, ask: Ask) -> np.ndarray:
-        """The bitmap for the parameters of this request; nobody may write to it. Always on the same epoch."""
+    def bitmap(self, epoch: Epoch, ask: Ask, end: int) -> np.ndarray:
+        """The bitmap of rows below ``end`` for the parameters of this request; nobody may write to it. Always on the
+        same epoch. A row never changes, so what came since a bitmap was made is added to it."""
         given = ask.params or {}
         key = tuple(given.get(name) for name in self._parameters)
-        found = self._kept.get(key)
-        if found is None:
-            found = self._look(epoch, ask)
-            if len(self._kept) >= KEPT:
+        known, found = self._kept.get(key, (0, None))
+        if found is None or known != end:
+            found = self._look(epoch, ask, known, found, end)
+            if key not in self._kept and len(self._kept) >= KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[key] = found
+            self._kept[key] = end, found
         return found
 
-    def _look(self, epoch: Epoch, ask: Ask) -> np.ndarray:
-        count = epoch.items.count
-        bits = np.zeros(8 * -(-count // 64), dtype=np.uint8)
-        for start in range(0, count, CHUNK):
-            some = ItemRange(epoch, ask, start, min(start + CHUNK, count))
-            packed = np.packbits(self.predicate.holds(cast("Call", some)), bitorder="little")
-            bits[start // 8 : start // 8 + len(packed)] = packed
+    def _look(self, epoch: Epoch, ask: Ask, known: int, found: np.ndarray | None, end: int) -> np.ndarray:
+        bits = np.zeros(8 * -(-end // 64), dtype=np.uint8)
+        if found is not None:
+            kept = found.view(np.uint8)[: len(bits)]
+            bits[: len(kept)] = kept
+        count, base = epoch.items.count, epoch.items.base
+        begin = max(known // 64 * 64, base) if known else base
+        parts = [] if known else [(0, min(count, end))]
+        for first, stop in [*parts, (begin, end)]:
+            for start in range(first, stop, CHUNK):
+                some = ItemRange(epoch, ask, start, min(start + CHUNK, stop))
+                packed = np.packbits(self.predicate.holds(cast("Call", some)), bitorder="little")
+                bits[start // 8 : start // 8 + len(packed)] = packed
         return bits.view("<u8")
 
 

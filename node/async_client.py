@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import zmq
 
 from mixline.ipc.wire import Kind, ReplyHeader
 from mixline.node.client import Line, result_of
-from mixline.node.client_calls import Call, Calls, ask_call, page_of
+from mixline.node.client_calls import Call, Calls, apply_call, ask_call, page_of
 from mixline.node.errors import NodeError
+
+if TYPE_CHECKING:
+    from mixline.node.updates import Acknowledged, Updates
 
 
 class AsyncClient:
@@ -26,6 +29,7 @@ class AsyncClient:
         self._ended: dict[int, asyncio.Future[None]] = {}
         self._wake = asyncio.Event()
         self._driver: asyncio.Task[None] | None = None
+        self._updates: Updates | None = None
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -52,6 +56,24 @@ class AsyncClient:
             calls.append(ask_call(fields.pop("surface"), fields))
         await asyncio.gather(*(self._finish(call) for call in calls))
         return [result_of(call) for call in calls]
+
+    async def apply(
+        self, operations: Iterable[dict[str, Any]], *, deadline_ms: float | None = None, **named: Any
+    ) -> Acknowledged:
+        """Change data, as :meth:`mixline.node.client.Client.apply` does."""
+        from mixline.node.updates import Updates
+
+        self._updates = self._updates or Updates()
+        with self._updates.prepare(operations, **named) as prepared:
+            return prepared.acknowledged((await self._one(apply_call(prepared.body, deadline_ms)))[1])
+
+    async def record(
+        self, user: int | str, item: int | str, action: str = "", time: int | None = None, **named: Any
+    ) -> Acknowledged:
+        """One event: ``user`` acted on ``item``, at ``time`` (seconds since 1970; left out, now)."""
+        from mixline.node.updates import event
+
+        return await self.apply([event(user, item, action, time)], **named)
 
     async def echo(self, body: bytes, deadline_ms: float | None = None) -> bytes:
         """The same bytes, through a worker and back."""

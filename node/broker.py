@@ -84,6 +84,7 @@ class Broker:
         )
         loop.hedging = self.orders.hedge
         loop.sharing = self.orders.share_scans
+        loop.writable = self.orders.writable
         return loop
 
     def take_over(self) -> None:
@@ -139,6 +140,8 @@ class Broker:
         self.counters.put("active", len(self.crew.active))
         self.counters.put("epoch", self.crew.epoch)
         self.trim()
+        if self.loop.writes_wait():
+            self.tell("writes")
         if self.loop.draining and not self.loop.waiting:
             self.tell("drained")
             self.finished = True
@@ -161,7 +164,7 @@ class Broker:
         """Let workers that have attached to this life into the crew, and learn what surfaces they serve."""
         for member in self.crew.notice_ready():
             self.release_ghost(member)
-            self.loop.ever_ready = True
+            self.loop.ever_ready = self.loop.ever_ready or not member.writes
             self.tell("ready", seat=member.number, pid=member.pid)
             self.learn_surfaces(member)
 
@@ -242,7 +245,8 @@ class Broker:
 
     def describe(self) -> dict[str, object]:
         """The answer to INFO."""
-        members = [member.describe(member in self.crew.active) for member in self.crew.members.values()]
+        members = [each.describe(each in self.crew.active) for each in self.crew.members.values() if not each.writes]
+        writer = next((each.describe(each.ready) for each in self.crew.members.values() if each.writes), None)
         pid = self.orders.parent
         return {
             "version": 1,
@@ -254,6 +258,7 @@ class Broker:
             "transport": self.transport,
             "draining": self.loop.draining,
             "workers": members,
+            "writer": writer,  # its seat is vacant until there is something to write
             "queue": {
                 "requests": self.loop.queue.count,
                 "bytes": self.loop.queue.total_bytes,
@@ -265,7 +270,11 @@ class Broker:
             "meters": {
                 "board": f"/proc/{pid}/fd/{self.orders.board_fd}",
                 "broker": f"/proc/{pid}/fd/{self.orders.meters_fd}",
-                "seats": [[f"/proc/{pid}/fd/{fd}" for fd in (s.seat_fd, s.meters_fd)] for s in self.orders.seats],
+                "seats": [
+                    [f"/proc/{pid}/fd/{fd}" for fd in (seat.seat_fd, seat.meters_fd)]
+                    for seat in self.orders.seats
+                    if not seat.writes
+                ],
             },
         }
 

@@ -19,6 +19,7 @@ class Member:
     def __init__(self, orders: SeatOrders) -> None:
         self.number = orders.seat
         self.pid = orders.pid
+        self.writes = orders.writes
         self.seat = seats.BrokerSide(
             orders.seat, limits.seat_layout, orders.seat_fd, orders.bell_fd, orders.arena_fd, limits.arena_bytes
         )
@@ -73,7 +74,9 @@ class Crew:
         self.workers = workers
         self.life = life
         self.active: list[Member] = []
-        self.was_ready = any(member.pid and member.seat.state == seats.READY for member in self.members.values())
+        self.was_ready = any(
+            member.pid and not member.writes and member.seat.state == seats.READY for member in self.members.values()
+        )
         self.places: Places | None = None
         self._order = 0
 
@@ -91,11 +94,14 @@ class Crew:
     def rank(self) -> None:
         """Choose the active members again: those ready the longest. A standby moves up the moment a place is free."""
         ready = [member for member in self.members.values() if member.ready and not member.retiring]
+        writers = [member.number for member in ready if member.writes]
+        ready = [member for member in ready if not member.writes]
         ready.sort(key=lambda member: member.since)
         self.active = ready[: self.workers]
         if self.places is not None:
             numbers = [member.number for member in ready]
             self.places.activate(numbers[: self.workers], numbers[self.workers :])
+            self.places.writer = writers[0] if writers else -1
 
     def notice_ready(self) -> list[Member]:
         """Members that have joined this life since the last call."""

@@ -3,10 +3,10 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from mixline.ipc.rings cimport Fields
-from mixline.node.broker_deaths cimport Deaths
 from mixline.node.broker_ledger cimport Lend, Request
 from mixline.node.broker_places cimport Place
 from mixline.node.broker_surfaces cimport Surfaces
+from mixline.node.broker_writes cimport Writes
 
 cdef enum:
     QUESTIONS_MAX = 16
@@ -24,7 +24,7 @@ cdef struct Incoming:
     size_t body_length
 
 
-cdef class Desk(Deaths):
+cdef class Desk(Writes):
     cdef readonly Surfaces surfaces
     cdef Request fresh
     cdef Request questions[QUESTIONS_MAX]
@@ -33,6 +33,7 @@ cdef class Desk(Deaths):
     cdef public bint ever_ready
     cdef public bint hedging
     cdef public bint sharing
+    cdef public bint writable  # there is a writer, or will be when something is to be written
     cdef double hedge_credit
     cdef int64_t hedge_at_ns
     cdef int64_t empty_ns  # when the queue was last seen not to stand
@@ -47,7 +48,6 @@ cdef class Desk(Deaths):
     cdef bint shut(self, Request* fresh) noexcept nogil
     cdef bint crowded(self, const Request* fresh, uint64_t length, char* text) noexcept nogil
     cdef int64_t predicted_wait_ns(self, const Request* fresh) noexcept nogil
-    cdef void begin(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil
     cdef void dispatch(self, int64_t now_ns) noexcept nogil
     cdef bint claim(self, uint32_t slot, int64_t now_ns) noexcept nogil
     cdef void accompany(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil

@@ -1,11 +1,12 @@
-from mixline.node.broker_deaths import Deaths
 from mixline.node.broker_surfaces import Surfaces
+from mixline.node.broker_writes import Writes
 
-class Desk(Deaths):
+class Desk(Writes):
     surfaces: Surfaces
     question_count: int
     draining: bool
     ever_ready: bool
     hedging: bool
     sharing: bool
+    writable: bool
     def answer_questions(self, body: bytes) -> int: ...

@@ -12,16 +12,16 @@ from mixline.node import limits
 
 from mixline.ipc.clock cimport mx_now_ns
 from mixline.ipc.frames cimport (
-    BAD_REQUEST, KIND_ASK, KIND_ECHO, KIND_INFO, MX_HEADER_BYTES, NOT_READY, OK, OVERLOADED, SHUTTING_DOWN,
+    BAD_REQUEST, KIND_APPLY, KIND_ASK, KIND_ECHO, KIND_INFO, MX_HEADER_BYTES, NOT_READY, OK, OVERLOADED, SHUTTING_DOWN,
     STATUS_COUNT, TIMEOUT, TOO_LARGE, mx_is_name, mx_request_frame)
 from mixline.ipc.meters cimport ROW_WORDS, meter_record
 from mixline.ipc.rings cimport Fields, ring_advance, ring_peek
 from mixline.ipc.words cimport bell_toll
-from mixline.node.broker_deaths cimport Deaths
 from mixline.node.broker_ledger cimport QUEUED, ROUTING_MAX, RUNNING, Lend, Request, Run
 from mixline.node.broker_places cimport WORD, Place
 from mixline.node.broker_quarantine cimport request_digest
 from mixline.node.broker_surfaces cimport ECHO, Line, Surfaces
+from mixline.node.broker_writes cimport Writes
 
 cdef int SLEEPING_WORD = seats.SLEEPING * WORD
 cdef bytes MAGIC_TEXT = wire.MAGIC
@@ -50,6 +50,7 @@ cdef double HEDGE_CREDIT_MAX = limits.hedge_credit_max
 cdef uint64_t HEDGE_SAMPLES_MIN = limits.hedge_samples_min
 cdef double HEDGE_WAIT_MIN_NS = limits.hedge_wait_min_us * 1000.0
 cdef int64_t NEVER = 1 << 62
+cdef uint32_t WRITES_MAX = limits.writes_max
 
 cdef int N_REQUESTS = counters.BROKER_COUNTERS.index("requests")
 cdef int N_BAD_FRAMES = counters.BROKER_COUNTERS.index("bad_frames")
@@ -70,13 +71,13 @@ cdef int N_HEDGED = counters.BROKER_COUNTERS.index("hedged")
 cdef int N_HEDGES_WON = counters.BROKER_COUNTERS.index("hedges_won")
 
 
-cdef class Desk(Deaths):
+cdef class Desk(Writes):
     """A ledger with its rules. See :class:`~mixline.node.broker_ledger.Ledger` for the arguments."""
 
     def __cinit__(self, *_, **__):
         self.surfaces = Surfaces()
         self.hedging = True
-        self.sharing = True
+        self.sharing = self.writable = True
         self.hedge_at_ns = NEVER
 
     # -- at the door -------------------------------------------------------------------------------------------------
@@ -126,8 +127,8 @@ cdef class Desk(Deaths):
             snprintf(text, TEXT_BYTES, "header frame: version %d, this node speaks %d", head.version, WIRE_VERSION)
         elif message.frames > 2:
             snprintf(text, TEXT_BYTES, "%d frames after the envelope, must be a header and a body", message.frames)
-        elif head.kind != KIND_ASK and head.kind != KIND_ECHO and head.kind != KIND_INFO:
-            snprintf(text, TEXT_BYTES, "kind %d is none of 1 ASK, 2 ECHO, 3 INFO", head.kind)
+        elif not KIND_ASK <= head.kind <= KIND_APPLY:
+            snprintf(text, TEXT_BYTES, "kind %d is none of 1 ASK, 2 ECHO, 3 INFO, 4 APPLY", head.kind)
         elif not mx_is_name(head.surface, 32) or not mx_is_name(head.tenant, 16):
             snprintf(text, TEXT_BYTES, "surface and tenant must be ASCII padded with NUL")
         else:
@@ -151,6 +152,9 @@ cdef class Desk(Deaths):
         fresh.cost_ns = <int64_t>self.surfaces.at[fresh.surface].line.each
         fresh.priority = head.priority
         if self.shut(fresh):
+            return
+        if fresh.kind == KIND_APPLY and not self.writable:
+            self.refuse(fresh, BAD_REQUEST, "kind 4 APPLY: this node's engine takes no updates", -1)
             return
         if self.quarantine.count:
             fresh.digest = request_digest(fresh.kind, head.surface, message.body, message.body_length)
@@ -218,6 +222,10 @@ cdef class Desk(Deaths):
         if self.peers.pool[fresh.peer].open_requests >= PEER_OPEN_MAX:
             self.count(N_PEER_CREDIT)
             snprintf(text, TEXT_BYTES, "this connection has %u requests open already", PEER_OPEN_MAX)
+        elif fresh.kind == KIND_APPLY:
+            if self.writes.count < WRITES_MAX:
+                return False
+            snprintf(text, TEXT_BYTES, "%u batches wait for the writer already", self.writes.count)
         elif self.queue.total_bytes + length > QUEUE_BYTES_MAX:
             snprintf(text, TEXT_BYTES, "%zu bytes wait already", <size_t>self.queue.total_bytes)
         elif self.queue.count >= bound or own >= bound * share:
@@ -233,7 +241,7 @@ cdef class Desk(Deaths):
         cdef Place* place
         cdef Request* running
         cdef Line line
-        if not self.places.active_count or fresh.kind == KIND_ECHO:
+        if not self.places.active_count or fresh.kind != KIND_ASK:
             return 0
         if not self.queue.count and self.places.idle() >= 0:
             return 0
@@ -259,6 +267,8 @@ cdef class Desk(Deaths):
         cdef int64_t slot, waited_ns
         cdef int number
         cdef Request* request
+        if self.writes.count:
+            self.dispatch_writes(now_ns)
         if self.aside.count:
             self.bring_back(now_ns)
         while self.queue.count:

@@ -15,7 +15,8 @@ from mixline.node import limits
 from mixline.ipc.blocks cimport Blocks
 from mixline.ipc.clock cimport mx_now_ns
 from mixline.ipc.frames cimport (
-    KIND_INFO, MX_HEADER_BYTES, OVERLOADED, POISON, STATUS_COUNT, mx_error_body, mx_reply_frame, mx_request_frame)
+    KIND_APPLY, KIND_INFO, MX_HEADER_BYTES, OVERLOADED, POISON, STATUS_COUNT, mx_error_body, mx_reply_frame,
+    mx_request_frame)
 from mixline.ipc.meters cimport ROW_WORDS, Meters, meter_count, meter_record
 from mixline.ipc.rings cimport Fields, ring_push
 from mixline.ipc.words cimport bell_toll, executing_word, mx_load_acquire, mx_store_release
@@ -41,7 +42,7 @@ cdef int64_t RETRY_MAX_US = limits.retry_after_us_max
 
 assert sizeof(mx_reply_frame) == sizeof(mx_request_frame) == MX_HEADER_BYTES == wire.HEADER_BYTES
 assert STATUS_COUNT == wire.STATUS_COUNT and OVERLOADED == wire.Status.OVERLOADED.code
-assert POISON == wire.Status.POISON.code and KIND_INFO == wire.Kind.INFO
+assert POISON == wire.Status.POISON.code and KIND_INFO == wire.Kind.INFO and KIND_APPLY == wire.Kind.APPLY
 assert seats.LENT_WORDS * 64 >= sum(count for _, count in limits.arena_plan)
 
 
@@ -71,9 +72,11 @@ cdef class Ledger:
         self.peers = Peers(self.slots.block_count + LENDS_MAX + 1)
         self.requests = <Request*>calloc(self.slots.block_count, sizeof(Request))
         self.deadlines.place = <uint32_t*>malloc(self.slots.block_count * sizeof(uint32_t))
-        if self.requests == NULL or self.deadlines.place == NULL:
+        self.writes.place = <uint32_t*>malloc(self.slots.block_count * sizeof(uint32_t))
+        if self.requests == NULL or self.deadlines.place == NULL or self.writes.place == NULL:
             raise MemoryError()
         memset(self.deadlines.place, 0xFF, self.slots.block_count * sizeof(uint32_t))
+        memset(self.writes.place, 0xFF, self.slots.block_count * sizeof(uint32_t))
         for slot in range(LENDS_MAX):
             self.lends[slot].sleeping, self.lends[slot].bell_fd = self.sleeping, self.bell_fd
 
@@ -81,6 +84,8 @@ cdef class Ledger:
         free(self.requests)
         free(self.deadlines.place)
         free(self.deadlines.entries)
+        free(self.writes.place)
+        free(self.writes.entries)
 
     cdef int post(self, const Request* to, const mx_reply_frame* head, const uint8_t* body, size_t length,
                   Lend* lend) noexcept nogil:
@@ -118,6 +123,12 @@ cdef class Ledger:
         """Queue a request, new or back from a worker that died."""
         cdef Request* request = &self.requests[slot]
         request.state = QUEUED
+        if request.kind == KIND_APPLY:
+            if not request.order:
+                self.writes_entered += 1
+                request.order = self.writes_entered
+            heap_push(&self.writes, slot, request.order, 0)
+            return
         self.queue.push(slot, request.tenant, request.priority, request.deadline_ns, request.cost_ns, request.length)
 
     cdef bint running(self, const Request* request) noexcept nogil:
@@ -134,6 +145,7 @@ cdef class Ledger:
         self.waiting -= 1
         heap_remove(&self.deadlines, slot)
         self.queue.remove(slot)
+        heap_remove(&self.writes, slot)
         peer.open_requests -= 1
         self.peers.leave(request.peer)
 

@@ -35,6 +35,7 @@ cdef class Places:
     cdef readonly int active_count
     cdef int32_t* standby
     cdef int standby_count
+    cdef public int writer  # the place of the one that writes, -1 for none
     cdef list keep
 
     cdef int idle(self) noexcept nogil

@@ -34,6 +34,7 @@ cdef class Places:
         cdef const unsigned char[::1] arena
         self.keep = list(sides)
         self.count = len(self.keep)
+        self.writer = -1
         self.at = <Place*>calloc(max(self.count, 1), sizeof(Place))
         self.active = <int32_t*>calloc(max(self.count, 1), sizeof(int32_t))
         self.standby = <int32_t*>calloc(max(self.count, 1), sizeof(int32_t))

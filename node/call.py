@@ -23,6 +23,7 @@ from mixline.node.scans import Scan
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
+from mixline.storage.live_view import LiveView
 
 if TYPE_CHECKING:
     from mixline.node.pipeline import Step
@@ -38,6 +39,8 @@ class Call:
 
     ``users`` has the row (uint32) of one user per group, ``NO_ROW`` for an unknown one; a request that names no user
     has one group without. ``bound`` is what the component that runs has made of the store (:meth:`Component.bind`).
+    ``view`` is one state of what changed since the epoch was built, None while nothing did; rows of items lie below
+    ``items_end``.
     """
 
     def __init__(
@@ -47,9 +50,12 @@ class Call:
         scratch: Scratch,
         deadline_ns: int,
         pulse: Callable[[], bool],
+        view: LiveView | None = None,
     ) -> None:
         self.ask = ask
         self.epoch = epoch
+        self.view = view
+        self.items_end = epoch.items.count if view is None else view.items_end
         self.scratch = scratch
         self.deadline_ns = deadline_ns
         self.pulse = pulse
@@ -60,7 +66,7 @@ class Call:
         self.block: CandidateBlock
         self.excluders: list[Callable[[Call, int], np.ndarray]] = []
         self.admitters: Sequence[Step] = ()
-        self.users = user_rows(ask, epoch)
+        self.users = user_rows(ask, epoch, view)
         self.groups = len(self.users)
         self._items: np.ndarray | None = None
         self._admitted: tuple[np.ndarray | None] | None = None
@@ -74,7 +80,7 @@ class Call:
             named = self.ask.items if self.ask.items is not None else [self.ask.item]
             if named == [None]:
                 raise BadRequest("this surface is about an item: give item= or items=")
-            row_of = self.epoch.items.row_of
+            row_of = self.epoch.items.row_of if self.view is None else self.view.item_row
             try:
                 self._items = np.array([row_of(one) for one in named if one is not None], dtype=np.uint32)
             except UnknownId as error:
@@ -96,14 +102,27 @@ class Call:
     def seen(self, group: int) -> np.ndarray:
         """Sorted rows of all items that the user of ``group`` acted on."""
         row = int(self.users[group])
-        return self.epoch.seen(row) if row != NO_ROW else NO_ROWS
+        return NO_ROWS if row == NO_ROW else (self.view or self.epoch).seen(row)
+
+    def blocked(self, group: int) -> np.ndarray:
+        """Sorted rows of the items that the user of ``group`` shall not see."""
+        row = int(self.users[group])
+        return NO_ROWS if row == NO_ROW or self.view is None else self.view.blocked(row)
+
+    def present(self, rows: np.ndarray) -> np.ndarray:
+        """For item rows of the epoch those that now stand for them, NO_ROW for items that are gone."""
+        view = self.view
+        return rows if view is None or view.epoch_whole else view.versions(self.epoch.items, rows)
 
     def recent(self, group: int, count: int) -> np.ndarray:
         """Rows of the newest ``count`` distinct items that the user of ``group`` acted on, newest first."""
         row = int(self.users[group])
         if row == NO_ROW:
             return NO_ROWS
-        rows = self.epoch.history(row).rows[: 4 * count]
+        if self.view is None:
+            rows = self.epoch.history(row).rows[: 4 * count]
+        else:
+            rows = self.view.current(self.epoch.items, self.view.history(row).rows[: 4 * count])
         _, first = np.unique(rows, return_index=True)
         return rows[np.sort(first)][:count]
 
@@ -116,16 +135,18 @@ class Call:
             words = self.admitted()
             forbidden = [rows for exclude in self.excluders if len(rows := exclude(self, group))]
             if forbidden:
-                words = all_rows(self.epoch.items.count) if words is None else words.copy()
+                words = self._everything() if words is None else words.copy()
                 for rows in forbidden:
                     clear_rows(words, rows)
+            elif words is None and self.view is not None and not self.view.epoch_whole:
+                words = self.view.alive
             self._allowed[group] = words
         words = self._allowed[group]
         if besides is None or not len(besides):
             return words
         kept = self._without
         if kept is None or kept[0] != group or kept[1] is not besides:
-            words = all_rows(self.epoch.items.count) if words is None else words.copy()
+            words = self._everything() if words is None else words.copy()
             clear_rows(words, besides)
             kept = self._without = group, besides, words
         return kept[2]
@@ -138,8 +159,15 @@ class Call:
                 kept = step.component.admits(self, step.bound)
                 if kept is not None:
                     words = kept if words is None else words & kept
+            if words is not None and self.view is not None and self.view.alive is not None:
+                words = words & self.view.alive
             self._admitted = (words,)
         return self._admitted[0]
+
+    def _everything(self) -> np.ndarray:
+        """A bitmap of all items, to be written to."""
+        alive = None if self.view is None else self.view.alive
+        return all_rows(self.epoch.items.count) if alive is None else alive.copy()
 
     def say(self, how: str) -> None:
         """Tell the coverage of the component that runs which way it goes; each way once."""
@@ -166,13 +194,14 @@ class Call:
         return values.astype(np.float64)
 
 
-def user_rows(ask: Ask, epoch: Epoch) -> np.ndarray:
-    """The rows of the users that a request names."""
+def user_rows(ask: Ask, epoch: Epoch, view: LiveView | None) -> np.ndarray:
+    """The rows of the users that a request names: those that stand for them in their events."""
     if ask.users is not None:
-        return epoch.users.rows_of(ask.users)
+        return epoch.users.rows_of(ask.users) if view is None else view.rows_of(epoch.users, ask.users)
     if ask.user is None:
         return NOBODY
     try:
-        return np.array([epoch.users.row_of(ask.user)], dtype=np.uint32)
+        row = epoch.users.row_of(ask.user) if view is None else view.row_of(epoch.users, ask.user)
     except UnknownId:
         return NOBODY
+    return np.array([row], dtype=np.uint32)

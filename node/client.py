@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import zmq
 
 from mixline.ipc.wire import Kind, ReplyHeader
-from mixline.node.client_calls import Call, Calls, ask_call, page_of
+from mixline.node.client_calls import Call, Calls, apply_call, ask_call, page_of
 from mixline.node.errors import BadRequest, NodeError
+
+if TYPE_CHECKING:
+    from mixline.node.updates import Acknowledged, Updates
 
 
 class Line:
@@ -48,6 +51,7 @@ class Client:
         self._context = zmq.Context()
         self._lock = threading.Lock()
         self._idle: list[Line] = []
+        self._updates: Updates | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -74,6 +78,33 @@ class Client:
             calls.append(ask_call(fields.pop("surface"), fields))
         self._run(calls)
         return [result_of(call) for call in calls]
+
+    def apply(
+        self, operations: Iterable[dict[str, Any]], *, deadline_ms: float | None = None, **named: Any
+    ) -> Acknowledged:
+        """Change data: a batch of operations (``docs/live.md``), all of them or none.
+
+        When this returns they are durable and every later request on the node sees them. A batch that got no answer
+        is sent again by itself within the deadline, and applied once. ``client=`` and ``sequence=`` name it across
+        restarts of the caller. Raises the :class:`NodeError` of the status when it was refused.
+        """
+        with self._named().prepare(operations, **named) as prepared:
+            return prepared.acknowledged(self._one(apply_call(prepared.body, deadline_ms))[1])
+
+    def record(
+        self, user: int | str, item: int | str, action: str = "", time: int | None = None, **named: Any
+    ) -> Acknowledged:
+        """One event: ``user`` acted on ``item``, at ``time`` (seconds since 1970; left out, now)."""
+        from mixline.node.updates import event
+
+        return self.apply([event(user, item, action, time)], **named)
+
+    def _named(self) -> Updates:
+        from mixline.node.updates import Updates  # brings NumPy, which a client that only echoes does not need
+
+        with self._lock:
+            self._updates = self._updates or Updates()
+            return self._updates
 
     def echo(self, body: bytes, deadline_ms: float | None = None) -> bytes:
         """The same bytes, through a worker and back."""

@@ -152,6 +152,11 @@ def ask_call(surface: str, request: dict) -> Call:
     return Call(Kind.ASK, body, surface, deadline_ms, header.priority, header.tenant, header.request_id)
 
 
+def apply_call(body: bytes, deadline_ms: float | None) -> Call:
+    """A call that changes data: named in its body, so that it can be sent again."""
+    return Call(Kind.APPLY, body, deadline_ms=limits.apply_deadline_ms if deadline_ms is None else deadline_ms)
+
+
 def page_of(outcome: tuple[ReplyHeader, bytes]):
     """Read an answered ask."""
     from mixline.node.page import decode_page

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from time import monotonic_ns
+from time import monotonic, monotonic_ns, sleep
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from mixline.node.block import DROPPED
 from mixline.node.call import Call
 from mixline.node.config import STAGES, NodeConfig, Surface, nearest
 from mixline.node.engine_meters import EngineMeters
-from mixline.node.errors import BadRequest, ConfigError, NodeError, NotFound
+from mixline.node.errors import BadRequest, ConfigError, NodeError, NotFound, NotReady
 from mixline.node.explain import explain_slate
 from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
 from mixline.node.pipeline import Pipeline
@@ -29,11 +29,16 @@ from mixline.node.request import Ask, decode_ask
 from mixline.node.scans import Scan, make_passes
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
-from mixline.storage.errors import UnknownName
+from mixline.storage.errors import StoreDamaged, UnknownName
+from mixline.storage.live_log import last_sequence
+from mixline.storage.live_paths import overlay_folder
+from mixline.storage.live_view import LiveReader
 from mixline.storage.store import Store
 
 WHOLE = ("ok", "disabled")
 WARM_UP_NS = 1_000_000_000
+AWAIT_S = 0.005
+NOT_YET_US = 10_000
 
 
 class Trace(NamedTuple):
@@ -87,8 +92,9 @@ class Engine:
             raise ConfigError(problems)
         self.epoch = epoch
         self.epoch_number = epoch.number
-        self.live_seq = epoch.live_seq
+        self.live_seq = epoch.live_seq  # of the latest answer
         self.pipelines = {name: Pipeline(surface, epoch) for name, surface in config.surfaces.items()}
+        self.live = LiveReader(epoch, overlay_folder(epoch.path.parent.parent, epoch.number))
         self.scratch = Scratch()
         self.meters: EngineMeters | None = None
         self.trace: Trace | None = None
@@ -100,7 +106,7 @@ class Engine:
     @classmethod
     def open(cls, store: str | Path, config: NodeConfig) -> Engine:
         """Open the active epoch of ``store``; :class:`ConfigError` names every surface that does not fit it."""
-        epoch = Store(store).open()
+        epoch = Store(store).open(grows=True)
         try:
             engine = cls(epoch, config)
             engine.warm_up()
@@ -108,6 +114,21 @@ class Engine:
             epoch.close()
             raise
         return engine
+
+    def await_live(self, wait_s: float) -> None:
+        """Wait until everything that the store's log holds is visible here."""
+        last = last_sequence(self.epoch.path.parent.parent)
+        until = monotonic() + wait_s
+        while self.epoch.live_seq < last:
+            view = self.live.view()
+            if view is not None and view.live_seq >= last:
+                return
+            if monotonic() >= until:
+                raise StoreDamaged(
+                    f"{self.live.folder}: {0 if view is None else view.live_seq} of {last} logged operations are in "
+                    f"after {wait_s:g} s; look for errors of the writer in the node's log"
+                )
+            sleep(AWAIT_S)
 
     def warm_up(self) -> None:
         """Run every surface once for nobody: what Python and NumPy load on first use costs no request its deadline."""
@@ -191,7 +212,10 @@ class Engine:
         limit = self._check(ask, surface)
         if header.budget_us == 0:
             deadline_ns = min(deadline_ns, started_ns + pipeline.deadline_ns)
-        call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse)
+        call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse, self.live.view())
+        here = self.epoch.live_seq if call.view is None else call.view.live_seq
+        if ask.live_seq > here:
+            raise NotReady(f"live_seq {ask.live_seq} is asked for, and this node has come to {here}", NOT_YET_US)
         if surface.unknown_user == "error":
             self._check_users(call, surface)
         return Running(pipeline, call, limit, started_ns)
@@ -207,6 +231,7 @@ class Engine:
             "encode_us": (monotonic_ns() - executed_ns) // 1000,
         }
         encoded = encode_answer(answer)
+        self.live_seq = self.epoch.live_seq if call.view is None else call.view.live_seq
         pipeline.after(call)
         status = Status.OK
         for entry in coverage:

@@ -16,21 +16,60 @@ from mixline.node.engine import Asked, Engine
 from mixline.node.errors import NodeError
 from mixline.node.page import Page, decode_page
 from mixline.node.request import prepare
+from mixline.node.updates import Acknowledged, Updates, event
+from mixline.node.writer import Writer
+from mixline.storage.errors import StoreLocked
+from mixline.storage.live_paths import log_exists
 
+READY_S = 120.0  # for a writer to bring its store up to date
 TOGETHER = 64  # asks of ask_many that share their scans
 
 
 class Node:
     """An engine in this process. ``ask`` takes what :func:`mixline.node.request.prepare` takes. Threads take turns."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, store: str | Path) -> None:
         self.engine = engine
+        self._store = Path(store)
+        self._writer: Writer | None = None
+        self._updates = Updates()
         self._turn = Lock()
 
     @classmethod
     def open(cls, store: str | Path, config: str | Path | None = None) -> Node:
-        """Open the active epoch of ``store`` under NODE.toml, or under the defaults."""
-        return cls(Engine.open(store, load_node_config(config)))
+        """Open the active epoch of ``store`` under NODE.toml, or under the defaults.
+
+        What was written to a store that no node serves is brought up to date first.
+        """
+        engine = Engine.open(store, load_node_config(config))
+        node = cls(engine, store)
+        try:
+            if log_exists(Path(store)):
+                try:
+                    node.writer()
+                except StoreLocked:
+                    engine.await_live(READY_S)  # a node writes this store; what it acknowledged shows here too
+        except BaseException:
+            node.close()
+            raise
+        return node
+
+    def writer(self) -> Writer:
+        """Be this store's writer; :class:`~mixline.storage.errors.StoreLocked` when a node serves it."""
+        if self._writer is None:
+            self._writer = Writer(self._store)
+        return self._writer
+
+    def apply(self, operations: Iterable[dict[str, Any]], **named: Any) -> Acknowledged:
+        """Change data, as :meth:`mixline.node.client.Client.apply` does; only while no node serves the store."""
+        with self._updates.prepare(operations, **named) as prepared, self._turn:
+            return prepared.acknowledged(self.writer().apply(prepared.body))
+
+    def record(
+        self, user: int | str, item: int | str, action: str = "", time: int | None = None, **named: Any
+    ) -> Acknowledged:
+        """One event, as :meth:`apply` with one operation."""
+        return self.apply([event(user, item, action, time)], **named)
 
     def ask(self, surface: str, **arguments: Any) -> Page:
         """Answer here and now; raises what a client would raise. Goes through the wire's bytes, as a client does."""
@@ -79,6 +118,9 @@ class Node:
 
     def close(self) -> None:
         """Let go of the epoch."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         self.engine.close()
 
     def __enter__(self) -> Node:

@@ -44,6 +44,7 @@ worker_meters_bytes = page_round(meters_bytes(worker_meter_rows))
 # The queue in the broker.
 queue_max = 4096
 queue_bytes_max = 64 * MIB
+writes_max = 1024  # batches that wait for the writer
 collect_objects_min = 50_000  # containers before Python looks for cycles; a batch of requests makes thousands
 trim_requests_min = 200  # requests after which the broker, when calm, gives freed memory back
 receive_batch = 64  # messages taken from the socket before replies are looked at again
@@ -115,6 +116,7 @@ handshake_ms = 5_000  # a connection that does not finish its greeting is closed
 
 # Clients.
 client_grace_ms = 250  # beyond the deadline, before a client gives up waiting for the node's own TIMEOUT
+apply_deadline_ms = 10_000  # of a batch for which the caller names none
 client_window = 64  # requests of one ask_many in flight at once
 
 assert request_bytes_max + HEADER_BYTES <= slot_plan[-1][0]

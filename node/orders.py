@@ -9,6 +9,7 @@ import msgspec
 
 FDS_MAX = 250  # descriptors in one message: the kernel takes 253
 ENGINE = "mixline.node.engine:Engine"
+WRITER = "mixline.node.writer:Writer"
 
 
 class SeatOrders(msgspec.Struct, frozen=True):
@@ -20,6 +21,7 @@ class SeatOrders(msgspec.Struct, frozen=True):
     arena_fd: int
     bell_fd: int
     meters_fd: int
+    writes: bool = False
 
 
 class BrokerOrders(msgspec.Struct, frozen=True):
@@ -38,6 +40,7 @@ class BrokerOrders(msgspec.Struct, frozen=True):
     tenants: dict[str, float] = {}
     hedge: bool = True
     share_scans: bool = True
+    writable: bool = True
     log: str = "text"
 
 

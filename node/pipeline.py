@@ -48,7 +48,6 @@ class Step:
         self.state = "disabled" if self.why else "ok"
         self.writes = tuple(component.writes())
         self.how = ""
-        self.items_count = epoch.items.count
         sifts = stage == "filter" and not self.why
         self.excludes = sifts and type(component).excludes is not Filter.excludes
         self.admits = sifts and type(component).admits is not Filter.admits
@@ -223,7 +222,7 @@ def retrieve(call: Call, step: Step, entry: Coverage, brought: list[Candidates])
             parts += [Candidates.none()] * (call.groups - group)
             break
         parts.append(source.retrieve(call, group))
-    count, taken = step.items_count, 0
+    count, taken = call.items_end, 0
     for at, part in enumerate(parts):
         if not fits(part.rows, part.scores, count):
             parts[at] = fitted(part, count)

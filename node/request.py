@@ -37,6 +37,7 @@ class Ask(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, frozen
     fields: list[str] | None = None
     params: dict[str, bool | int | float | str] | None = None
     explain: bool = False
+    live_seq: int = 0
 
 
 class Prepared(NamedTuple):
@@ -97,11 +98,13 @@ def prepare(
     priority: int = PRIORITY_DEFAULT,
     tenant: str = "",
     explain: bool = False,
+    live_seq: int = 0,
     request_id: bytes | int | str | uuid.UUID | None = None,
 ) -> Prepared:
     """Check and encode one ask; :class:`BadRequest` before anything is sent.
 
     ``vector`` is one, or several in the rows of a matrix.
+    ``live_seq``: what was acknowledged up to this number must be in the answer, else NOT_READY.
     ``deadline_ms`` None takes the surface's own deadline; ``priority`` 0 is the most urgent, 255 the least.
     """
     if deadline_ms is not None and not (isinstance(deadline_ms, SupportsFloat) and 0 < float(deadline_ms) <= 60_000):
@@ -124,6 +127,7 @@ def prepare(
             fields=None if fields is None else list(fields),
             params=None if params is None else {name: _plain(value) for name, value in params.items()},
             explain=bool(explain),
+            live_seq=_plain(live_seq),
         )
         body = _encoder.encode(ask)
         header = RequestHeader(

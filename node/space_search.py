@@ -29,7 +29,9 @@ class SpaceSearch:
     def __init__(self, epoch: Epoch, space: Space, k: int, index: Index, recall: float) -> None:
         assert space.items is not None and space.item_norms is not None
         self.space = space
-        self.items, self.norms, self.keys = space.items, space.item_norms, epoch.items.keys
+        self.items, self.norms, self.all_keys = space.items, space.item_norms, epoch.items.keys
+        self.keys = self.all_keys[: space.count]
+        self.limit = k
         self.k = min(k, len(space.items))
         self.index, self.recall = index, recall
         self.offer = Offer(len(space.items), space.dim, space.item_codes is not None, space.indexes)
@@ -150,6 +152,29 @@ class SpaceSearch:
             )
         return Candidates(*best.result())
 
+    def late(self, call: Call, queries: list[tuple[np.ndarray, np.ndarray | None]]) -> list[Candidates]:
+        """The best of what came after the build for each vector, out of those that its bitmap allows: all are scored,
+        by the same kernel as the others, so that nothing tells them apart."""
+        view, space = call.view, self.space
+        base = space.base
+        if view is None or view.items_end <= base:
+            return []
+        assert space.all_items is not None and space.all_norms is not None
+        items, norms = space.all_items[base : view.items_end], space.all_norms[base : view.items_end]
+        keys = self.all_keys[base : view.items_end]
+        found = []
+        for vector, allowed in queries:
+            words = view.alive if allowed is None else allowed
+            assert words is not None
+            words = np.ascontiguousarray(words[base // 64 :])
+            best = TopK(min(self.limit, len(items)))
+            for start, stop in call.slices(len(items), max(1, SLICE_BYTES // (4 * space.dim))):
+                scan(items, vector, best, keys, metric=space.metric, norms=norms, allowed=words, start=start, stop=stop)
+            rows, scores = best.result()
+            there = np.isfinite(scores)  # those without a vector in this space sank
+            found.append(Candidates(rows[there] + np.uint32(base), scores[there]))
+        return found
+
     def best_of(self, found: list[Candidates]) -> Candidates:
         """The best k by the best score of several queries, each item once."""
         if len(found) == 1:
@@ -161,6 +186,6 @@ class SpaceSearch:
         first = np.ones(len(rows), dtype=bool)
         first[1:] = rows[1:] != rows[:-1]
         rows, scores = np.ascontiguousarray(rows[first]), np.ascontiguousarray(scores[first])
-        best = TopK(self.k)
-        best.offer(scores, rows, self.keys[rows])
+        best = TopK(min(self.limit, len(rows)))
+        best.offer(scores, rows, self.all_keys[rows])
         return Candidates(*best.result())

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -21,15 +22,16 @@ from mixline.ipc.calls import adopt_orphans, die_with_parent, forget_code, set_n
 from mixline.node import limits
 from mixline.node.logs import start_logging
 from mixline.node.metrics_door import MetricsDoor, MetricsError, open_metrics
-from mixline.node.orders import BrokerOrders, SeatOrders, WorkerOrders
+from mixline.node.orders import ENGINE, WRITER, BrokerOrders, SeatOrders, WorkerOrders
 from mixline.node.plain_asyncio import asyncio
 from mixline.node.serve_options import ServeOptions
 from mixline.node.supervisor_breaker import Breaker
-from mixline.node.supervisor_chair import Chair
+from mixline.node.supervisor_chair import Chair, pace
 from mixline.node.supervisor_child import Child, reap_strangers
 from mixline.node.supervisor_exchange import Exchange
 from mixline.node.supervisor_nursery import Birth, Firstborn, Nursery, fork_nursery
 from mixline.node.systemd import Notifier
+from mixline.storage.live_paths import log_exists
 
 log = logging.getLogger("mixline.supervisor")
 EX_UNAVAILABLE = 69
@@ -42,9 +44,11 @@ class Supervisor:
         self.options = options
         self.loop = loop
         self.notifier = Notifier()
-        self.exchange = Exchange(options.workers + 1)  # one more than asked for: the warm standby
+        self.exchange = Exchange(options.workers + 2)  # more than asked for: the warm standby, and the writer
         self.board = Board(self.exchange.board_fd, self.exchange.broker_bell_fd, writable=False)
         self.chairs = [Chair(number) for number in range(options.workers + 1)]
+        self.writer = Chair(options.workers + 1, wanted=options.engine == ENGINE and log_exists(Path(options.store)))
+        self.seats = [*self.chairs, self.writer]
         self.breaker = Breaker()
         self.nursery = Nursery(loop, options.engine, options.config, nursery, self.give_up)
         self.metrics: MetricsDoor | None = None
@@ -74,7 +78,7 @@ class Supervisor:
         self.life += 1
         self.broker_up = False
         self.nursery.recall()
-        for chair in self.chairs:
+        for chair in self.seats:
             if chair.child is None:  # this broker will empty the seat, and must have done so before anybody sits there
                 chair.clean = chair.expected = False
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -98,12 +102,14 @@ class Supervisor:
                     at.arena_read_fd,
                     at.bell_fd,
                     at.meters_read_fd,
+                    chair is self.writer,
                 )
-                for chair, at in zip(self.chairs, memory.seats, strict=True)
+                for chair, at in zip(self.seats, memory.seats, strict=True)
             ],
             tenants=self.options.tenants,
             hedge=self.options.hedge,
             share_scans=self.options.share_scans,
+            writable=self.options.engine == ENGINE,
             log=self.options.log,
         )
         fds = [theirs.fileno(), *memory.broker_fds()]
@@ -146,7 +152,7 @@ class Supervisor:
 
     def start_worker(self, chair: Chair) -> None:
         """Have an empty seat filled."""
-        if self.stopping or chair.child is not None or not chair.clean:
+        if self.stopping or chair.child is not None or not chair.clean or not chair.wanted:
             return
         chair.clean = chair.ready = chair.retired = chair.hung = False
         chair.expected = True
@@ -163,7 +169,7 @@ class Supervisor:
             broker_bell_fd=memory.broker_bell_fd,
             store=self.options.store,
             config=self.options.config,
-            engine=self.options.engine,
+            engine=WRITER if chair is self.writer else self.options.engine,
             generation=self.generation,
             log=self.options.log,
         )
@@ -181,18 +187,9 @@ class Supervisor:
     def worker_born(self, chair: Chair, child: Child) -> None:
         """Somebody sits there; the broker must know before the worker says that it is ready."""
         chair.child, chair.expected = child, False
-        self.pace()
+        pace(self.chairs, self.options.workers)
         self.tell("came", seat=chair.number, pid=child.pid)
         self.loop.call_later(limits.ready_timeout_ms / 1000, self.check_started, chair, child)
-
-    def pace(self) -> None:
-        """Starting workers step back while as many serve as were asked for; with one missing they are in a hurry."""
-        whole = sum(chair.ready for chair in self.chairs) >= self.options.workers
-        for chair in self.chairs:
-            if chair.child is not None and not chair.ready and whole:
-                chair.child.step_back()
-            elif chair.child is not None:
-                chair.child.step_up()
 
     def worker_missing(self, chair: Chair) -> None:
         """The nursery could not, or is gone: ask again."""
@@ -218,7 +215,7 @@ class Supervisor:
             ", killed because its heart stood still" if chair.hung else "",
         )
         chair.vacate(child)
-        self.pace()
+        pace(self.chairs, self.options.workers)
         if chair.crashed and self.breaker.crashed(self.loop.time()):
             text = "crash loop: more than %d workers crashed within %d s; one seat is refilled at once, others slowly"
             log.error(text, limits.crashes_max, limits.crash_window_ms // 1000)
@@ -267,10 +264,13 @@ class Supervisor:
                 self.endpoints = endpoints
                 self.broker_up = True
                 self.announce()
+            case {"op": "writes"}:  # the first since the store was built
+                self.writer.wanted = True
+                self.start_worker(self.writer)
             case {"op": "drained"}:
                 self.drained = True
             case {"op": op, "seat": seat}:
-                self.listen_about(op, self.chairs[seat], message)
+                self.listen_about(op, self.seats[seat], message)
             case unknown:
                 raise ValueError(f"control message {unknown}: unknown, so the broker is of another version")
 
@@ -287,7 +287,7 @@ class Supervisor:
         elif op == "ready":
             if chair.child is not None and chair.child.pid == message["pid"]:
                 chair.ready, chair.failures = True, 0
-                self.pace()
+                pace(self.chairs, self.options.workers)
                 self._order += 1
                 chair.order = self._order
                 self.announce()
@@ -376,7 +376,8 @@ class Supervisor:
             if await self.rehearse():
                 self.generation += 1
                 self.nursery.renew()
-                for chair in sorted(self.chairs, key=lambda each: -each.order):  # the standby, the latest, first
+                standby_first = sorted(self.chairs, key=lambda each: -each.order)
+                for chair in [self.writer, *standby_first]:  # a new epoch's workers wait for the writer's overlay of it
                     if self.stopping or not await self.replace(chair):
                         break
             log.info("reload over, configuration generation %d", self.generation)
@@ -451,7 +452,7 @@ class Supervisor:
             if not await self.wait_for(lambda: self.broker is None, limits.drain_ms / 1000):
                 log.error("not drained after %d ms: requests are lost", limits.drain_ms)
         self.nursery.close()
-        everybody = [self.broker, self.nursery.child, *(chair.child for chair in self.chairs)]
+        everybody = [self.broker, self.nursery.child, *(chair.child for chair in self.seats)]
         children = [child for child in everybody if child]
         for number in (signal.SIGTERM, signal.SIGKILL):
             for child in children:

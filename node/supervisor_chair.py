@@ -9,8 +9,9 @@ from mixline.node.supervisor_child import Child
 class Chair:
     """A seat's number and whoever sits there."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, wanted: bool = True) -> None:
         self.number = number
+        self.wanted = wanted  # the writer's seat stays empty until there is something to write, or was
         self.child: Child | None = None
         self.expected = False  # a worker for it has been asked of the nursery
         self.clean = False  # the broker has emptied the seat: a worker may be started
@@ -39,3 +40,13 @@ class Chair:
             return 0.0
         most_ms = limits.backoff_alone_max_ms if alone else limits.backoff_max_ms
         return min(limits.backoff_first_ms * 2 ** min(self.failures - 1, 32), most_ms) / 1000
+
+
+def pace(chairs: list[Chair], workers: int) -> None:
+    """Starting workers step back while as many serve as were asked for; with one missing they are in a hurry."""
+    whole = sum(chair.ready for chair in chairs) >= workers
+    for chair in chairs:
+        if chair.child is not None and not chair.ready and whole:
+            chair.child.step_back()
+        elif chair.child is not None:
+            chair.child.step_up()

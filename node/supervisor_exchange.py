@@ -45,10 +45,9 @@ class Exchange:
         self.seats = [SeatMemory(number) for number in range(count)]
 
     def reader(self) -> MeterReader:
-        """All that the node counts, mapped read-only."""
-        return MeterReader(
-            self.board_read_fd, self.meters_fd, [(seat.seat_fd, seat.meters_read_fd) for seat in self.seats]
-        )
+        """All that broker and workers count, mapped read-only; the last seat is the writer's."""
+        workers = [(seat.seat_fd, seat.meters_read_fd) for seat in self.seats[:-1]]
+        return MeterReader(self.board_read_fd, self.meters_fd, workers)
 
     def worker_fds(self, number: int) -> list[int]:
         """What the worker in a seat inherits."""

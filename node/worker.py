@@ -28,7 +28,7 @@ from mixline.ipc.segments import map_segment
 from mixline.ipc.wire import HEADER_BYTES, RequestHeader, Status
 from mixline.node import limits
 from mixline.node.logs import start_logging
-from mixline.node.orders import ENGINE, WorkerOrders
+from mixline.node.orders import ENGINE, WRITER, WorkerOrders
 from mixline.node.slow_log import SlowLog
 from mixline.node.worker_loop import WorkerLoop
 
@@ -77,6 +77,10 @@ class Worker:
         if hasattr(self.engine, "meter"):
             memory = map_segment(self.orders.meters_fd, limits.worker_meters_bytes, writable=True)
             self.engine.meter(Meters(memory, limits.worker_meter_rows))
+        if hasattr(self.engine, "await_live"):
+            self.engine.await_live(
+                limits.ready_timeout_ms / 1000
+            )  # what was acknowledged is seen from the first request
         words.store(seats.EPOCH, getattr(self.engine, "epoch_number", 0))
         words.store(seats.CONFIG, getattr(self.engine, "config_generation", self.orders.generation))
         gc.collect()
@@ -180,7 +184,7 @@ def main() -> None:
     start_logging(orders.log)
     faulthandler.enable()
     die_with_parent(orders.parent)
-    set_name(f"mixline-work-{orders.seat}")
+    set_name("mixline-writer" if orders.engine == WRITER else f"mixline-work-{orders.seat}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     worker = Worker(orders)

@@ -7,7 +7,7 @@ bytes. Order keys break ties by what an item is called, never by the row where i
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -16,8 +16,9 @@ import numpy as np
 from mixline.storage.arrays import map_array
 from mixline.storage.columns import Columns
 from mixline.storage.errors import UnknownId, UnknownName
+from mixline.storage.growing import LIVE_BYTES_MAX, Arrays, first_live_row
 from mixline.storage.manifest import CatalogueFacts
-from mixline.storage.records import RecordStore
+from mixline.storage.records import Record, RecordStore
 from mixline.storage.strings import StringTable
 
 NO_ROW = 0xFFFFFFFF
@@ -25,14 +26,17 @@ U64_MAX = (1 << 64) - 1
 
 
 class Catalogue:
-    """``name`` is "items" or "users"."""
+    """``name`` is "items" or "users". Rows that came after the build have numbers from ``base`` on."""
 
-    def __init__(self, epoch: Path, name: str, facts: CatalogueFacts, records: RecordStore) -> None:
+    def __init__(self, epoch: Path, name: str, facts: CatalogueFacts, records: RecordStore, arrays: Arrays) -> None:
         self.name = name
+        self.arrays = arrays
+        self.base = first_live_row(facts.count)
         self.facts = facts
         self.count = facts.count
         self.id_kind = facts.id_kind
-        self.columns = Columns(epoch, name, facts)
+        self.columns = Columns(epoch, name, facts, arrays)
+        self.late_record: Callable[[int], Record] | None = None  # of a row that came after the build
         self._folder = epoch / "ids" / name
         self._records = records
         self._ids_table = "item_ids" if name == "items" else "user_ids"
@@ -41,7 +45,7 @@ class Catalogue:
     @cached_property
     def keys(self) -> np.ndarray:
         """Order key (uint64) by row."""
-        return map_array(self._folder / "keys.npy")
+        return self.arrays.rows(self._folder / "keys.npy", self.base)
 
     @cached_property
     def _sorted_keys(self) -> np.ndarray:
@@ -56,8 +60,10 @@ class Catalogue:
         return map_array(self._folder / "sorted_rows.npy")
 
     @cached_property
-    def _strings(self) -> StringTable:
-        return StringTable.open(self._folder)
+    def strings(self) -> StringTable:
+        """The ids of a store whose ids are strings, by row."""
+        offsets = self.arrays.rows(self._folder / "offsets.npy", self.base, more=1)
+        return StringTable(offsets, self.arrays.heap(self._folder / "bytes.npy", LIVE_BYTES_MAX))
 
     def row_of(self, external_id: int | str) -> int:
         """The row of one id; :class:`UnknownId` if there is none or it is of the other kind."""
@@ -101,23 +107,29 @@ class Catalogue:
 
     def ids_of(self, rows: np.ndarray) -> np.ndarray | list[str]:
         """External ids of ``rows``: uint64 array, or list of str."""
-        return self.keys[rows] if self.id_kind == "u64" else self._strings.take(rows)
+        return self.keys[rows] if self.id_kind == "u64" else self.strings.take(rows)
 
     def id_of(self, row: int) -> int | str:
-        return int(self.keys[row]) if self.id_kind == "u64" else self._strings.raw(row).decode()
+        return int(self.keys[row]) if self.id_kind == "u64" else self.strings.raw(row).decode()
+
+    def stored_record(self, row: int) -> Record:
+        """The values of a row in the order of the specification's columns."""
+        if row >= self.base and self.late_record is not None:
+            return self.late_record(row)
+        return self._records.record(self.name, row)
 
     def record(self, row: int) -> dict[str, object]:
         """Every column of the specification for one row, None where missing: one LMDB read."""
-        if not 0 <= row < self.count:
+        if not 0 <= row < self.count and (row < self.base or self.late_record is None):
             raise UnknownId(self.name, f"row {row}")
-        return dict(zip(self._order, self._records.record(self.name, row), strict=False))
+        return dict(zip(self._order, self.stored_record(row), strict=False))
 
     def records(self, rows: np.ndarray, fields: Sequence[str]) -> dict[str, list]:
         """Values by field for ``rows``, None where missing. LMDB is read only for text and bytes."""
         found: dict[str, list] = {}
         stored = [name for name in fields if name in self._order and name not in self.columns]
         if stored:
-            records = [self._records.record(self.name, int(row)) for row in rows]
+            records = [self.stored_record(int(row)) for row in rows]
         for name in fields:
             if name in self.columns:
                 found[name] = self.columns[name].to_list(rows)

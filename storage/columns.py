@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mixline.storage.arrays import map_array
 from mixline.storage.errors import UnknownName
 from mixline.storage.features import open_interleaved
+from mixline.storage.growing import LIVE_TAGS_MAX, Arrays, first_live_row
 from mixline.storage.manifest import CatalogueFacts, ColumnKind
 from mixline.storage.strings import StringTable
 
@@ -31,12 +31,20 @@ MISSING: dict[str, float | int | None] = {
 class Column:
     """One column. ``values`` by row (for tags: codes by ``offsets``, which has count + 1 entries)."""
 
-    def __init__(self, folder: Path, name: str, kind: ColumnKind, values: np.ndarray | None = None) -> None:
+    def __init__(
+        self, folder: Path, name: str, kind: ColumnKind, arrays: Arrays, base: int, values: np.ndarray | None = None
+    ) -> None:
         self.name = name
         self.kind = kind
         self.missing = MISSING[kind]
-        self.values = map_array(folder / f"{name}.npy") if values is None else values
-        self.offsets = map_array(folder / f"{name}.offsets.npy") if kind == "tags" else None
+        self.offsets: np.ndarray | None = None
+        if values is not None:
+            self.values = values
+        elif kind == "tags":
+            self.values = arrays.heap(folder / f"{name}.npy", LIVE_TAGS_MAX)
+            self.offsets = arrays.rows(folder / f"{name}.offsets.npy", base, more=1)
+        else:
+            self.values = arrays.rows(folder / f"{name}.npy", base)
         self._folder = folder
 
     @cached_property
@@ -75,7 +83,9 @@ class Column:
 class Columns(Mapping[str, Column]):
     """The columns of a catalogue by name, each mapped when first asked for."""
 
-    def __init__(self, epoch: Path, catalogue: str, facts: CatalogueFacts) -> None:
+    def __init__(self, epoch: Path, catalogue: str, facts: CatalogueFacts, arrays: Arrays) -> None:
+        self._arrays = arrays
+        self._base = first_live_row(facts.count)
         self._folder = epoch / "columns" / catalogue
         self._kinds = {name: kind for name, kind in facts.columns.items() if kind in DTYPES}
         if (self._folder / "popularity.npy").exists():
@@ -85,14 +95,16 @@ class Columns(Mapping[str, Column]):
 
     @cached_property
     def _interleaved(self) -> dict[str, np.ndarray]:
-        return open_interleaved(self._folder, self._features) if self._features else {}
+        return open_interleaved(self._folder, self._features, self._arrays, self._base) if self._features else {}
 
     def __getitem__(self, name: str) -> Column:
         found = self._open.get(name)
         if found is None:
             if name not in self._kinds:
                 raise KeyError(name)
-            found = self._open[name] = Column(self._folder, name, self._kinds[name], self._interleaved.get(name))
+            values = self._interleaved.get(name)
+            found = Column(self._folder, name, self._kinds[name], self._arrays, self._base, values)
+            self._open[name] = found
         return found
 
     def __iter__(self) -> Iterator[str]:

@@ -16,6 +16,7 @@ from mixline.storage.arrays import map_array
 from mixline.storage.catalogue import Catalogue
 from mixline.storage.digests import stamp_of, stamps_of
 from mixline.storage.errors import StoreDamaged
+from mixline.storage.growing import Arrays, GrowingArrays
 from mixline.storage.histories import History, unpack_history
 from mixline.storage.lock import Lease
 from mixline.storage.manifest import Manifest, read_manifest
@@ -26,10 +27,14 @@ from mixline.storage.spaces import Space
 
 
 class Epoch:
-    """Read-only; leased, so that it is not pruned while open; refuses use after a fork. Close it, or use ``with``."""
+    """Read-only; leased, so that it is not pruned while open; refuses use after a fork. Close it, or use ``with``.
 
-    def __init__(self, path: Path) -> None:
+    With ``grows``, arrays by row have room for rows that come later, and are longer than the epoch's counts.
+    """
+
+    def __init__(self, path: Path, *, grows: bool = False) -> None:
         self.path = path
+        self.arrays = GrowingArrays(path) if grows else Arrays()
         self._lease = Lease(path)
         try:
             self.manifest: Manifest = read_manifest(path)
@@ -41,9 +46,12 @@ class Epoch:
             raise
         self.number = self.manifest.number
         self.live_seq = self.manifest.live_seq
-        self._items = Catalogue(path, "items", self.manifest.items, self.records)
-        self._users = Catalogue(path, "users", self.manifest.users, self.records)
-        self._spaces = {name: Space(path, name, facts) for name, facts in self.manifest.spaces.items()}
+        self._items = Catalogue(path, "items", self.manifest.items, self.records, self.arrays)
+        self._users = Catalogue(path, "users", self.manifest.users, self.records, self.arrays)
+        counts = self.manifest.items.count, self.manifest.users.count
+        self._spaces = {
+            name: Space(path, name, facts, self.arrays, counts) for name, facts in self.manifest.spaces.items()
+        }
 
     @property
     def items(self) -> Catalogue:

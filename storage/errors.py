@@ -84,6 +84,22 @@ class BadSpec(StorageError):
     exit_code = EX_CONFIG
 
 
+class BadOperation(StorageError):
+    """An operation on living data is wrong; sending it again cannot help."""
+
+
+class LiveFull(StorageError):
+    """What came since the epoch was built fills its room: it must be folded into a new epoch first."""
+
+    exit_code = EX_TEMPFAIL
+
+
+class LogUnwritable(StorageError):
+    """The log could not be written, so nothing was acknowledged; reading goes on."""
+
+    exit_code = EX_CANTCREAT
+
+
 class ExtraMissing(StorageError):
     """An optional library is not installed."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mixline.storage.arrays import COPY_BYTES, ArrayWriter, map_array
+from mixline.storage.growing import Arrays
 
 FILE = "interleaved.f32.npy"
 
@@ -29,7 +30,7 @@ def interleave(folder: Path, names: Sequence[str]) -> None:
         (folder / f"{name}.npy").unlink()
 
 
-def open_interleaved(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+def open_interleaved(folder: Path, names: Sequence[str], arrays: Arrays, base: int) -> dict[str, np.ndarray]:
     """Each column as a strided view (rows,) of the mapped matrix."""
-    matrix = map_array(folder / FILE)
+    matrix = arrays.rows(folder / FILE, base)
     return {name: matrix[:, at] for at, name in enumerate(names)}

@@ -7,18 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from mixline.storage.arrays import map_array
 from mixline.storage.codes import Codes, open_codes
 from mixline.storage.graph_index import Graph, open_graph
+from mixline.storage.growing import Arrays, first_live_row
 from mixline.storage.ivf import Lists, open_lists
 from mixline.storage.manifest import SpaceFacts
 from mixline.storage.nibbles import Nibbles, open_nibbles
 
 
 class Space:
-    """Matrices are (count, dim) float32 C-contiguous, norms (count,) float32; None where the space has no such side."""
+    """Matrices are (count, dim) float32 C-contiguous, norms (count,) float32; None where the space has no such side.
 
-    def __init__(self, epoch: Path, name: str, facts: SpaceFacts) -> None:
+    ``items`` and ``item_norms`` are of the items that the epoch was built with, ``all_items`` and ``all_norms`` also of
+    those that came later, by row; a row that has no vector is NaN.
+    """
+
+    def __init__(self, epoch: Path, name: str, facts: SpaceFacts, arrays: Arrays, counts: tuple[int, int]) -> None:
+        self._arrays = arrays
+        self.count, users = counts
+        self.base, self._users_base = first_live_row(self.count), first_live_row(users)
         self.name = name
         self.metric = facts.metric
         self.dim = facts.dim
@@ -29,16 +36,27 @@ class Space:
         self._folder = epoch / "spaces" / name
 
     @cached_property
-    def items(self) -> np.ndarray | None:
-        return map_array(self._folder / "items.npy") if self._facts.items else None
+    def all_items(self) -> np.ndarray | None:
+        return self._arrays.rows(self._folder / "items.npy", self.base) if self._facts.items else None
 
     @cached_property
-    def users(self) -> np.ndarray | None:
-        return map_array(self._folder / "users.npy") if self._facts.users else None
+    def all_norms(self) -> np.ndarray | None:
+        return self._arrays.rows(self._folder / "item_norms.npy", self.base) if self._facts.items else None
+
+    @cached_property
+    def items(self) -> np.ndarray | None:
+        return None if self.all_items is None else self.all_items[: self.count]
 
     @cached_property
     def item_norms(self) -> np.ndarray | None:
-        return map_array(self._folder / "item_norms.npy") if self._facts.items else None
+        return None if self.all_norms is None else self.all_norms[: self.count]
+
+    @cached_property
+    def users(self) -> np.ndarray | None:
+        """``vectors`` rows for each user."""
+        if not self._facts.users:
+            return None
+        return self._arrays.rows(self._folder / "users.npy", self._users_base, self.vectors)
 
     @cached_property
     def item_codes(self) -> Codes | None:
@@ -62,4 +80,6 @@ class Space:
 
     @cached_property
     def user_norms(self) -> np.ndarray | None:
-        return map_array(self._folder / "user_norms.npy") if self._facts.users else None
+        if not self._facts.users:
+            return None
+        return self._arrays.rows(self._folder / "user_norms.npy", self._users_base, self.vectors)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mixline.storage.digests import Advance, check_whole, faults_of
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import StorageError, StoreMissing
+from mixline.storage.live_paths import overlay_folder
 from mixline.storage.lock import StoreLock, try_evict
 from mixline.storage.manifest import FORMAT, MANIFEST, read_manifest
 from mixline.storage.publish import (
@@ -59,19 +60,19 @@ class Store:
             raise StoreMissing(f"{self.path}: no active epoch; run mixline build SPEC.toml --out {self.path}")
         return number
 
-    def open(self, number: int | None = None) -> Epoch:
-        """Open an epoch, the active one unless told otherwise."""
+    def open(self, number: int | None = None, *, grows: bool = False) -> Epoch:
+        """Open an epoch, the active one unless told otherwise; with ``grows``, for rows that come later too."""
         if number is not None:
-            return Epoch(epoch_folder(self.path, number))
+            return Epoch(epoch_folder(self.path, number), grows=grows)
         active = self.current()
         try:
-            return Epoch(epoch_folder(self.path, active))
+            return Epoch(epoch_folder(self.path, active), grows=grows)
         except StoreMissing:
             # Activation and pruning may have happened between reading CURRENT and leasing the epoch.
             again = self.current()
             if again == active:
                 raise
-            return Epoch(epoch_folder(self.path, again))
+            return Epoch(epoch_folder(self.path, again), grows=grows)
 
     def epochs(self) -> list[EpochInfo]:
         """All published epochs, oldest first."""
@@ -97,6 +98,17 @@ class Store:
             format=FORMAT,
             fault=None,
         )
+
+    def in_use(self) -> list[int]:
+        """Epochs that somebody holds a lease on, ascending."""
+        found = []
+        for number in epoch_numbers(self.path):
+            held = try_evict(epoch_folder(self.path, number))
+            if held is None:
+                found.append(number)
+            else:
+                os.close(held)
+        return found
 
     def verify(self, number: int | None = None, advance: Advance = lambda _: None) -> list[str]:
         """All differences between an epoch (the active one by default) and its digests; empty when whole."""
@@ -145,6 +157,7 @@ class Store:
         os.close(held)
         sync(self.path / EPOCHS)
         shutil.rmtree(doomed)
+        shutil.rmtree(overlay_folder(self.path, int(folder.name)), ignore_errors=True)  # derived, and nobody's any more
         return True
 
     def _folder(self, number: int) -> Path:

@@ -29,7 +29,7 @@ MAY_IMPORT = {
 NO_WALL_CLOCK = ("kernels", "ipc", "storage", "node")
 COMPILED_DEF = re.compile(r"^(\s*)(?:cdef|cpdef|def)\s+(?!class\b|struct\b|packed\b|enum\b|extern\b)[^=]*\(")
 # A function that returns an object says failure by returning none, so it has no clause.
-RETURNS_OBJECT = re.compile(r"\s*cp?def\s+(?:inline\s+)?(?:object|list|tuple|dict|set|bytes|str)\s+\w+\(")
+RETURNS_OBJECT = re.compile(r"\s*cp?def\s+(?:inline\s+)?(?:object|list|tuple|dict|set|bytes|str|cnp\.ndarray)\s+\w+\(")
 EXCEPTION_CLAUSE = re.compile(r"\bnoexcept\b|\bexcept\s*[?+*\-\w]")
 
 

@@ -26,6 +26,7 @@ NAMES = {
     "load": "mixline.tools.bench_load:load",
     "serving": "mixline.tools.bench_serving:serving",
     "shared": "mixline.tools.bench_shared:shared",
+    "live": "mixline.tools.bench_live:live",
 }
 GROUPS = {"resilience": "mixline.tools.resilience:resilience"}  # many long ones under a name, not in `bench all`
 

@@ -1,6 +1,7 @@
 """The shipped components, listed by stage and kind: an explicit table, since nothing here is discovered by walking."""
 
 from mixline.node.components.base import Component, Filter, Hydrator, Scorer, Selector, SideEffect, Source, stage_of
+from mixline.node.components.filters.blocked_filter import BlockedFilter
 from mixline.node.components.filters.duplicate_filter import DuplicateFilter
 from mixline.node.components.filters.predicate_filter import PredicateFilter
 from mixline.node.components.filters.seen_filter import SeenFilter
@@ -34,7 +35,12 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "given": GivenSource,
     },
     "hydrator": {"columns": ColumnsHydrator},
-    "filter": {"seen": SeenFilter, "duplicate": DuplicateFilter, "predicate": PredicateFilter},
+    "filter": {
+        "seen": SeenFilter,
+        "blocked": BlockedFilter,
+        "duplicate": DuplicateFilter,
+        "predicate": PredicateFilter,
+    },
     "scorer": {"dot": DotScorer, "weighted": WeightedScorer},
     "selector": {"topk": TopKSelector, "category_cap": CategoryCapSelector},
     "side_effect": {},

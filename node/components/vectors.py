@@ -56,18 +56,23 @@ def query_vectors(call: Call, space: Space, query: str, group: int) -> np.ndarra
     if query in ("given", "user"):
         found = given_vectors(call, space) if query == "given" else user_vectors(call, space, group)
         return found if len(found) < 2 else found[found.any(axis=1)]
+    assert space.all_items is not None
     rows = call.items if query == "item" else call.recent(group, RECENT_ITEMS)
-    if len(rows) < 2:
-        return space.items[rows]
-    return space.items[rows].mean(axis=0, dtype=np.float32, keepdims=True)
+    found = space.all_items[rows]
+    if call.view is not None:
+        found = found[~np.isnan(found[:, 0])]  # an item that came without a vector
+    return found if len(found) < 2 else found.mean(axis=0, dtype=np.float32, keepdims=True)
 
 
 def user_vectors(call: Call, space: Space, group: int) -> np.ndarray:
     """All vectors (m, dim) of the group's user; none for an unknown one."""
     row = int(call.users[group])
+    if call.view is not None and row != NO_ROW:
+        row = int(call.view.versions(call.epoch.users, call.users[group : group + 1])[0])
     if row == NO_ROW or space.users is None:
         return np.zeros((0, space.dim), dtype=np.float32)
-    return space.users[row * space.vectors : (row + 1) * space.vectors]
+    found = space.users[row * space.vectors : (row + 1) * space.vectors]
+    return found if call.view is None or not np.isnan(found[0, 0]) else found[:0]
 
 
 def given_vectors(call: Call, space: Space) -> np.ndarray:

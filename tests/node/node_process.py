@@ -110,6 +110,7 @@ class Node:
     def info(self):
         info = msgspec.msgpack.decode(self.ask(kind=Kind.INFO)[1])
         self.pids |= {info["pid"], info["supervisor_pid"], *(each["pid"] for each in info["workers"])} - {0}
+        self.pids |= {info["writer"]["pid"]} - {0} if info["writer"] else set()
         return info
 
     def worker_pids(self):

@@ -77,7 +77,7 @@ def ends(page, stage):
 @pytest.mark.parametrize("chunk", [64, 1 << 16])
 def test_the_bitmap_is_the_predicate(epoch, where, chunk, monkeypatch):
     monkeypatch.setattr(admitted_rows, "CHUNK", chunk)
-    words = admitted_rows.AdmittedRows(compile_predicate(where)).bitmap(epoch, Ask())
+    words = admitted_rows.AdmittedRows(compile_predicate(where)).bitmap(epoch, Ask(), epoch.items.count)
     bits = np.unpackbits(words.view(np.uint8), bitorder="little")
     assert len(words) == -(-ITEMS // 64) and not bits[ITEMS:].any()
     assert np.array_equal(bits[:ITEMS].astype(bool), kept_by(epoch, where))

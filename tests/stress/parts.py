@@ -48,6 +48,7 @@ PARTS = (
     ),
     tests("neon", "tests/kernels/test_other_machines.py"),
     tests("rings", "tests/ipc/test_rings.py"),
+    tests("writer-kills", "tests/storage/test_live_crash.py"),
     tests("fuzz-decoders", "tests/node/test_broker_probe.py"),
     tests("fuzz-messages", "tests/node/test_fuzz.py"),
     *(tests(f"fuzz-asks-{door}-{at}", f"{ASKS}[{door}-{at}]") for door in ("ipc", "tcp") for at in range(4)),

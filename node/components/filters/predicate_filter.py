@@ -46,11 +46,11 @@ class PredicateFilter(Filter, frozen=True, kw_only=True):
     def bind(self, epoch: Epoch) -> AdmittedRows | None:
         found = admitted_rows(self.where, epoch)
         if found is not None and not found.predicate.parameters:
-            found.bitmap(epoch, Ask())
+            found.bitmap(epoch, Ask(), epoch.items.count)
         return found
 
     def admits(self, call: Call, bound: AdmittedRows | None) -> np.ndarray | None:
-        return None if bound is None else bound.bitmap(call.epoch, call.ask)
+        return None if bound is None else bound.bitmap(call.epoch, call.ask, call.items_end)
 
     def drops(self, call: Call) -> np.ndarray:
         return ~compile_predicate(self.where).holds(call)

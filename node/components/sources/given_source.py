@@ -29,7 +29,10 @@ class GivenSource(Source, frozen=True, kw_only=True):
         given = call.ask.candidates
         if not given:
             return Candidates.none()
-        rows = call.epoch.items.rows_of(given)
+        if call.view is None:
+            rows = call.epoch.items.rows_of(given)
+        else:
+            rows = call.view.versions(call.epoch.items, call.view.rows_of(call.epoch.items, given))
         known = rows != NO_ROW
         if not known.all():
             call.degraded.append(f"{int((~known).sum())} of {len(rows)} given ids are unknown")

@@ -12,6 +12,7 @@ from mixline.kernels.bitmap import holds_rows
 from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
+from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -48,13 +49,21 @@ class ItemToItemSource(Source, frozen=True, kw_only=True):
         if not len(seeds):
             return Candidates.none()
         seeds = np.ascontiguousarray(seeds, dtype=np.uint32)
+        asked = seeds
+        if call.view is not None:
+            seeds = call.view.origins(seeds)
+            seeds = seeds[seeds < call.epoch.items.count]  # what came later has no lists yet
         ones = np.ones(len(seeds), dtype=np.float32)
         rows, sums = accumulate(graph.indptr, graph.indices, graph.weights, seeds, ones, call.scratch)
+        now = call.present(rows)
+        if now is not rows:
+            there = now != NO_ROW
+            rows, sums = now[there], sums[there]
         allowed = call.allowed(group)
         if allowed is not None:
             kept = holds_rows(allowed, rows)
             rows, sums = rows[kept], sums[kept]
-        others = ~np.isin(rows, seeds)
+        others = ~np.isin(rows, asked)
         rows, sums = rows[others], sums[others]
         heap = TopK(min(self.limit, len(rows)))
         heap.offer(sums, rows, call.epoch.items.keys[rows])

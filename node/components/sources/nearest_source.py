@@ -80,7 +80,8 @@ class NearestSource(Source, frozen=True, kw_only=True):
         search: SpaceSearch = call.bound
         scans = call.scans.get(group)
         if scans is not None:
-            return search.best_of([search.finish(call, scan) for scan in scans])
+            whole = [search.finish(call, scan) for scan in scans]
+            return search.best_of(whole + search.late(call, [(scan.vector, scan.allowed) for scan in scans]))
         vectors, allowed = self._query(call, group)
         if not len(vectors):
             return Candidates.none()
@@ -91,7 +92,7 @@ class NearestSource(Source, frozen=True, kw_only=True):
                 call.degraded.append(f"deadline after {len(found)} of {len(vectors)} vectors")
                 break
             found.append(search.run(call, plan, vector, allowed))
-        return search.best_of(found)
+        return search.best_of(found + search.late(call, [(vector, allowed) for vector in vectors]))
 
     def _query(self, call: Call, group: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Vectors to ask with, and the bitmap of what may be found."""

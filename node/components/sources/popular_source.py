@@ -9,6 +9,7 @@ import numpy as np
 from mixline.kernels.bitmap import holds_rows
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
+from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -28,11 +29,16 @@ class PopularSource(Source, frozen=True, kw_only=True):
         rows, scores = call.epoch.popularity
         if not len(rows):
             return Candidates.none()
+        top = scores[0]
+        now = call.present(rows)
+        if now is not rows:
+            there = now != NO_ROW
+            rows, scores = now[there], scores[there]
         allowed = call.allowed(group)
         if allowed is None:
             kept = slice(0, self.limit)
-            rows, scores = rows[kept], scores[kept] / scores[0]
+            rows, scores = rows[kept], scores[kept] / top
         else:
             positions = np.flatnonzero(holds_rows(allowed, rows))[: self.limit]
-            rows, scores = rows[positions], scores[positions] / scores[0]
+            rows, scores = rows[positions], scores[positions] / top
         return Candidates(np.ascontiguousarray(rows), scores.astype(np.float32, copy=False))

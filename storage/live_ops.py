@@ -1,0 +1,144 @@
+"""Operations on living data as they travel and as the log keeps them: a batch is one MessagePack map.
+
+A batch is applied whole or not at all. ``client`` and ``sequence`` name it, so that one that is sent again is known.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from mixline.storage.errors import BadOperation
+
+Id = int | str
+OPERATIONS_MAX = 100_000  # of one batch, each event counted
+CLIENT_BYTES_MAX = 64
+SEQUENCE_MAX = (1 << 63) - 1
+DURABLE = ("sync", "interval")
+
+
+class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="op"):
+    """One operation; ``op`` on the wire says which."""
+
+
+class UpsertItem(Operation, frozen=True, tag="upsert_item", kw_only=True):
+    """Make or replace an item: columns and spaces not named are missing."""
+
+    id: Id
+    columns: dict[str, Any] = {}
+    vectors: dict[str, bytes | list[float]] = {}
+
+
+class PatchItem(Operation, frozen=True, tag="patch_item", kw_only=True):
+    """Change what is named of an item that exists, and leave the rest."""
+
+    id: Id
+    columns: dict[str, Any] = {}
+    vectors: dict[str, bytes | list[float]] = {}
+
+
+class DeleteItem(Operation, frozen=True, tag="delete_item", kw_only=True):
+    """Remove an item; it can be made again."""
+
+    id: Id
+
+
+class UpsertUser(Operation, frozen=True, tag="upsert_user", kw_only=True):
+    """Make or replace a user."""
+
+    id: Id
+    columns: dict[str, Any] = {}
+    vectors: dict[str, bytes | list[float]] = {}
+
+
+class PatchUser(Operation, frozen=True, tag="patch_user", kw_only=True):
+    """Change what is named of a user that exists, and leave the rest."""
+
+    id: Id
+    columns: dict[str, Any] = {}
+    vectors: dict[str, bytes | list[float]] = {}
+
+
+class Block(Operation, frozen=True, tag="block", kw_only=True):
+    """Never show ``item`` to ``user``, until it is unblocked."""
+
+    user: Id
+    item: Id
+
+
+class Unblock(Operation, frozen=True, tag="unblock", kw_only=True):
+    """Take a block back."""
+
+    user: Id
+    item: Id
+
+
+class Events(Operation, frozen=True, tag="events", kw_only=True):
+    """Users acted on items: columns of equal length. ``times`` (seconds since 1970) is given or stamped by the node;
+    ``actions`` are labels, one for all or one each; a user that is new is made."""
+
+    users: list[Id] | bytes
+    items: list[Id] | bytes
+    times: list[int] | bytes = b""
+    actions: list[str] | str = ""
+
+
+AnyOperation = UpsertItem | PatchItem | DeleteItem | UpsertUser | PatchUser | Block | Unblock | Events
+
+
+class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Operations of one client, in order. ``at``: the second in which the writer took it, which stamps its events."""
+
+    client: str
+    sequence: int
+    ops: list[AnyOperation]
+    durability: str = "sync"
+    at: int = 0
+
+
+_decoder = msgspec.msgpack.Decoder(Batch)
+encode_batch = msgspec.msgpack.Encoder(enc_hook=lambda value: plain(value)).encode
+
+
+def plain(value: Any) -> Any:
+    """NumPy values as they travel."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "f":
+            return np.ascontiguousarray(value, dtype="<f4").tobytes()
+        if value.dtype.kind in "iu":
+            return value.tolist()
+    elif isinstance(value, np.generic):
+        return value.item()
+    raise BadOperation(f"{type(value).__name__} {value!r:.60}: no value of an operation")
+
+
+def decode_batch(body: bytes | memoryview) -> Batch:
+    """Read a batch; :class:`BadOperation` names the key that is wrong."""
+    try:
+        batch = _decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BadOperation(f"batch: {error}; docs/protocol.md lists operations, keys and types") from None
+    if not 0 < len(batch.client.encode("utf-8", "surrogatepass")) <= CLIENT_BYTES_MAX:
+        raise BadOperation(f"client: give 1 to {CLIENT_BYTES_MAX} bytes")
+    if not 0 <= batch.sequence <= SEQUENCE_MAX:
+        raise BadOperation(f"sequence {batch.sequence}: must lie in 0 .. 2^63 - 1")
+    if batch.durability not in DURABLE:
+        raise BadOperation(f"durability {batch.durability!r}: give {' or '.join(map(repr, DURABLE))}")
+    if not batch.ops:
+        raise BadOperation("ops: none; give at least one operation")
+    if (count := operation_count(batch)) > OPERATIONS_MAX:
+        raise BadOperation(f"ops: {count} operations, each event counted; give at most {OPERATIONS_MAX}")
+    return batch
+
+
+def operation_count(batch: Batch) -> int:
+    """How many numbers of the log a batch takes."""
+    count = 0
+    for op in batch.ops:
+        if isinstance(op, Events):
+            count += len(op.users) // 8 if isinstance(op.users, bytes) else len(op.users)
+        else:
+            count += 1
+    return count

@@ -1,0 +1,233 @@
+"""What a reader has of living data: the overlay of its epoch, and views of it as of one state.
+
+A view is made when a state is met for the first time and used by every request until the next one; it never changes.
+Until a writer has published anything a reader maps one page, and looks at one word of it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mixline.storage.catalogue import NO_ROW, Catalogue
+from mixline.storage.epoch import Epoch
+from mixline.storage.errors import UnknownId
+from mixline.storage.growing import GrowingArrays
+from mixline.storage.histories import History
+from mixline.storage.live_catalogue import table_key
+from mixline.storage.live_index import chain_events, find_ids, newest_versions, read_state, state_generation
+from mixline.storage.live_labels import Labelled, labelled, read_labels
+from mixline.storage.live_segments import BLOCK, State, boot_number, map_own, map_state
+from mixline.storage.records import Record, decode_record
+
+EVENTS_OF_USER_MAX = 100_000  # looked at for one request, the latest
+NO_ROWS = np.zeros(0, dtype=np.uint32)
+
+
+class LiveReader:
+    """Follows the overlay of an epoch that was opened with room (``grows``)."""
+
+    def __init__(self, epoch: Epoch, folder: Path) -> None:
+        assert isinstance(epoch.arrays, GrowingArrays)
+        self.epoch, self.arrays, self.folder = epoch, epoch.arrays, folder
+        self.own: dict[str, np.ndarray] = {}
+        self._state = map_state(folder)
+        self._boot = boot_number()
+        self._generation = 0
+        self._view: LiveView | None = None
+        self._sets: list[Labelled] = []
+        self._label_bytes = 0
+
+    def view(self) -> LiveView | None:
+        """The view of the latest state, None while nothing was ever published."""
+        if self._state is None or state_generation(self._state) == self._generation:
+            return self._view
+        self._generation, fields = read_state(self._state)
+        state = State(*fields[: len(State._fields)])
+        if state.boot != self._boot:
+            return None  # from before the machine went down: the writer will make it anew
+        if not self.own:
+            self._attach()
+        if state.label_bytes > self._label_bytes:
+            read_labels(self.own["labels"], self._label_bytes, state.label_bytes, self._sets)
+            self._label_bytes = state.label_bytes
+        self._view = LiveView(self, state, self._view)
+        return self._view
+
+    def _attach(self) -> None:
+        self.own = map_own(self.folder, self.epoch)
+        self.arrays.attach(self.folder)
+        self._sets = labelled(self.epoch)
+        for catalogue in (self.epoch.items, self.epoch.users):
+            spans, records = self.own[f"{catalogue.name}.spans"], self.own[f"{catalogue.name}.records"]
+            catalogue.late_record = partial(late_record, catalogue.base, spans, records)
+
+
+class LiveView:
+    """One state of the data behind an epoch. Rows from ``catalogue.base`` on are versions that came later.
+
+    ``items_end``: the first item row that does not exist yet. ``alive``: bitmap (uint64 words) of item rows below it
+    that are neither superseded nor deleted; None while no item ever changed. ``epoch_whole``: none of the epoch's are.
+    """
+
+    def __init__(self, reader: LiveReader, state: State, before: LiveView | None) -> None:
+        self.reader, self.state, self.epoch = reader, state, reader.epoch
+        self.live_seq = state.sequence
+        self.items_end = self.epoch.items.base + state.items if state.items else self.epoch.items.count
+        self.users_end = self.epoch.users.base + state.users
+        self.alive: np.ndarray | None
+        self.epoch_whole: bool
+        if before is not None and (before.state.items, before.state.deaths) == (state.items, state.deaths):
+            self.alive, self.epoch_whole = before.alive, before.epoch_whole
+            return
+        self.alive = self._alive(before)
+        died = reader.own["items.deaths"][before.state.deaths if before is not None else 0 : state.deaths]
+        self.epoch_whole = (before is None or before.epoch_whole) and bool((died >= self.epoch.items.base).all())
+
+    def _alive(self, before: LiveView | None) -> np.ndarray | None:
+        state, own, base = self.state, self.reader.own, self.epoch.items.base
+        if not state.items and not state.deaths:
+            return None
+        words = np.zeros(-(-self.items_end // 64), dtype=np.uint64)
+        bits = words.view(np.uint8)
+        start = 0
+        if before is not None and before.alive is not None:
+            words[: len(before.alive)] = before.alive
+            start = before.state.deaths
+        else:
+            set_range(bits, 0, self.epoch.items.count)
+        known = before.items_end if before is not None and before.alive is not None else 0
+        set_range(bits, max(base, known), self.items_end)
+        died = own["items.deaths"][start : state.deaths]
+        np.bitwise_and.at(bits, died >> 3, ~(np.uint8(1) << (died & 7).astype(np.uint8)))
+        return words
+
+    # Ids
+
+    def row_of(self, catalogue: Catalogue, one: int | str) -> int:
+        """The identity of an id: the row that stands for it in events; :class:`UnknownId` if there is none."""
+        try:
+            return catalogue.row_of(one)
+        except UnknownId:
+            found = self._in_table(catalogue, one)
+            if found == NO_ROW:
+                raise
+            return found
+
+    def item_row(self, one: int | str) -> int:
+        """The row that now stands for an item; :class:`UnknownId` for one that is gone too."""
+        row = int(self.versions(self.epoch.items, np.array([self.row_of(self.epoch.items, one)], dtype=np.uint32))[0])
+        if row == NO_ROW:
+            raise UnknownId("items", one)
+        return row
+
+    def rows_of(self, catalogue: Catalogue, ids: list | np.ndarray) -> np.ndarray:
+        """The same for many, NO_ROW where unknown."""
+        rows = catalogue.rows_of(ids)
+        for at in np.flatnonzero(rows == NO_ROW).tolist():
+            one = ids[at]
+            rows[at] = self._in_table(catalogue, int(one) if isinstance(one, np.integer) else one)
+        return rows
+
+    def _in_table(self, catalogue: Catalogue, one: object) -> int:
+        count = self.state.items if catalogue is self.epoch.items else self.state.users
+        kind = int if catalogue.id_kind == "u64" else str
+        if not count or type(one) is not kind or (kind is int and not 0 <= one < 1 << 64):  # type: ignore[operator]
+            return NO_ROW
+        key = np.array([table_key(one)], dtype=np.uint64)
+        row = int(find_ids(self.reader.own[f"{catalogue.name}.table"], key, catalogue.base + count)[0])
+        return row if row != NO_ROW and (kind is int or catalogue.id_of(row) == one) else NO_ROW
+
+    def versions(self, catalogue: Catalogue, identities: np.ndarray) -> np.ndarray:
+        """The version that now stands for each identity (uint32), NO_ROW for what was deleted."""
+        own, name = self.reader.own, catalogue.name
+        items = catalogue is self.epoch.items
+        count = self.state.items if items else self.state.users
+        if not count and not (items and self.state.deaths):
+            return identities
+        given = np.ascontiguousarray(identities, dtype=np.uint32)
+        end = catalogue.base + count
+        rows = newest_versions(given, own[f"{name}.newest"], own[f"{name}.before"], catalogue.base, end)
+        if items and self.alive is not None:
+            known = np.where(rows == NO_ROW, 0, rows)
+            gone = self.alive.view(np.uint8)[known >> 3] >> (known & 7).astype(np.uint8) & 1 == 0
+            rows[gone] = NO_ROW
+        return rows
+
+    def current(self, catalogue: Catalogue, identities: np.ndarray) -> np.ndarray:
+        """The same without those that were deleted."""
+        rows = self.versions(catalogue, identities)
+        return rows if rows is identities else rows[rows != NO_ROW]
+
+    def origins(self, rows: np.ndarray) -> np.ndarray:
+        """The identities of item rows."""
+        base = self.epoch.items.base
+        late = rows >= base
+        if not late.any():
+            return rows
+        found = rows.copy()
+        found[late] = self.reader.own["items.origin"][rows[late] - base]
+        return found
+
+    # Users
+
+    def events(self, user: int) -> np.ndarray:
+        """A user's events since the build, the latest first, blocks among them."""
+        if not self.state.events:
+            return self.reader.own["events"][:0]
+        events = self.reader.own["events"]
+        places = chain_events(events, self.reader.own["users.heads"], user, self.state.events, EVENTS_OF_USER_MAX)
+        return events[places]
+
+    def history(self, user: int) -> History:
+        """What a user did, newest first: by time, of equal times the later one."""
+        stored = self.epoch.history(user) if user < self.epoch.users.count else History(NO_ROWS, NO_ROWS, NO_ROWS)
+        events = self.events(user)
+        events = events[events["action"] < BLOCK]
+        if not len(events):
+            return stored
+        times = np.concatenate((events["time"], stored.times))
+        order = np.argsort(-times, kind="stable")
+        return History(
+            np.concatenate((events["item"], stored.rows))[order],
+            times[order],
+            np.concatenate((events["action"].astype(np.uint8), stored.actions))[order],
+        )
+
+    def seen(self, user: int) -> np.ndarray:
+        """Sorted rows of all items, in their present versions, that a user ever acted on."""
+        rows = self.epoch.seen(user)
+        events = self.events(user)
+        items = events["item"][events["action"] < BLOCK]
+        rows = self.current(self.epoch.items, np.concatenate((rows, items)) if len(items) else rows)
+        return np.unique(rows) if len(items) or self.alive is not None else rows
+
+    def blocked(self, user: int) -> np.ndarray:
+        """Sorted rows of the items, in their present versions, that are blocked for a user."""
+        events = self.events(user)
+        events = events[events["action"] >= BLOCK]
+        items, first = np.unique(events["item"], return_index=True)  # the latest word on each
+        return np.unique(self.current(self.epoch.items, items[events["action"][first] == BLOCK]))
+
+
+def late_record(base: int, spans: np.ndarray, records: np.ndarray, row: int) -> Record:
+    """The values of a row that came after the build, in the order of the columns."""
+    start, length = spans[row - base].tolist()
+    return decode_record(records[start : start + length].tobytes())
+
+
+def set_range(bits: np.ndarray, start: int, stop: int) -> None:
+    """Set the bits ``start`` .. ``stop``."""
+    if start >= stop:
+        return
+    head, tail = -(-start // 8), stop // 8
+    if head > tail:
+        bits[tail] |= (0xFF << (start & 7)) & (0xFF >> (8 - (stop & 7))) & 0xFF
+        return
+    bits[head:tail] = 0xFF
+    if start & 7:
+        bits[head - 1] |= (0xFF << (start & 7)) & 0xFF
+    if stop & 7:
+        bits[tail] |= 0xFF >> (8 - (stop & 7))

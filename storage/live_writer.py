@@ -1,0 +1,367 @@
+"""The one writer of a store that lives: batches into the log, and what is derived from it for the epoch that is served.
+
+Batches that come together are written together: each is staged behind the watermark, all that are good go into the log
+with one commit, then the watermark is moved and they are acknowledged. A batch that is bad is refused whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mixline.storage.catalogue import NO_ROW
+from mixline.storage.epoch import Epoch
+from mixline.storage.errors import BadOperation, LogUnwritable, StorageError
+from mixline.storage.growing import GrowingArrays
+from mixline.storage.live_catalogue import LiveCatalogue, Mark
+from mixline.storage.live_index import link_events, publish_state, read_state
+from mixline.storage.live_labels import LiveLabels
+from mixline.storage.live_log import LiveLog
+from mixline.storage.live_ops import (
+    AnyOperation,
+    Batch,
+    Block,
+    DeleteItem,
+    Events,
+    Id,
+    PatchItem,
+    PatchUser,
+    Unblock,
+    UpsertItem,
+    UpsertUser,
+)
+from mixline.storage.live_paths import overlay_folder
+from mixline.storage.live_segments import (
+    BLOCK,
+    UNBLOCK,
+    State,
+    boot_number,
+    open_segments,
+    touch_growing,
+)
+
+REPLAY_BATCHES = 256  # applied at once when the log is read again
+TIME_MAX = 1 << 40  # seconds: a time beyond is in other units
+
+
+class Ack(NamedTuple):
+    """A batch is durable and visible: its operations have the numbers ``first`` .. ``live_seq``."""
+
+    first: int
+    live_seq: int
+    durability: str
+    repeated: bool
+
+
+def wall_clock() -> int:
+    """Seconds since 1970, for events that bring no time of their own."""
+    return int(time.clock_gettime(time.CLOCK_REALTIME))
+
+
+class Overlay:
+    """What is derived from the log for one epoch."""
+
+    def __init__(self, store: Path, epoch: Epoch) -> None:
+        self.epoch = epoch
+        self.folder = overlay_folder(store, epoch.number)
+        self.state = State()
+        self._open()
+        boot = boot_number()
+        if self.state.boot not in (0, boot):
+            # The files were not synced, and the machine went down since: the log knows. Readers keep the state's page.
+            publish_state(self.segments["state"].values, State())
+            self.close()
+            for path in self.folder.iterdir():
+                if path.name != "state":
+                    path.unlink()
+            self._open()
+        self.state = self.state._replace(boot=boot, sequence=max(self.state.sequence, epoch.live_seq))
+        self.staged_events = self.state.events
+
+    def _open(self) -> None:
+        self.segments = open_segments(self.folder, self.epoch)
+        tails = touch_growing(self.epoch)
+        assert isinstance(self.epoch.arrays, GrowingArrays)
+        self.epoch.arrays.attach(self.folder)  # a patch reads the version before it
+        _, fields = read_state(self.segments["state"].values)
+        self.state = State(*fields[: len(State._fields)])
+        epoch, labels = self.epoch, LiveLabels(self.epoch, self.segments["labels"])
+        labels.open(self.state.label_bytes)
+        self.labels = labels
+        self.items = LiveCatalogue(epoch.items, epoch.spaces, self.segments, tails, labels)
+        self.users = LiveCatalogue(epoch.users, epoch.spaces, self.segments, tails, labels)
+        self.items.open(self.state.items, self.state.deaths)
+        self.users.open(self.state.users, self.state.user_deaths)
+
+    def mark(self) -> tuple[Mark, Mark, int, int]:
+        """Where to go back to when a batch turns out bad."""
+        return self.items.mark(), self.users.mark(), self.labels.staged, self.staged_events
+
+    def back(self, mark: tuple[Mark, Mark, int, int]) -> None:
+        """Forget what was staged since ``mark``."""
+        items, users, self.staged_events = mark[0], mark[1], mark[3]
+        self.items.back(items)
+        self.users.back(users)
+        self.labels.back(mark[2])
+
+    def stage(self, batch: Batch) -> None:
+        """Write a batch where no reader looks; when it raises, some of it may be staged."""
+        for at, op in enumerate(batch.ops):
+            try:
+                self._stage(op, batch.at)
+            except BadOperation as error:
+                raise BadOperation(f"ops[{at}] {type(op).__struct_config__.tag}: {error}") from error
+
+    def reserve(self) -> None:
+        """Take room for the words that :meth:`release` changes in place."""
+        self.items.reserve()
+        self.users.reserve()
+        events = self.segments["events"].values[self.state.events : self.staged_events]
+        self.segments["users.heads"].take_at(np.unique(events["user"]))
+        self.segments["state"].take(0, 1)
+
+    def release(self, sequence: int) -> None:
+        """Let readers see what was staged, as of ``sequence``."""
+        self.items.release()
+        self.users.release()
+        self.labels.release()
+        link_events(
+            self.segments["events"].values, self.state.events, self.staged_events, self.segments["users.heads"].values
+        )
+        self.state = self.state._replace(
+            sequence=sequence,
+            items=self.items.count,
+            users=self.users.count,
+            events=self.staged_events,
+            deaths=self.items.deaths_count,
+            user_deaths=self.users.deaths_count,
+            label_bytes=self.labels.bytes,
+        )
+        publish_state(self.segments["state"].values, self.state)
+
+    def drop(self) -> None:
+        """Forget what was staged."""
+        self.items.forget()
+        self.users.forget()
+        self.labels.back(self.labels.bytes)
+        self.staged_events = self.state.events
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for segment in self.segments.values():
+            segment.close()
+
+    def _stage(self, op: AnyOperation, at: int) -> None:
+        match op:
+            case UpsertItem():
+                self.items.upsert(op.id, op.columns, op.vectors)
+            case PatchItem():
+                self.items.patch(op.id, op.columns, op.vectors)
+            case DeleteItem():
+                self.items.delete(op.id)
+            case UpsertUser():
+                self.users.upsert(op.id, op.columns, op.vectors)
+            case PatchUser():
+                self.users.patch(op.id, op.columns, op.vectors)
+            case Block() | Unblock():
+                users, items = self._users([op.user]), self._items([op.item])
+                times = np.array([at], dtype=np.int64)
+                self._append(users, items, times, np.array([BLOCK if isinstance(op, Block) else UNBLOCK]))
+            case Events():
+                self._events(op, at)
+
+    def _events(self, op: Events, at: int) -> None:
+        users, items = ids_of(op.users), ids_of(op.items)
+        count = len(users)
+        if len(items) != count:
+            raise BadOperation(f"{count} users and {len(items)} items; give one item for each user")
+        times = np.frombuffer(op.times, "<i8") if isinstance(op.times, bytes) else np.array(op.times, dtype=np.int64)
+        if not len(times):
+            times = np.full(count, at, dtype=np.int64)
+        if len(times) != count or ((times < 0) | (times > TIME_MAX)).any():
+            raise BadOperation(f"times: {len(times)} for {count} events; give seconds since 1970, one each, or none")
+        labels = op.actions
+        if isinstance(labels, str):
+            codes = np.full(count, self.labels.action(labels))
+        elif len(labels) == count:
+            codes = np.array([self.labels.action(label) for label in labels])
+        else:
+            raise BadOperation(f"actions: {len(labels)} for {count} events; give one for all, or one each")
+        self._append(self._users(users), self._items(items), times, codes)
+
+    def _append(self, users: np.ndarray, items: np.ndarray, times: np.ndarray, actions: np.ndarray) -> None:
+        segment, start = self.segments["events"], self.staged_events
+        if not len(users):
+            return
+        segment.take(start, len(users))
+        lines = segment.values[start : start + len(users)]
+        lines["time"], lines["user"], lines["item"], lines["action"] = times, users, items, actions
+        lines["weight"] = 1.0  # and ``before`` as it is: a writer that died may have linked these very lines
+        self.staged_events += len(users)
+
+    def _items(self, ids: list | np.ndarray) -> np.ndarray:
+        rows = self.items.identities(ids)
+        lost = np.flatnonzero(rows == NO_ROW)
+        if len(lost):
+            raise BadOperation(f"unknown item {ids[int(lost[0])]!r} ({len(lost)} of {len(ids)}); upsert it first")
+        return rows
+
+    def _users(self, ids: list | np.ndarray) -> np.ndarray:
+        rows = self.users.identities(ids)
+        for at in np.flatnonzero(rows == NO_ROW).tolist():
+            one = int(ids[at]) if isinstance(ids, np.ndarray) else ids[at]
+            known = self.users.identity(one)
+            rows[at] = self.users.make(one) if known == NO_ROW else known
+        return rows
+
+
+class LiveWriter:
+    """Applies batches to a store; :class:`~mixline.storage.errors.StoreLocked` when another process does already."""
+
+    def __init__(
+        self,
+        store: Path,
+        epochs: Sequence[Epoch],
+        now: Callable[[], int] = wall_clock,
+        pulse: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``epochs`` are all that somebody may read, opened with room. ``pulse`` is called between batches."""
+        self.log = LiveLog(store)
+        self._now, self._pulse = now, pulse
+        self.overlays: list[Overlay] = []
+        try:
+            for epoch in epochs:
+                self.overlays.append(Overlay(store, epoch))
+                self._replay(self.overlays[-1])
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def live_seq(self) -> int:
+        """The number of the last operation that is durable and visible."""
+        return self.log.last
+
+    def apply(self, batches: Sequence[Batch]) -> list[Ack | StorageError]:
+        """Acknowledge each batch, or say why not. Nothing that this raises or returns as an error was applied."""
+        outcomes: dict[int, Ack | StorageError] = {}
+        good: list[tuple[int, Batch]] = []
+        fresh: dict[str, tuple[int, int]] = {}  # client -> sequence, place of the batch in this group
+        twins: dict[int, int] = {}
+        for at, batch in enumerate(batches):
+            ahead = fresh.get(batch.client)
+            if ahead is not None and ahead[0] == batch.sequence:
+                twins[at] = ahead[1]
+                continue
+            try:
+                known = self._known(batch, ahead)
+                if known is not None:
+                    outcomes[at] = known
+                    continue
+                stamped = Batch(
+                    client=batch.client, sequence=batch.sequence, ops=batch.ops, durability="sync", at=self._now()
+                )
+                self._stage(stamped)
+            except StorageError as error:
+                outcomes[at] = error
+                continue
+            except OSError as error:
+                outcomes[at] = LogUnwritable(
+                    f"{self.log.path.parent}: no room for what a batch needs ({error.strerror}); nothing of it was "
+                    "applied. Make room on the disk; serving goes on"
+                )
+                continue
+            good.append((at, stamped))
+            fresh[batch.client] = batch.sequence, at
+        self._commit(good, outcomes)
+        for at, first in twins.items():
+            outcome = outcomes[first]
+            outcomes[at] = outcome._replace(repeated=True) if isinstance(outcome, Ack) else outcome
+        return [outcomes[at] for at in range(len(batches))]
+
+    def close(self) -> None:
+        """Let another writer in; the overlays stay for readers."""
+        for overlay in self.overlays:
+            overlay.close()
+        self.log.close()
+
+    def _stage(self, batch: Batch) -> None:
+        """Stage a batch for every epoch, or for none."""
+        self._pulse()
+        marks = [overlay.mark() for overlay in self.overlays]
+        try:
+            for overlay in self.overlays:
+                overlay.stage(batch)
+        except BaseException:
+            for overlay, mark in zip(self.overlays, marks, strict=True):
+                overlay.back(mark)
+            raise
+
+    def _known(self, batch: Batch, ahead: tuple[int, int] | None) -> Ack | None:
+        """The acknowledgement of a batch that was applied before."""
+        written = self.log.written(batch.client)
+        last = ahead[0] if ahead is not None else -1 if written is None else written.sequence
+        if batch.sequence > last:
+            return None
+        if ahead is None and written is not None and batch.sequence == written.sequence:
+            return Ack(written.first, written.last, "sync", True)
+        raise BadOperation(
+            f"sequence {batch.sequence} of client {batch.client!r}: {last} was applied already; "
+            "sequences of one client ascend, and only its last batch can be sent again"
+        )
+
+    def _commit(self, good: list[tuple[int, Batch]], outcomes: dict[int, Ack | StorageError]) -> None:
+        if not good:
+            return
+        try:
+            try:
+                for overlay in self.overlays:
+                    overlay.reserve()
+            except OSError as error:
+                what = f"{self.log.path.parent}: no room ({error.strerror}); make room on the disk"
+                raise LogUnwritable(what) from error
+            notes = self.log.append([batch for _, batch in good])
+        except StorageError as error:
+            for overlay in self.overlays:
+                overlay.drop()
+            outcomes.update({at: error for at, _ in good})
+            return
+        for overlay in self.overlays:
+            overlay.release(self.log.last)
+        for (at, _), note in zip(good, notes, strict=True):
+            outcomes[at] = Ack(note.first, note.last, "sync", False)
+
+    def _replay(self, overlay: Overlay) -> None:
+        """Bring an overlay to where the log is."""
+        if overlay.state.sequence > self.log.last:
+            raise LogUnwritable(
+                f"{self.log.path}: ends at {self.log.last}, and {overlay.folder} or the epoch has reached "
+                f"{overlay.state.sequence}: the log is not this store's, or lost its end; restore a snapshot"
+            )
+        waiting = 0
+        last = overlay.state.sequence
+        for last, batch in self.log.after(overlay.state.sequence):
+            overlay.stage(batch)
+            self._pulse()
+            waiting += 1
+            if waiting == REPLAY_BATCHES:
+                overlay.reserve()
+                overlay.release(last)
+                waiting = 0
+        overlay.reserve()
+        overlay.release(last)
+
+
+def ids_of(ids: list[Id] | bytes) -> list | np.ndarray:
+    """Ids of an operation: uint64 as they travel, or a list."""
+    if isinstance(ids, bytes):
+        if len(ids) % 8:
+            raise BadOperation(f"ids of {len(ids)} bytes: little-endian uint64 take 8 each")
+        return np.frombuffer(ids, dtype="<u8")
+    if ids and all(type(one) is int and 0 <= one < 1 << 64 for one in ids):
+        return np.array(ids, dtype=np.uint64)
+    return ids

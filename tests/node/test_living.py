@@ -1,0 +1,328 @@
+"""Living data in an in-process node: what was acknowledged is in the next answer, and as if it had been built so."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from film_store import DIM, ITEMS, STUDIOS, build_store, films, node_with, write_inputs
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from mixline.node.errors import BadRequest, NotFound
+from mixline.storage.errors import StoreLocked
+from mixline.tools.build import build
+
+NEAR = """
+limit = 400
+[[source]]
+name = "taste"
+kind = "nearest"
+space = "taste"
+query = "{query}"
+limit = 400
+index = "exact"
+{filters}
+[[selector]]
+kind = "topk"
+by = "taste.score"
+"""
+SEEN = '[[filter]]\nkind = "seen"\n'
+BLOCKED = '[[filter]]\nkind = "blocked"\n'
+NEW = 900_001
+
+
+def near(query="user", *filters):
+    return NEAR.format(query=query, filters="".join(filters))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return build_store(tmp_path)
+
+
+@pytest.fixture
+def node(store, tmp_path):
+    surfaces = {
+        "near": near(),
+        "fresh": near("user", SEEN, BLOCKED),
+        "recent": near("recent"),
+        "given": near("given"),
+        "like": near("item"),
+        "late": near("given", '[[filter]]\nkind = "predicate"\nwhere = "year >= 2024 and studio == \'east\'"\n'),
+    }
+    with node_with(store, tmp_path, **surfaces) as opened:
+        yield opened
+
+
+def vector(*places):
+    found = np.zeros(DIM, dtype=np.float32)
+    found[list(places)] = 10.0
+    return found
+
+
+def new_item(**more):
+    columns = {"title": "a new film", "year": 2025, "studio": "east", "genres": ["War", "Noir"], "colour": True}
+    return {"op": "upsert_item", "id": NEW, "columns": columns, "vectors": {"taste": vector(3)}, **more}
+
+
+def test_a_new_item_is_in_the_next_answer_with_all_that_it_has(node):
+    before = node.ask("given", vector=vector(3))
+    assert NEW not in before.ids
+    done = node.apply([new_item()])
+    assert (done.first, done.live_seq, done.repeated, done.durability) == (1, 1, False, "sync")
+    page = node.ask("given", vector=vector(3), fields=["title", "year", "price", "studio", "genres", "colour"])
+    assert page.ids[0] == NEW and page.scores[0] == 100.0 and page.live_seq == 1
+    assert {name: values[0] for name, values in page.fields.items()} == {
+        "title": "a new film",
+        "year": 2025.0,
+        "price": None,
+        "studio": "east",
+        "genres": ["War", "Noir"],
+        "colour": True,
+    }
+    assert page.ids[1:].tolist() == [one for one in before.ids.tolist() if one != NEW][: len(page) - 1]
+    assert node.ask("like", item=NEW).ids[0] != NEW
+    assert NEW in node.ask("like", item=films()[0]["id"]).ids
+    late = node.ask("late", vector=vector(3))
+    assert late.ids.tolist() == [NEW]
+
+
+def test_a_patch_keeps_what_it_does_not_name(node):
+    first = films()[4]
+    before = node.ask("given", vector=vector(1), fields=["*"])
+    place = before.ids.tolist().index(first["id"])
+    node.apply([{"op": "patch_item", "id": first["id"], "columns": {"title": "renamed", "studio": "east"}}])
+    page = node.ask("given", vector=vector(1), fields=["*"])
+    assert page.ids.tolist() == before.ids.tolist()
+    assert page.scores.tobytes() == before.scores.tobytes()
+    for name, values in page.fields.items():
+        changed = {"title": "renamed", "studio": "east"}.get(name, before.fields[name][place])
+        if name != "popularity":
+            assert values == [changed if at == place else one for at, one in enumerate(before.fields[name])], name
+    node.apply([{"op": "patch_item", "id": first["id"], "vectors": {"taste": vector(1)}}])
+    again = node.ask("given", vector=vector(1), fields=["title"])
+    assert again.ids.tolist().count(first["id"]) == 1
+    assert again.fields["title"][again.ids.tolist().index(first["id"])] == "renamed"
+
+
+def test_a_deleted_item_is_gone_and_can_come_again(node):
+    gone = films()[7]["id"]
+    node.record(3, gone)
+    node.apply([{"op": "delete_item", "id": gone}])
+    assert gone not in node.ask("given", vector=vector(1)).ids
+    with pytest.raises(NotFound):
+        node.ask("like", item=gone)
+    with pytest.raises(BadRequest, match="none to delete"):
+        node.apply([{"op": "delete_item", "id": gone}])
+    node.apply([{"op": "upsert_item", "id": gone, "vectors": {"taste": vector(1)}}])
+    assert node.ask("given", vector=vector(1)).ids[0] == gone
+    assert gone in node.ask("near", user=3).ids and gone not in node.ask("fresh", user=3).ids
+
+
+def test_an_event_changes_the_users_next_page(node):
+    page = node.ask("fresh", user=5)
+    first = int(page.ids[0])
+    node.record(5, first)
+    assert node.ask("fresh", user=5).ids.tolist() == page.ids[1:].tolist()
+    assert first in node.ask("fresh", user=6).ids or first in node.ask("near", user=6).ids
+    items = [films()[at]["id"] for at in (10, 20, 30)]
+    for at, item in enumerate(items):
+        node.record(9, item, "view", 1_800_000_000 + at)
+    history = node.engine.live.view().history(node.engine.epoch.users.row_of(9))
+    assert node.engine.epoch.items.ids_of(history.rows[:3]).tolist() == items[::-1]
+
+
+def test_a_user_that_only_events_name_is_made(node):
+    assert len(node.ask("fresh", user=7_777)) == 0
+    one = films()[0]["id"]
+    node.record(7_777, one, "buy")
+    page = node.ask("recent", user=7_777)
+    assert len(page) > 0
+    node.apply([{"op": "upsert_user", "id": 7_777, "vectors": {"taste": vector(2)}}])
+    assert one not in node.ask("fresh", user=7_777).ids and len(node.ask("fresh", user=7_777)) == ITEMS - 1
+
+
+def test_blocks_hold_for_one_user_until_taken_back(node):
+    page = node.ask("fresh", user=5)
+    first = int(page.ids[0])
+    node.apply([{"op": "block", "user": 5, "item": first}])
+    assert node.ask("fresh", user=5).ids.tolist() == page.ids[1:].tolist()
+    assert first in node.ask("near", user=5).ids
+    node.apply([{"op": "unblock", "user": 5, "item": first}])
+    assert node.ask("fresh", user=5).ids.tolist() == page.ids.tolist()
+
+
+BAD = [
+    ({"op": "upsert_item", "id": "x"}, "item id 'x': must be a whole number"),
+    ({"op": "upsert_item", "id": 5, "columns": {"yeer": 1}}, "no column 'yeer'"),
+    (
+        {"op": "upsert_item", "id": 5, "columns": {"year": "soon"}},
+        "column 'year' is f32; the value 'soon' is not a number",
+    ),
+    ({"op": "upsert_item", "id": 5, "vectors": {"tast": [1.0]}}, "no space 'tast'"),
+    ({"op": "upsert_item", "id": 5, "vectors": {"taste": [1.0]}}, "1 numbers; it takes 24"),
+    ({"op": "upsert_item", "id": 5, "vectors": {"taste": [float("nan")] * DIM}}, "NaN or infinity"),
+    ({"op": "patch_item", "id": 5}, "there is none to patch"),
+    ({"op": "events", "users": [1], "items": [5]}, "unknown item"),
+    ({"op": "events", "users": [1, 2], "items": [1000]}, "2 users and 1 items"),
+    ({"op": "events", "users": [1], "items": [1000], "times": [-1]}, "times: 1 for 1 events"),
+    ({"op": "shout"}, "op"),
+    ({"op": "block", "user": 1}, "item"),
+]
+
+
+@pytest.mark.parametrize(("bad", "words"), BAD, ids=[words for _, words in BAD])
+def test_a_bad_batch_is_refused_whole(node, bad, words):
+    before = node.ask("given", vector=vector(3))
+    with pytest.raises(BadRequest, match=words):
+        node.apply(
+            [
+                new_item(columns={"studio": "nowhere", "genres": ["None"]}),
+                {"op": "events", "users": [99], "items": [NEW]},
+                bad,
+            ]
+        )
+    after = node.ask("given", vector=vector(3))
+    assert after.ids.tolist() == before.ids.tolist()
+    node.apply([new_item()])
+    assert node.ask("given", vector=vector(3), fields=["studio"]).fields["studio"][0] == "east"
+    assert node.ask("given", vector=vector(3)).live_seq == 1
+
+
+def test_what_is_sent_again_is_not_applied_again(node):
+    item = films()[0]["id"]
+    event = {"op": "events", "users": [3], "items": [item]}
+    first = node.apply([event], client="tally", sequence=8)
+    again = node.apply([event], client="tally", sequence=8)
+    assert again == type(first)(first.first, first.live_seq, "sync", True)
+    with pytest.raises(BadRequest, match="sequence 7 of client 'tally': 8 was applied already"):
+        node.apply([event], client="tally", sequence=7)
+    assert len(node.engine.live.view().events(node.engine.epoch.users.row_of(3))) == 1
+
+
+def test_all_of_it_is_there_after_a_restart(node, store, tmp_path):
+    item = films()[0]["id"]
+    node.apply([new_item(), {"op": "events", "users": [5], "items": [NEW]}, {"op": "delete_item", "id": item}])
+    asks = [("given", {"vector": vector(3)}), ("fresh", {"user": 5}), ("recent", {"user": 5})]
+    before = [node.ask(surface, **ask) for surface, ask in asks]
+    with pytest.raises(StoreLocked, match="writes it"), node_with(store, tmp_path, near=near()) as other:
+        other.writer()
+    node.close()
+    for lost in (False, True):
+        if lost:  # what is derived can go: the log makes it again
+            shutil.rmtree(store / "live" / "overlay")
+        with node_with(store, tmp_path, **SURFACES) as again:
+            for (surface, ask), page in zip(asks, before, strict=True):
+                same = again.ask(surface, **ask)
+                assert same.ids.tolist() == page.ids.tolist() and same.scores.tobytes() == page.scores.tobytes()
+                assert same.live_seq == page.live_seq == 3
+
+
+SURFACES = {"given": near("given"), "fresh": near("user", SEEN, BLOCKED), "recent": near("recent")}
+IDS = [film["id"] for film in films()[:6]] + [NEW, NEW + 1]
+COLUMNS = st.fixed_dictionaries(
+    {},
+    optional={
+        "title": st.sampled_from(["a", "b"]),
+        "year": st.one_of(st.none(), st.floats(1900, 2100, width=32)),
+        "price": st.one_of(st.none(), st.integers(0, 99)),
+        "studio": st.one_of(st.none(), st.sampled_from([*STUDIOS, "east"])),
+        "genres": st.lists(st.sampled_from(["War", "Noir", "Drama"]), max_size=2),
+        "colour": st.one_of(st.none(), st.booleans()),
+    },
+)
+OPERATION = st.one_of(
+    st.tuples(st.just("upsert_item"), st.sampled_from(IDS), COLUMNS, st.integers(0, 3)),
+    st.tuples(st.just("patch_item"), st.sampled_from(IDS), COLUMNS, st.one_of(st.none(), st.integers(0, 3))),
+    st.tuples(st.just("delete_item"), st.sampled_from(IDS)),
+    st.tuples(st.just("events"), st.integers(0, 3), st.sampled_from(IDS)),
+)
+
+
+def as_operation(drawn, at):
+    kind, *rest = drawn
+    if kind == "delete_item":
+        return {"op": kind, "id": rest[0]}
+    if kind == "events":
+        return {"op": kind, "users": [rest[0]], "items": [rest[1]], "times": [1_800_000_000 + at]}
+    one, columns, place = rest
+    vectors = {} if place is None else {name: vector(place) for name in ("taste", "look")}
+    return {"op": kind, "id": one, "columns": columns, "vectors": vectors}
+
+
+def build_from_scratch(folder, operations):
+    """What the same operations make of the input files."""
+    write_inputs(folder)
+    rows = {film["id"]: film for film in films()}
+    matrix = dict(zip(rows, np.load(folder / "items.npy"), strict=True))
+    lines = []
+    for op in operations:
+        if op["op"] == "events":
+            lines += [f"{op['users'][0]},{op['items'][0]},{op['times'][0]}\n"]
+        elif op["op"] == "delete_item":
+            del rows[op["id"]], matrix[op["id"]]
+        else:
+            start = rows[op["id"]] if op["op"] == "patch_item" else dict.fromkeys(films()[0])
+            rows[op["id"]] = {**start, **op["columns"], "id": op["id"]}
+            if "taste" in op["vectors"]:
+                matrix[op["id"]] = op["vectors"]["taste"]
+    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+    np.save(folder / "items.npy", np.stack([matrix[one] for one in rows]))
+    with (folder / "events.csv").open("a") as file:
+        file.writelines(lines)
+    spec = (folder / "spec.toml").read_text().replace('time = "time"', 'time = "time"\nunknown = "skip"')
+    (folder / "spec.toml").write_text(spec)
+    done = CliRunner().invoke(build, [str(folder / "spec.toml"), "--out", str(folder / "store"), "--quiet"])
+    assert done.exit_code == 0, done.output or done.exception
+    return folder / "store"
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    return build_store(tmp_path_factory.mktemp("pristine"))
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(drawn=st.lists(OPERATION, min_size=1, max_size=12), cuts=st.lists(st.integers(1, 4), max_size=12))
+def test_applied_live_or_built_from_scratch_the_answers_are_the_same(pristine, tmp_path_factory, drawn, cuts):
+    folder = tmp_path_factory.mktemp("case")
+    shutil.copytree(pristine, folder / "living")
+    applied, exists = [], {film["id"] for film in films()}
+    with node_with(folder / "living", folder, **SURFACES) as node:
+        waiting = []
+        for at, one in enumerate(drawn):
+            op = as_operation(one, at)
+            if op["op"] == "upsert_item":
+                exists.add(op["id"])
+            elif op["op"] == "events":
+                if op["items"][0] not in exists:
+                    continue
+            elif op["id"] not in exists:
+                continue
+            elif op["op"] == "delete_item":
+                exists.discard(op["id"])
+            applied.append(op)
+            waiting.append(op)
+            if len(waiting) >= (cuts[at] if at < len(cuts) else 1):
+                node.apply(waiting)
+                waiting = []
+        if waiting:
+            node.apply(waiting)
+        (folder / "again").mkdir()
+        scratch = build_from_scratch(folder / "again", applied)
+        fields = ["title", "year", "price", "studio", "genres", "colour"]
+        asks = [("given", {"vector": vector(at, at + 1), "fields": fields}) for at in range(4)]
+        asks += [(surface, {"user": user}) for user in range(4) for surface in ("fresh", "recent")]
+        with node_with(scratch, folder / "again", **SURFACES) as built:
+            for surface, ask in asks:
+                one, other = node.ask(surface, **ask), built.ask(surface, **ask)
+                assert one.ids.tolist() == other.ids.tolist(), (surface, ask)
+                assert one.scores.tobytes() == other.scores.tobytes()
+                assert one.fields == other.fields
