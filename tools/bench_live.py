@@ -105,7 +105,8 @@ class Bench:
 
     def probes(self, probe: Callable[[int], tuple[float, float]], seconds: float) -> dict[str, Any]:
         """Percentiles of a probe repeated for some seconds."""
-        end, found = time.perf_counter() + seconds, []
+        end = time.perf_counter() + seconds
+        found: list[tuple[float, float]] = []
         while time.perf_counter() < end:
             found.append(probe(len(found)))
         acks, pages = np.array(found).T * 1000
