@@ -43,11 +43,11 @@ def facts_of(path: Path) -> FileFacts:
     return FileFacts(bytes=path.stat().st_size, sha256=digest(path), dtype=dtype, shape=shape)
 
 
-def seal_of(manifest: bytes) -> bytes:
+def seal_of(manifest: bytes, name: str = MANIFEST) -> bytes:
     """The line of the seal file, as ``sha256sum --check`` reads it."""
     import hashlib
 
-    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
+    return f"{hashlib.sha256(manifest).hexdigest()}  {name}\n".encode()
 
 
 def faults_of(folder: Path, advance: Advance = lambda _: None) -> list[str]:
@@ -60,6 +60,8 @@ def faults_of(folder: Path, advance: Advance = lambda _: None) -> list[str]:
     except OSError as error:
         return [f"{error.filename}: {error.strerror}"]
     faults = [] if seal == seal_of(raw) else [f"{folder / MANIFEST}: does not match its digest in {SEAL}"]
+    if folder.name.isdecimal() and int(folder.name) != manifest.number:
+        faults.append(f"{folder / MANIFEST}: is that of epoch {manifest.number}")
     present = set(files_of(folder))
     faults += [f"{folder / name}: not named by the manifest" for name in sorted(present - set(manifest.files))]
     for name, facts in manifest.files.items():

@@ -45,6 +45,22 @@ class StoreDamaged(StorageError):
     """A file of an epoch is missing, truncated, altered or unreadable."""
 
 
+class SnapshotMissing(StorageError):
+    """There is no snapshot, or not the one asked for."""
+
+    exit_code = EX_NOINPUT
+
+
+class SnapshotDamaged(StorageError):
+    """A snapshot, in a folder or a stream, is torn, altered, or holds what a snapshot may not."""
+
+
+class RestoreRefused(StorageError):
+    """A snapshot would overwrite what the store already has."""
+
+    exit_code = EX_CANTCREAT
+
+
 class FormatUnknown(StorageError):
     """The epoch was written in a format version that this release cannot read."""
 

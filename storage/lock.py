@@ -52,15 +52,19 @@ class StoreLock:
 
 
 class Lease:
-    """A shared hold on one epoch; ``mixline epoch prune`` leaves a leased epoch alone. Close it to let go."""
+    """A shared hold on one epoch; ``mixline epoch prune`` leaves a leased epoch alone. Close it to let go.
 
-    def __init__(self, epoch: Path) -> None:
+    A snapshot is held likewise, by its own ``manifest``.
+    """
+
+    def __init__(self, epoch: Path, manifest: str = MANIFEST) -> None:
         self._fd = -1
-        path = epoch / MANIFEST
+        path = epoch / manifest
+        what = "epoch" if manifest == MANIFEST else "snapshot"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise StoreMissing(f"{epoch}: no such epoch; mixline epoch list shows what there is") from error
+            raise StoreMissing(f"{epoch}: no such {what}; mixline {what} list shows what there is") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             # A pruner may have moved the folder between our open and our lock.
@@ -68,7 +72,7 @@ class Lease:
                 raise FileNotFoundError
         except (BlockingIOError, FileNotFoundError) as error:
             os.close(fd)
-            raise StoreMissing(f"{epoch}: this epoch is being pruned; open the current one") from error
+            raise StoreMissing(f"{epoch}: this {what} is being pruned; open the current one") from error
         self._fd = fd
 
     def close(self) -> None:
@@ -86,9 +90,9 @@ class Lease:
         self.close()
 
 
-def try_evict(epoch: Path) -> int | None:
+def try_evict(epoch: Path, manifest: str = MANIFEST) -> int | None:
     """Lock an epoch against new readers: the descriptor that holds it, or None while somebody holds a lease."""
-    fd = os.open(epoch / MANIFEST, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(epoch / manifest, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

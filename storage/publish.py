@@ -17,6 +17,8 @@ CURRENT = "CURRENT"
 EPOCHS = "epochs"
 BUILDING = ".building-"
 PRUNING = ".pruning-"
+RESTORING = ".restoring"  # a folder of a restore that is on its way
+MOVING = "moving"  # in it, while what was verified gets its names: "EPOCH WITH_LOG"
 
 
 def sync(path: Path) -> None:
@@ -102,4 +104,27 @@ def sweep(store: Path) -> list[str]:
         if path.name.startswith((BUILDING, PRUNING)):
             shutil.rmtree(path)
             removed.append(path.name)
+    clear_restore(store)
     return removed
+
+
+def clear_restore(store: Path) -> None:
+    """Remove what is left of a restore, and what it had named before it was killed short of CURRENT.
+
+    Without CURRENT nobody serves or writes here, so the log and the epoch are the restore's own. The caller holds the
+    store's lock.
+    """
+    folder = store / RESTORING
+    if not folder.is_dir():
+        return
+    if (folder / MOVING).exists() and read_current(store) is None:
+        words = (folder / MOVING).read_text("ascii").split()
+        if len(words) == 2:  # else it was killed before it was synced, so nothing has been named
+            if words[1] == "1":
+                shutil.rmtree(store / "live" / "log", ignore_errors=True)
+            named = epoch_folder(store, int(words[0]))
+            if named.is_dir():
+                doomed = named.parent / f"{PRUNING}{named.name}"
+                named.rename(doomed)
+                shutil.rmtree(doomed)
+    shutil.rmtree(folder)

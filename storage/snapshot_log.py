@@ -1,0 +1,50 @@
+"""A consistent copy of the live log while its writer commits: LMDB's own copy, which reads one transaction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lmdb
+
+from mixline.storage.errors import StoreDamaged
+
+LOG_FOLDER = "live/log"
+LOG_TABLE = b"log"
+LOG_DATA = "data.mdb"
+TABLES_MAX = 8
+
+
+def log_copy(store_path: str | Path, target_folder: str | Path) -> int:
+    """Copy the log of a store into ``target_folder/data.mdb``; returns the last sequence number in the copy.
+
+    0 when the log is empty or absent; absent, nothing is made. Raises :class:`StoreDamaged` and ``OSError``.
+    """
+    source, target = Path(store_path) / LOG_FOLDER, Path(target_folder)
+    if not (source / LOG_DATA).exists():
+        return 0
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        with lmdb.open(str(source), readonly=True, lock=True, create=False, max_dbs=TABLES_MAX) as log:
+            log.copy(str(target), compact=True)
+    except lmdb.Error as error:
+        raise StoreDamaged(f"{source}: the log cannot be copied: {error}; mixline doctor --store says more") from error
+    span = log_span(target)
+    return span[1] if span else 0
+
+
+def log_span(folder: Path) -> tuple[int, int] | None:
+    """First and last sequence number of the log in ``folder``, which nobody writes; None when it is empty."""
+    try:
+        with lmdb.open(str(folder), readonly=True, lock=False, create=False, max_dbs=TABLES_MAX) as log:
+            try:
+                table = log.open_db(LOG_TABLE, create=False)
+            except lmdb.NotFoundError:
+                return None
+            with log.begin(db=table) as transaction, transaction.cursor() as cursor:
+                if not cursor.first():
+                    return None
+                first = int.from_bytes(cursor.key(), "big")
+                cursor.last()
+                return first, int.from_bytes(cursor.key(), "big")
+    except lmdb.Error as error:
+        raise StoreDamaged(f"{folder}: no log can be read here: {error}") from error
