@@ -30,6 +30,7 @@ from mixline.node.supervisor_chair import Chair, pace
 from mixline.node.supervisor_child import Child, reap_strangers
 from mixline.node.supervisor_exchange import Exchange
 from mixline.node.supervisor_nursery import Birth, Firstborn, Nursery, fork_nursery
+from mixline.node.supervisor_reload import Reloader
 from mixline.node.systemd import Notifier
 from mixline.storage.live_paths import log_exists
 
@@ -65,7 +66,7 @@ class Supervisor:
         self.drained = False
         self.exit_code = 0
         self.changed = asyncio.Event()  # something happened that a coroutine may be waiting for
-        self.reload_wanted = asyncio.Event()
+        self.reloader = Reloader(self)
         self._order = 0
         self._beat_seen, self._beats_missed = 0, 0
 
@@ -365,53 +366,7 @@ class Supervisor:
                 return met()
         return True
 
-    # -- reload and stop -----------------------------------------------------------------------------------------
-
-    async def reload_when_asked(self) -> None:
-        """SIGHUP: replace the workers one by one, so that a new epoch and changed surfaces serve without a failure."""
-        while True:
-            await self.reload_wanted.wait()
-            self.reload_wanted.clear()
-            self.notifier.reloading()
-            if await self.rehearse():
-                self.generation += 1
-                self.nursery.renew()
-                standby_first = sorted(self.chairs, key=lambda each: -each.order)
-                for chair in [self.writer, *standby_first]:  # a new epoch's workers wait for the writer's overlay of it
-                    if self.stopping or not await self.replace(chair):
-                        break
-            log.info("reload over, configuration generation %d", self.generation)
-            self.notifier.ready(self.status_line())
-
-    async def rehearse(self) -> bool:
-        """Open store and surfaces in a throw-away process; a mistake costs a log line and not the node."""
-        told = self.options
-        orders = {"store": told.store, "config": told.config, "engine": told.engine, "log": told.log}
-        module = "mixline.node.supervisor_rehearsal"
-        rehearsal = Child.run(self.loop, module, orders, [], lambda _: self.changed.set())
-        if not await self.wait_for(lambda: rehearsal.gone, limits.ready_timeout_ms / 1000):
-            rehearsal.send(signal.SIGKILL)
-        elif rehearsal.exit_code == rehearsal.death_signal == 0:
-            return True
-        log.error("reload refused: the store or the configuration is bad (%s); serving as before", rehearsal.fate)
-        return False
-
-    async def replace(self, chair: Chair) -> bool:
-        """Let one worker finish, end it, and wait for its successor."""
-        old = chair.child
-        if old is None:
-            return True
-        self.tell("retire", seat=chair.number)
-        await self.wait_for(lambda: chair.retired or old.gone, limits.drain_ms / 1000)
-        chair.retired = True
-        old.send(signal.SIGTERM)
-        if not await self.wait_for(lambda: old.gone, limits.leave_ms / 1000):
-            old.send(signal.SIGKILL)
-            await self.wait_for(lambda: old.gone, limits.leave_ms / 1000)
-        came = await self.wait_for(lambda: chair.ready and chair.child is not old, limits.ready_timeout_ms / 1000)
-        if not came:
-            log.error("reload stopped: the new worker in seat %d does not get ready", chair.number)
-        return came
+    # -- start and stop ------------------------------------------------------------------------------------------------
 
     def told_to_stop(self, number: int) -> None:
         """SIGTERM or Ctrl-C."""
@@ -429,14 +384,14 @@ class Supervisor:
         """Until told to stop; returns the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.told_to_stop, number)
-        self.loop.add_signal_handler(signal.SIGHUP, self.reload_wanted.set)
+        self.loop.add_signal_handler(signal.SIGHUP, self.reloader.wanted.set)
         adopt_orphans()
         self.nursery.start()
         self.start_broker()
         self.watch()
         if self.notifier.watchdog_s:
             self.keep_alive(self.notifier.watchdog_s)
-        reloading = asyncio.create_task(self.reload_when_asked())
+        reloading = asyncio.create_task(self.reloader.run())
         while not self.stopping:
             await self.wait_for(lambda: self.stopping or reloading.done(), 3600)
             if reloading.done() and not self.stopping:

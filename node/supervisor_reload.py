@@ -1,0 +1,74 @@
+"""What SIGHUP asks for: another epoch or changed surfaces, tried by a throw-away process and then served by new
+workers, one seat after the other, so that no request fails and each is answered from one epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+from mixline.node import limits
+from mixline.node.plain_asyncio import asyncio
+from mixline.node.supervisor_chair import Chair
+from mixline.node.supervisor_child import Child
+
+if TYPE_CHECKING:
+    from mixline.node.supervisor import Supervisor
+
+log = logging.getLogger("mixline.supervisor")
+
+
+class Reloader:
+    """Reloads of one supervisor, one at a time."""
+
+    def __init__(self, node: Supervisor) -> None:
+        self.node = node
+        self.wanted = asyncio.Event()
+
+    async def run(self) -> None:
+        """Reload whenever it is wanted."""
+        node = self.node
+        while True:
+            await self.wanted.wait()
+            self.wanted.clear()
+            node.notifier.reloading()
+            if await self.rehearse():
+                node.generation += 1
+                node.nursery.renew()
+                standby_first = sorted(node.chairs, key=lambda each: -each.order)
+                for chair in [node.writer, *standby_first]:  # a new epoch's workers wait for the writer's overlay of it
+                    if node.stopping or not await self.replace(chair):
+                        break
+            log.info("reload over, configuration generation %d", node.generation)
+            node.notifier.ready(node.status_line())
+
+    async def rehearse(self) -> bool:
+        """Open store and surfaces in a throw-away process; a mistake costs a log line and not the node."""
+        told = self.node.options
+        orders = {"store": told.store, "config": told.config, "engine": told.engine, "log": told.log}
+        module = "mixline.node.supervisor_rehearsal"
+        rehearsal = Child.run(self.node.loop, module, orders, [], lambda _: self.node.changed.set())
+        if not await self.node.wait_for(lambda: rehearsal.gone, limits.ready_timeout_ms / 1000):
+            rehearsal.send(signal.SIGKILL)
+        elif rehearsal.exit_code == rehearsal.death_signal == 0:
+            return True
+        log.error("reload refused: the store or the configuration is bad (%s); serving as before", rehearsal.fate)
+        return False
+
+    async def replace(self, chair: Chair) -> bool:
+        """Let one worker finish, end it, and wait for its successor."""
+        node, old = self.node, chair.child
+        if old is None:
+            return True
+        node.tell("retire", seat=chair.number)
+        await node.wait_for(lambda: chair.retired or old.gone, limits.drain_ms / 1000)
+        chair.retired = True
+        old.send(signal.SIGTERM)
+        if not await node.wait_for(lambda: old.gone, limits.leave_ms / 1000):
+            old.send(signal.SIGKILL)
+            await node.wait_for(lambda: old.gone, limits.leave_ms / 1000)
+        came = await node.wait_for(lambda: chair.ready and chair.child is not old, limits.ready_timeout_ms / 1000)
+        if not came:
+            log.error("reload stopped: the new worker in seat %d does not get ready", chair.number)
+        return came
