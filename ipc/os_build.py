@@ -14,6 +14,8 @@ ffibuilder.cdef(
     int mx_trim(void);
     int64_t mx_forget_code(void);
     int64_t mx_resident_pages(int fd, int64_t bytes);
+    int mx_populate(int fd, int64_t from, int64_t bytes, int huge);
+    int mx_hold(int fd, int64_t bytes);
     """
 )
 ffibuilder.set_source(
@@ -73,6 +75,32 @@ ffibuilder.set_source(
         return given;
     }
     static int mx_set_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0) == 0 ? 0 : errno; }
+
+    #ifndef MADV_POPULATE_READ
+    #define MADV_POPULATE_READ 22
+    #endif
+
+    /* Have `bytes` of a file from `from` on, which is a multiple of the page, read into the page cache. 0, or errno:
+       EINVAL where the kernel cannot (before 5.14, or without huge pages for files when they are asked for). */
+    static int mx_populate(int fd, int64_t from, int64_t bytes, int huge) {
+        void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, from);
+        if (map == MAP_FAILED) return errno;
+        int failure = 0;
+        if (huge && madvise(map, bytes, MADV_HUGEPAGE) != 0) failure = errno;
+        if (!failure && madvise(map, bytes, MADV_POPULATE_READ) != 0) failure = errno;
+        munmap(map, bytes);
+        return failure;
+    }
+
+    /* Map a file and lock it in memory until this process ends. 0, or errno. */
+    static int mx_hold(int fd, int64_t bytes) {
+        void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+        if (map == MAP_FAILED) return errno;
+        if (mlock(map, bytes) == 0) return 0;
+        int failure = errno;
+        munmap(map, bytes);
+        return failure;
+    }
 
     /* Pages of a file's first `bytes` that are in memory, or -errno. Touches none of them: windows of the file (256 MiB
        with 4 KiB pages) are mapped without any right, asked about, and unmapped. */

@@ -22,6 +22,7 @@ from mixline.node.components import KINDS, Component, stage_of
 from mixline.node.components.custom import load_custom
 from mixline.node.errors import ConfigError
 from mixline.node.metrics_door import MetricsError, metrics_address
+from mixline.node.serve_options import WarmOptions
 
 T = TypeVar("T", bound=msgspec.Struct)
 BIND_DEFAULT = "tcp://127.0.0.1:5571"
@@ -60,6 +61,7 @@ class NodeKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     share_scans: bool = True
     tenants: dict[str, Any] = {}
     metrics: str = ""
+    warm: WarmOptions | None = None
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +75,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     share_scans: bool = True
     tenants: dict[str, float] = {}
     metrics: str = ""
+    warm: WarmOptions | None = None
 
 
 _kept: dict[str | None, NodeConfig] = {}
@@ -97,6 +100,12 @@ def load_node_config(path: str | Path | None = None) -> NodeConfig:
         if keys.surfaces:
             folder = file.parent / keys.surfaces
         problems += [f"{file}: {problem}" for problem in node_problems(keys)]
+    warm = keys.warm
+    if warm is not None and warm.replay:
+        recorded = Path(path or "").parent / warm.replay
+        warm = msgspec.structs.replace(warm, replay=str(recorded.absolute()))
+        if not recorded.is_file():
+            problems.append(f"{path}: warm.replay = {keys.warm.replay!r}: {recorded} is not a file")  # type: ignore[union-attr]
     surfaces = {surface.name: surface for surface in shipped_surfaces(problems)}
     if folder is not None:
         if not folder.is_dir():
@@ -113,6 +122,7 @@ def load_node_config(path: str | Path | None = None) -> NodeConfig:
         share_scans=keys.share_scans,
         tenants={name: float(weight) for name, weight in keys.tenants.items()},
         metrics=keys.metrics,
+        warm=warm,
     )
 
 

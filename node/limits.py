@@ -82,6 +82,8 @@ beat_idle_ms = 250  # a worker with nothing to do still beats this often
 hang_ms = 3_000  # without a beat: hung, killed, its request moved
 hang_overdue_ms = 1_000  # the same while it holds a request that was answered without it and must stop
 broker_hang_ms = 10_000
+warm_max_ms = 1_800_000  # of warming at a start or reload; then the node serves all the same
+warm_told_ms = 5_000  # systemd hears at this pace that the start goes on
 ready_timeout_ms = 120_000  # a worker that has not said ready by then is killed and counted as a failed start
 
 # The log of slow requests.
@@ -140,5 +142,6 @@ assert backoff_first_ms <= backoff_alone_max_ms <= backoff_max_ms
 assert breaker_first_ms <= breaker_max_ms <= breaker_calm_ms, "calm must not be a pause between two refills"
 assert crash_window_ms <= breaker_calm_ms, "a closed breaker has forgotten what opened it"
 assert crashes_max >= 2 * attempts_max, "a few requests that kill are no loop"
+assert warm_told_ms < warm_max_ms
 assert workers_max < 1 << 16, "a reply header has 16 bits for the seat"
 assert limit_max <= source_limit_max and groups_max < 1 << 16

@@ -63,6 +63,17 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     log: str = "text"
 
 
+class WarmOrders(msgspec.Struct, frozen=True):
+    """What the supervisor tells the process that warms the active epoch."""
+
+    parent: int
+    store: str
+    config: str | None = None
+    replay: str = ""
+    huge: bool = False
+    log: str = "text"
+
+
 class NurseryOrders(msgspec.Struct, frozen=True):
     """What the supervisor tells a nursery."""
 

@@ -7,6 +7,13 @@ import msgspec
 from mixline.node.orders import ENGINE
 
 
+class WarmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[warm]`` of NODE.toml: ``replay`` is a file of recorded requests, asked once the files are in memory."""
+
+    replay: str = ""
+    huge: bool = False
+
+
 class ServeOptions(msgspec.Struct, frozen=True):
     """One node. ``tenants`` are shares of the workers, 1 for whom nothing is said; ``metrics`` HOST:PORT or nothing."""
 
@@ -22,3 +29,4 @@ class ServeOptions(msgspec.Struct, frozen=True):
     share_scans: bool = True
     log: str = "text"
     metrics: str = ""
+    warm: WarmOptions | None = None

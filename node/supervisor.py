@@ -31,6 +31,7 @@ from mixline.node.supervisor_child import Child, reap_strangers
 from mixline.node.supervisor_exchange import Exchange
 from mixline.node.supervisor_nursery import Birth, Firstborn, Nursery, fork_nursery
 from mixline.node.supervisor_reload import Reloader
+from mixline.node.supervisor_warming import warm_up
 from mixline.node.systemd import Notifier
 from mixline.storage.live_paths import log_exists
 
@@ -387,6 +388,7 @@ class Supervisor:
         self.loop.add_signal_handler(signal.SIGHUP, self.reloader.wanted.set)
         adopt_orphans()
         self.nursery.start()
+        await warm_up(self)
         self.start_broker()
         self.watch()
         if self.notifier.watchdog_s:

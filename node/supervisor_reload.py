@@ -12,6 +12,7 @@ from mixline.node import limits
 from mixline.node.plain_asyncio import asyncio
 from mixline.node.supervisor_chair import Chair
 from mixline.node.supervisor_child import Child
+from mixline.node.supervisor_warming import warm_up
 
 if TYPE_CHECKING:
     from mixline.node.supervisor import Supervisor
@@ -34,6 +35,7 @@ class Reloader:
             self.wanted.clear()
             node.notifier.reloading()
             if await self.rehearse():
+                await warm_up(node)
                 node.generation += 1
                 node.nursery.renew()
                 standby_first = sorted(node.chairs, key=lambda each: -each.order)

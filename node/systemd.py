@@ -47,6 +47,10 @@ class Notifier:
         """A new line for systemctl status."""
         return self.send(f"STATUS={text}")
 
+    def warming(self, status: str, patience_s: float) -> bool:
+        """Not ready yet, and not stuck: the time that a start may take is counted anew."""
+        return self.send(f"EXTEND_TIMEOUT_USEC={int(patience_s * 1e6)}", f"STATUS={status}")
+
     def alive(self) -> bool:
         """Keep the watchdog quiet."""
         return self.send("WATCHDOG=1")

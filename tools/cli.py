@@ -29,6 +29,7 @@ VERBS = {
     "snapshot": "mixline.tools.snapshot:snapshot",
     "systemd": "mixline.tools.systemd:systemd",
     "top": "mixline.tools.top:top",
+    "warm": "mixline.tools.warm:warm",
 }
 
 

@@ -66,7 +66,7 @@ def locked_memory(case: Case) -> Iterator[Finding]:
     if soft == UNLIMITED:
         yield Finding("locked memory", "ok", found)
         return
-    costs = "nothing today: a node locks no page. Pages of a store cannot be pinned, so memory pressure may evict them"
+    costs = "nothing for a node, which locks no page; mixline warm --lock cannot hold a store in memory"
     yield Finding("locked memory", "note", found, costs, "LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited")
 
 

@@ -104,7 +104,7 @@ def judge_residency(folder: Path, files: list[dict[str, Any]]) -> Finding:
     costs = f"the first touch of {size(missing)} waits for the disk: .1 ms a page on NVMe, 1 ms and more elsewhere"
     coldest = details[0]
     found += f"; coldest: {coldest['file']}, {coldest['resident']:.0%}"
-    return Finding("residency", state, found, costs, f"find {folder} -type f -exec cat {{}} + > /dev/null", details)
+    return Finding("residency", state, found, costs, f"mixline warm {folder.parent.parent}", details)
 
 
 def head_room(case: Case) -> Iterator[Finding]:

@@ -83,7 +83,7 @@ def test_residency_of_real_files(tmp_path):
 def test_residency_verdicts(sick, built, tmp_path):
     files = [{"file": "a.npy", "bytes": 1000, "resident": 1.0}, {"file": "b.npy", "bytes": 1000, "resident": 0.5}]
     cold = store.judge_residency(tmp_path, files)
-    assert cold.state == "warn" and "b.npy" in cold.found and "75.0%" in cold.found and "cat" in cold.mend
+    assert cold.state == "warn" and "b.npy" in cold.found and "75.0%" in cold.found and "mixline warm" in cold.mend
     assert [each["file"] for each in cold.details] == ["b.npy", "a.npy"]
     assert store.judge_residency(tmp_path, [files[0] | {"resident": 0.95}]).state == "note"
     assert store.judge_residency(tmp_path, files[:1]).state == "ok"
