@@ -165,7 +165,7 @@ class Broker:
         for member in self.crew.notice_ready():
             self.release_ghost(member)
             self.loop.ever_ready = self.loop.ever_ready or not member.writes
-            self.tell("ready", seat=member.number, pid=member.pid)
+            self.tell("ready", seat=member.number, pid=member.pid, epoch=member.seat.words.load(seats.EPOCH))
             self.learn_surfaces(member)
 
     def learn_surfaces(self, member: Member) -> None:

@@ -74,6 +74,15 @@ class WarmOrders(msgspec.Struct, frozen=True):
     log: str = "text"
 
 
+class FallBackOrders(msgspec.Struct, frozen=True):
+    """What the supervisor tells the process that finds another epoch than ``bad``; ``served`` 0 for none."""
+
+    store: str
+    bad: int
+    served: int
+    log: str = "text"
+
+
 class NurseryOrders(msgspec.Struct, frozen=True):
     """What the supervisor tells a nursery."""
 

@@ -29,6 +29,7 @@ from mixline.node.supervisor_breaker import Breaker
 from mixline.node.supervisor_chair import Chair, pace
 from mixline.node.supervisor_child import Child, reap_strangers
 from mixline.node.supervisor_exchange import Exchange
+from mixline.node.supervisor_fallback import FallBack
 from mixline.node.supervisor_nursery import Birth, Firstborn, Nursery, fork_nursery
 from mixline.node.supervisor_reload import Reloader
 from mixline.node.supervisor_warming import warm_up
@@ -68,6 +69,7 @@ class Supervisor:
         self.exit_code = 0
         self.changed = asyncio.Event()  # something happened that a coroutine may be waiting for
         self.reloader = Reloader(self)
+        self.fallback = FallBack(self)
         self._order = 0
         self._beat_seen, self._beats_missed = 0, 0
 
@@ -216,6 +218,8 @@ class Supervisor:
             child.fate,
             ", killed because its heart stood still" if chair.hung else "",
         )
+        unready = not chair.ready and not chair.retired and chair is not self.writer
+        fallen = unready and self.fallback.failed(child)
         chair.vacate(child)
         pace(self.chairs, self.options.workers)
         if chair.crashed and self.breaker.crashed(self.loop.time()):
@@ -226,7 +230,12 @@ class Supervisor:
             self.metrics.look()
         self.tell("gone", seat=chair.number, signal=child.death_signal, hung=chair.hung)
         self.changed.set()
-        if not self.announced and child.exit_code and chair.failures and not any(each.ready for each in self.chairs):
+        if (
+            not (self.announced or fallen)
+            and child.exit_code
+            and chair.failures
+            and not any(each.ready for each in self.chairs)
+        ):
             self.give_up(child.exit_code)
 
     def refill_delay_s(self, chair: Chair) -> float:
@@ -289,6 +298,8 @@ class Supervisor:
         elif op == "ready":
             if chair.child is not None and chair.child.pid == message["pid"]:
                 chair.ready, chair.failures = True, 0
+                if chair is not self.writer:
+                    self.fallback.serves(message["epoch"])
                 pace(self.chairs, self.options.workers)
                 self._order += 1
                 chair.order = self._order

@@ -34,6 +34,7 @@ class Reloader:
             await self.wanted.wait()
             self.wanted.clear()
             node.notifier.reloading()
+            node.fallback.exhausted = False
             if await self.rehearse():
                 await warm_up(node)
                 node.generation += 1
@@ -55,6 +56,7 @@ class Reloader:
             rehearsal.send(signal.SIGKILL)
         elif rehearsal.exit_code == rehearsal.death_signal == 0:
             return True
+        self.node.fallback.failed(rehearsal, rehearsed=True)
         log.error("reload refused: the store or the configuration is bad (%s); serving as before", rehearsal.fate)
         return False
 

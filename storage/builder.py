@@ -31,8 +31,18 @@ from mixline.storage.manifest import FORMAT, CatalogueFacts, EventFacts, IndexFa
 from mixline.storage.matrices import copy_matrix, open_matrix
 from mixline.storage.nibbles import NIBBLES_MIN, write_nibbles
 from mixline.storage.progress import Progress
-from mixline.storage.publish import BUILDING, EPOCHS, epoch_numbers, measure, publish, sweep, write_current
+from mixline.storage.publish import (
+    BUILDING,
+    EPOCHS,
+    epoch_folder,
+    epoch_numbers,
+    measure,
+    publish,
+    sweep,
+    write_current,
+)
 from mixline.storage.records import RecordWriter
+from mixline.storage.self_test import self_test
 from mixline.storage.spec import BuildSpec, SpaceSpec, spec_facts
 
 EVENT_BYTES_GUESS = 8  # of input, to choose how many spill files; a range that turns out too large is spilled again
@@ -57,6 +67,7 @@ class Builder:
                 manifest = self._publish(max(epoch_numbers(self.store), default=0) + 1)
                 if activate:
                     # The digests were computed from these files a moment ago; activation need not read them again.
+                    self_test(epoch_folder(self.store, manifest.number))
                     write_current(self.store, manifest.number)
                 return manifest
         except (OSError, lmdb.Error) as error:

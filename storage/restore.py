@@ -27,6 +27,7 @@ from mixline.storage.publish import (
     sync,
     write_current,
 )
+from mixline.storage.self_test import self_test
 from mixline.storage.snapshot_files import faults_in, may_link, place, protect, settle
 from mixline.storage.snapshot_log import LOG_FOLDER, log_span
 from mixline.storage.snapshot_manifest import LOG_FILE, SNAPSHOT, SnapshotManifest, plain_files, read_snapshot
@@ -131,6 +132,7 @@ def _publish(folder: Path, manifest: SnapshotManifest, store: Path, activate: bo
     (folder / EPOCHS / final.name).rename(final)
     sync(final.parent)
     if activate:
+        self_test(final)
         write_current(store, manifest.epoch)
     elif fresh:
         (store / RESTORING / MOVING).unlink()  # this is all that was wanted

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mixline.storage.digests import Advance, check_whole, faults_of
 from mixline.storage.epoch import Epoch
-from mixline.storage.errors import StorageError, StoreMissing
+from mixline.storage.errors import StorageError, StoreDamaged, StoreMissing
 from mixline.storage.live_paths import overlay_folder
 from mixline.storage.lock import StoreLock, try_evict
 from mixline.storage.manifest import FORMAT, MANIFEST, read_manifest
@@ -23,6 +23,7 @@ from mixline.storage.publish import (
     sync,
     write_current,
 )
+from mixline.storage.self_test import self_test
 
 
 class EpochInfo(NamedTuple):
@@ -115,11 +116,35 @@ class Store:
         return faults_of(self._folder(self.current() if number is None else number), advance)
 
     def activate(self, number: int, advance: Advance = lambda _: None) -> None:
-        """Make ``number`` the active epoch after reading all of it against its digests."""
+        """Make ``number`` the active epoch after reading all of it against its digests, and a self-test."""
         folder = self._folder(number)
         with StoreLock(self.path, f"mixline epoch activate {number}"):
             check_whole(folder, advance)
+            self_test(folder)
             write_current(self.path, number)
+
+    def fall_back(self, bad: int, served: int = 0) -> int:
+        """Make another epoch active than ``bad``: ``served`` if it is whole, or the newest older one that is.
+
+        Returns what is active afterwards; it is left alone when it is no longer ``bad``. Raises :class:`StoreDamaged`.
+        """
+        with StoreLock(self.path, f"a node falling back from epoch {bad}"):
+            active = read_current(self.path)
+            if active is not None and active != bad:
+                return active
+            older = [number for number in reversed(epoch_numbers(self.path)) if number < bad and number != served]
+            tried = ([served] if served and served != bad else []) + older
+            for number in tried:
+                folder = epoch_folder(self.path, number)
+                try:
+                    check_whole(folder)
+                    self_test(folder)
+                    write_current(self.path, number)
+                    return number
+                except StorageError:
+                    continue  # verify says what is wrong with it
+        listed = ", ".join(map(str, tried)) or "none"
+        raise StoreDamaged(f"{self.path}: epoch {bad} cannot be served, and no other is whole (tried: {listed})")
 
     def rollback(self, advance: Advance = lambda _: None) -> int:
         """Activate the newest epoch older than the active one; returns its number."""

@@ -40,3 +40,20 @@ class StrangeEngine:
             case ["bulk", length]:
                 return Status.OK, bytes(int(length))
         return Status.OK, str(os.getpid()).encode() + b" " + bytes(body)
+
+
+class CrashesOnTwo:
+    """Opens a real store, and dies of SIGSEGV on its second epoch before it could serve."""
+
+    live_seq = 0
+
+    def __init__(self, store):
+        from mixline.storage.store import Store
+
+        with Store(store).open() as epoch:
+            self.epoch_number = epoch.number
+        if self.epoch_number == 2:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+    def answer(self, header, body, deadline_ns, pulse):
+        return Status.OK, b"%d" % self.epoch_number

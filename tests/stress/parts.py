@@ -47,6 +47,7 @@ PARTS = (
         "SANITIZE_MARKS=stress or not stress",
     ),
     tests("neon", "tests/kernels/test_other_machines.py"),
+    tests("epoch-flips", "tests/node/test_epoch_flips.py"),
     tests("damage", "tests/storage/test_damage.py"),
     tests("rings", "tests/ipc/test_rings.py"),
     tests("writer-kills", "tests/storage/test_live_crash.py"),

@@ -1,0 +1,178 @@
+"""What an epoch must show before it becomes the active one: that it opens, and that its parts fit each other.
+
+Digests say that the files are those that were built. This says that what was built can be read: a sample of rows of
+every table and array, ids found again, rows looked for among others, codes that stand for their rows. It takes
+milliseconds, whatever the epoch's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from mixline.storage.catalogue import Catalogue
+from mixline.storage.codes import BLOCK_ROWS, Codes, decode
+from mixline.storage.epoch import Epoch
+from mixline.storage.errors import StorageError, StoreDamaged
+from mixline.storage.records import TABLES
+from mixline.storage.spaces import Space
+
+SAMPLE = 64
+RECORDS_READ = 3  # of every table
+FILLER = 0xFFFFFFFF
+SLACK = 1e-4  # relative, for sums in another order
+
+
+def self_test(folder: Path) -> None:
+    """Raise :class:`StoreDamaged` with every fault of the epoch in ``folder``."""
+    try:
+        with Epoch(folder) as epoch:
+            faults = list(faults_of_epoch(epoch))
+    except StorageError as error:
+        raise StoreDamaged(f"epoch {folder.name} does not open: {error}") from error
+    except (IndexError, ValueError, TypeError, KeyError, OverflowError, UnicodeDecodeError) as error:
+        raise StoreDamaged(f"epoch {folder.name} cannot be read: {type(error).__name__}: {error}") from error
+    if faults:
+        listed = "\n  ".join(faults)
+        raise StoreDamaged(f"epoch {folder.name} failed its self-test:\n  {listed}\nactivate another, or build again")
+
+
+def faults_of_epoch(epoch: Epoch) -> Iterator[str]:
+    """Everything that does not fit in a sample of the epoch."""
+    for table in TABLES:
+        for _ in islice(epoch.records.scan(table), RECORDS_READ):
+            pass
+    yield from catalogue_faults(epoch.items)
+    yield from catalogue_faults(epoch.users)
+    yield from event_faults(epoch)
+    for space in epoch.spaces.values():
+        yield from space_faults(space, epoch.items.count, epoch.users.count)
+
+
+def sample_of(count: int) -> np.ndarray:
+    """Rows spread over 0 .. count - 1, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).astype(np.int64)) if count else np.zeros(0, np.int64)
+
+
+def catalogue_faults(catalogue: Catalogue) -> Iterator[str]:
+    """Ids that are not found again, records and columns of another length."""
+    rows, name = sample_of(catalogue.count), catalogue.name
+    if len(catalogue.keys) != catalogue.count:
+        yield f"ids/{name}: {len(catalogue.keys)} keys for {catalogue.count} rows"
+        return
+    for row in rows.tolist():
+        if catalogue.row_of(catalogue.id_of(row)) != row:
+            yield f"ids/{name}: the id of row {row} is found in another row"
+        if catalogue.facts.columns and len(catalogue.record(row)) != len(catalogue.facts.columns):
+            yield f"records.lmdb: row {row} of {name} lacks columns"
+    for column in catalogue.columns.values():
+        entries = len(column.values) if column.offsets is None else len(column.offsets) - 1
+        if entries != catalogue.count:
+            yield f"columns/{name}/{column.name}: {entries} entries for {catalogue.count} rows"
+        elif column.offsets is not None and int(column.offsets[-1]) != len(column.values):
+            yield f"columns/{name}/{column.name}: offsets end at {int(column.offsets[-1])} of {len(column.values)}"
+        else:
+            column.to_list(rows)
+
+
+def event_faults(epoch: Epoch) -> Iterator[str]:
+    """Rows of items that do not exist, and orders that are not kept."""
+    items = epoch.items.count
+    for user in sample_of(epoch.users.count).tolist():
+        seen = epoch.seen(user)
+        if len(seen) and (int(seen[-1]) >= items or not (seen[1:] > seen[:-1]).all()):
+            yield f"graph/seen_rows.npy: user {user}: not ascending rows of items"
+        rows = epoch.history(user).rows
+        if len(rows) and int(rows.max()) >= items:
+            yield f"records.lmdb: history of user {user}: a row that no item has"
+    popular = epoch.popularity
+    if len(popular.rows) and (int(popular.rows.max()) >= items or not (np.diff(popular.scores) <= 0).all()):
+        yield "graph/popular_rows.npy: not rows of items by falling score"
+    neighbours = epoch.neighbours
+    if neighbours is not None:
+        if len(neighbours.indptr) != items + 1 or int(neighbours.indptr[-1]) != len(neighbours.indices):
+            yield "graph/neighbours_indptr.npy: does not fit the lists"
+            return
+        for row in sample_of(items).tolist():
+            found = neighbours.indices[neighbours.indptr[row] : neighbours.indptr[row + 1]]
+            if len(found) and int(found.max()) >= items:
+                yield f"graph/neighbours_indices.npy: item {row}: a row that no item has"
+
+
+def space_faults(space: Space, items: int, users: int) -> Iterator[str]:
+    """Matrices of another shape than the manifest's, and indexes that do not fit them."""
+    where = f"spaces/{space.name}"
+    for side, matrix, norms, count in (
+        ("items", space.items, space.item_norms, items),
+        ("users", space.users, space.user_norms, users * space.vectors),
+    ):
+        if matrix is None or norms is None:
+            continue
+        if matrix.shape != (count, space.dim) or norms.shape != (count,):
+            yield f"{where}/{side}.npy: {matrix.shape} and norms {norms.shape} for {count} rows of {space.dim}"
+            return
+        rows = sample_of(count)
+        lengths = np.sqrt(np.einsum("ij,ij->i", matrix[rows], matrix[rows], dtype=np.float64))
+        if not np.isfinite(lengths).all() or not np.allclose(lengths, norms[rows], rtol=SLACK, atol=1e-30):
+            yield f"{where}/{side}.npy: rows that are not finite or not as long as their norms say"
+    if space.items is None:
+        return
+    yield from nearest_faults(space, where)
+    if space.item_codes is not None:
+        yield from code_faults(space, space.item_codes, where)
+    lists, graph, nibbles = space.item_lists, space.item_graph, space.item_nibbles
+    if nibbles is not None and len(nibbles.codes) * BLOCK_ROWS < items:
+        yield f"{where}/items_int4.npy: too short for {items} rows"
+    if lists is not None:
+        starts, kept = lists.starts, lists.rows[sample_of(len(lists.rows))]
+        if not (starts[1:] >= starts[:-1]).all() or int(starts[-1]) != len(lists.codes):
+            yield f"{where}/ivf_starts.npy: does not fit the lists"
+        if len(lists.rows) != BLOCK_ROWS * len(lists.codes) or bool(((kept >= items) & (kept != FILLER)).any()):
+            yield f"{where}/ivf_rows.npy: a row that no item has"
+    if graph is not None:
+        linked = graph.neighbours[sample_of(items)]
+        if len(graph.neighbours) != items or int(linked.max(initial=0)) >= max(1, items):
+            yield f"{where}/items_graph_neighbours.npy: a row that no item has"
+        if int(graph.entries.max(initial=0)) >= max(1, items):
+            yield f"{where}/items_graph_entries.npy: a row that no item has"
+
+
+def nearest_faults(space: Space, where: str) -> Iterator[str]:
+    """Of a sample of rows each must find itself, or one as near, as the nearest of all."""
+    assert space.items is not None
+    rows = space.items[sample_of(len(space.items))].astype(np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    if not len(rows) or space.metric == "dot":
+        return
+    if space.metric == "cosine":
+        unit = rows / np.where(lengths == 0, 1.0, lengths)[:, None]
+        scores = unit @ unit.T
+    else:
+        scores = -((rows[:, None, :] - rows[None, :, :]) ** 2).sum(axis=2)
+    own = np.diagonal(scores)
+    slack = SLACK * max(1.0, float(np.abs(scores).max()))
+    if not np.isfinite(scores).all() or bool((scores.max(axis=1) > own + slack).any()):
+        yield f"{where}/items.npy: a row that does not find itself"
+
+
+def code_faults(space: Space, codes: Codes, where: str) -> Iterator[str]:
+    """Int8 codes that stand for other rows than the bounds of their block allow."""
+    assert space.items is not None
+    count, dim = space.items.shape
+    if len(codes.codes) != -(-count // BLOCK_ROWS) or len(codes.scales) != BLOCK_ROWS * len(codes.codes):
+        yield f"{where}/items_int8.npy: {len(codes.codes)} blocks for {count} rows"
+        return
+    for block in np.unique(sample_of(count) // BLOCK_ROWS).tolist():
+        start = block * BLOCK_ROWS
+        exact = space.items[start : start + BLOCK_ROWS].astype(np.float64)
+        if space.metric == "cosine":
+            lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+            exact /= np.where(lengths == 0, 1.0, lengths)[:, None]
+        part = Codes(codes.codes[block : block + 1], codes.scales[start : start + BLOCK_ROWS], codes.bounds)
+        left = exact - decode(part, len(exact), dim)
+        worst = float(np.sqrt(np.einsum("ij,ij->i", left, left)).max(initial=0.0))
+        if worst > float(codes.bounds[block, 0]) * (1 + SLACK) + SLACK * float(np.abs(exact).max(initial=0.0)):
+            yield f"{where}/items_int8.npy: block {block} stands for other rows"
