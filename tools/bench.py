@@ -27,6 +27,8 @@ NAMES = {
     "serving": "mixline.tools.bench_serving:serving",
     "shared": "mixline.tools.bench_shared:shared",
     "live": "mixline.tools.bench_live:live",
+    "snapshot": "mixline.tools.bench_snapshot:snapshot",
+    "warm": "mixline.tools.bench_warm:warm_up",
 }
 GROUPS = {"resilience": "mixline.tools.resilience:resilience"}  # many long ones under a name, not in `bench all`
 

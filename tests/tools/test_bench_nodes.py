@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from mixline.tools import bench_serving, serving_contenders
 from mixline.tools.bench_shared import shared
+from mixline.tools.bench_snapshot import snapshot
+from mixline.tools.bench_warm import warm_up
 
 ABSENT = [name for name in serving_contenders.NEEDED if importlib.util.find_spec(name) is None]
 needs_peers = pytest.mark.skipif(bool(ABSENT) or shutil.which("redis-server") is None, reason="needs all peers")
@@ -38,6 +40,28 @@ def test_shared_compares_two_nodes_of_one_store():
     for mode in paces:
         assert 0 < figures[mode]["at_common_rate"]["p50_ms"] <= figures[mode]["at_common_rate"]["p99_ms"]
         assert figures[mode]["rounds"] == [paces[mode]]
+
+
+def test_warm_compares_two_first_minutes():
+    done = CliRunner().invoke(warm_up, ["--items", "2000", "--rate", "50", "--seconds", "1", "--json"])
+    if done.exit_code == 1 and "stay in memory" in done.output:
+        pytest.skip("this file system keeps pages that it is asked to drop (tmpfs)")
+    assert done.exit_code == 0, done.output or done.exception
+    figures = json.loads(done.stdout)
+    for run in ("cold", "warmed"):
+        assert figures[run]["not_pages"] == 0 and 0 < figures[run]["p50_ms"] <= figures[run]["p99_ms"]
+    assert figures["p99_warmed_to_cold"] == pytest.approx(
+        figures["warmed"]["p99_ms"] / figures["cold"]["p99_ms"], abs=0.001
+    )
+
+
+def test_snapshot_compares_with_calm():
+    figures = figures_of(snapshot, "--items", "2000", "--seconds", "0.5")
+    for way in ("linked", "stream"):
+        assert figures[way]["snapshots"] >= 1 and figures[way]["not_pages"] == 0
+        assert figures[f"p99_{way}_to_calm"] == pytest.approx(
+            figures[way]["p99_ms"] / figures["calm"]["p99_ms"], abs=0.001
+        )
 
 
 @needs_peers
