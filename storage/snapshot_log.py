@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import lmdb
@@ -26,6 +28,8 @@ def log_copy(store_path: str | Path, target_folder: str | Path) -> int:
     try:
         with lmdb.open(str(source), readonly=True, lock=True, create=False, max_dbs=TABLES_MAX) as log:
             log.copy(str(target), compact=True)
+    except lmdb.DiskError as error:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
     except lmdb.Error as error:
         raise StoreDamaged(f"{source}: the log cannot be copied: {error}; mixline doctor --store says more") from error
     span = log_span(target)

@@ -49,6 +49,10 @@ PARTS = (
     tests("neon", "tests/kernels/test_other_machines.py"),
     tests("epoch-flips", "tests/node/test_epoch_flips.py"),
     tests("damage", "tests/storage/test_damage.py"),
+    *(
+        tests(f"snapshot-faults-{what}", f"tests/storage/test_snapshot_faults.py::test_every_call_fails[{what}]")
+        for what in ("create", "restore")
+    ),
     tests("rings", "tests/ipc/test_rings.py"),
     tests("writer-kills", "tests/storage/test_live_crash.py"),
     tests("fuzz-decoders", "tests/node/test_broker_probe.py"),
