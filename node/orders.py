@@ -77,6 +77,7 @@ class WarmOrders(msgspec.Struct, frozen=True):
 class FallBackOrders(msgspec.Struct, frozen=True):
     """What the supervisor tells the process that finds another epoch than ``bad``; ``served`` 0 for none."""
 
+    parent: int
     store: str
     bad: int
     served: int

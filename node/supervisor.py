@@ -159,7 +159,7 @@ class Supervisor:
         if self.stopping or chair.child is not None or not chair.clean or not chair.wanted:
             return
         chair.clean = chair.ready = chair.retired = chair.hung = False
-        chair.expected = True
+        chair.expected, chair.tried = True, self.fallback.active()
         at, memory = self.exchange.seats[chair.number], self.exchange
         orders = WorkerOrders(
             parent=os.getpid(),
@@ -219,7 +219,7 @@ class Supervisor:
             ", killed because its heart stood still" if chair.hung else "",
         )
         unready = not chair.ready and not chair.retired and chair is not self.writer
-        fallen = unready and self.fallback.failed(child)
+        fallen = unready and self.fallback.failed(child, chair.tried)
         chair.vacate(child)
         pace(self.chairs, self.options.workers)
         if chair.crashed and self.breaker.crashed(self.loop.time()):

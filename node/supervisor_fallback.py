@@ -8,6 +8,7 @@ The verifying is done by a process of its own, under the store's lock.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mixline.ipc.calls import die_with_parent
 from mixline.node import limits
 from mixline.node.logs import start_logging
 from mixline.node.orders import FallBackOrders
@@ -43,11 +45,16 @@ class FallBack:
         """A worker is ready with this epoch."""
         self.served, self.crashes = epoch, 0
 
-    def failed(self, child: Child, rehearsed: bool = False) -> bool:
-        """Told of a process that ended before it served; True when that is no reason to give up yet."""
+    def failed(self, child: Child, tried: int | None, rehearsed: bool = False) -> bool:
+        """Told of a process that ended before it served, and of the epoch that was active when it was ordered.
+
+        True when that is no reason to give up yet.
+        """
         active = self.active()
         if active is None or self.exhausted or self.node.stopping:
             return False
+        if active != tried:  # it may have been the one before; the next start tells
+            return True
         if child.death_signal in CRASHES and active != self.served:
             self.crashes += 1
             if self.crashes < limits.fallback_crashes and not rehearsed:
@@ -72,7 +79,8 @@ class FallBack:
         """Have the store moved to another epoch."""
         if self.node.stopping:
             return
-        orders = FallBackOrders(self.node.options.store, bad, self.served, self.node.options.log)
+        told = self.node.options
+        orders = FallBackOrders(os.getpid(), told.store, bad, self.served, told.log)
         self.child = Child.run(self.node.loop, "mixline.node.supervisor_fallback", orders, [], lambda _: self.done(bad))
 
     def done(self, bad: int) -> None:
@@ -97,6 +105,7 @@ def main() -> None:
 
     orders = msgspec.json.decode(sys.argv[1], type=FallBackOrders)
     start_logging(orders.log)
+    die_with_parent(orders.parent)
     try:
         number = Store(orders.store).fall_back(orders.bad, orders.served)
     except StorageError as error:

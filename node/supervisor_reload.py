@@ -48,7 +48,7 @@ class Reloader:
 
     async def rehearse(self) -> bool:
         """Open store and surfaces in a throw-away process; a mistake costs a log line and not the node."""
-        told = self.node.options
+        told, tried = self.node.options, self.node.fallback.active()
         orders = {"store": told.store, "config": told.config, "engine": told.engine, "log": told.log}
         module = "mixline.node.supervisor_rehearsal"
         rehearsal = Child.run(self.node.loop, module, orders, [], lambda _: self.node.changed.set())
@@ -56,7 +56,7 @@ class Reloader:
             rehearsal.send(signal.SIGKILL)
         elif rehearsal.exit_code == rehearsal.death_signal == 0:
             return True
-        self.node.fallback.failed(rehearsal, rehearsed=True)
+        self.node.fallback.failed(rehearsal, tried, rehearsed=True)
         log.error("reload refused: the store or the configuration is bad (%s); serving as before", rehearsal.fate)
         return False
 

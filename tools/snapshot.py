@@ -71,6 +71,11 @@ def opened(where: str) -> Iterator[BinaryIO]:
         yield file
 
 
+def size_of(where: str) -> int:
+    """Bytes of a stream; 0 where that is not known, and nothing is shown."""
+    return Path(where).stat().st_size if where != "-" else 0
+
+
 def step_back() -> None:
     """Let a node that serves go first: digests take a core."""
     with contextlib.suppress(OSError):
@@ -150,8 +155,8 @@ def verify(store: Path, number: int | None, source: str | None, as_json: bool) -
         assert source is not None
         from mixline.storage.snapshot_stream import stream_faults
 
-        with opened(source) as file:
-            faults = stream_faults(file, source)[1]
+        with opened(source) as file, shown("reading the snapshot", size_of(source), as_json) as advance:
+            faults = stream_faults(file, source, advance)[1]
         name = source
     else:
         where, number = placed(store, number, source)
@@ -189,8 +194,8 @@ def restore(
 
     if is_stream(source):
         assert source is not None
-        with opened(source) as file:
-            done = restore_stream(file, source, store, activate=not no_activate, epoch_only=epoch_only)
+        with opened(source) as file, shown("restoring", size_of(source), as_json) as advance:
+            done = restore_stream(file, source, store, activate=not no_activate, epoch_only=epoch_only, advance=advance)
     else:
         where, number = placed(store, number, source)
         path = where.path(number)

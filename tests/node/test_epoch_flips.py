@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +19,7 @@ from node_process import running, wait_until
 from mixline.ipc.wire import Status
 from mixline.node.client import Client
 from mixline.node.inprocess import Node
+from mixline.node.supervisor_fallback import FallBack
 from mixline.storage.publish import epoch_folder
 from mixline.storage.store import Store
 from mixline.tools.build import build
@@ -198,6 +200,27 @@ def test_crashes_before_serving_at_a_reload(crashing):
         wait_until(lambda: "reload over" in node.log())
         assert node.ask(b"")[1] == b"1"
         assert node.stop() == 0
+
+
+class Ended:
+    """A worker that could not open its store."""
+
+    exit_code, death_signal, fate = 65, 0, "exit code 65"
+
+
+def test_whoever_tried_the_epoch_before_accuses_nobody(store, monkeypatch):
+    """A worker that was ordered before the node fell back may end after it: the epoch now active is not to blame."""
+    begun = []
+    monkeypatch.setattr(FallBack, "begin", lambda self, bad: begun.append(bad))
+    node = SimpleNamespace(options=SimpleNamespace(store=str(store)), stopping=False)
+    fallback = FallBack(node)
+    assert Store(store).current() == 2
+    assert fallback.failed(Ended(), 1) and begun == []
+    assert fallback.failed(Ended(), 2) and begun == [2]
+    fallback.exhausted = True
+    assert not fallback.failed(Ended(), 2)
+    (store / "CURRENT").unlink()
+    assert not FallBack(node).failed(Ended(), None), "a store without an active epoch is never given one"
 
 
 def test_an_epoch_that_fails_its_self_test_is_not_activated(store):
