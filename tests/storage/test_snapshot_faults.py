@@ -116,5 +116,5 @@ def test_every_call_fails(tmp_path: Path, what: str, stress_seed: int) -> None:
     """Each once, with EIO or ENOSPC as the seed says."""
     case, random = Case(tmp_path), Random(stress_seed)
     codes = [case.fail(what, name, at, random.choice(("EIO", "ENOSPC"))) for name, at in case.calls(what)]
-    assert codes.count(73) > len(codes) // 2
+    assert codes.count(73) > len(codes) // 3
     case.succeed()
