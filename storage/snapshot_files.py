@@ -7,13 +7,13 @@ must not share them.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
-import shutil
+import stat
+from io import UnsupportedOperation
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from mixline.storage.digests import Advance
 from mixline.storage.manifest import MANIFEST, SEAL
@@ -28,7 +28,8 @@ from mixline.storage.snapshot_manifest import (
 )
 
 FICLONE = 0x40049409  # linux/fs.h
-STEP_BYTES = 4 << 20
+STEP_BYTES = 1 << 20
+SYNC_BYTES = 16 << 20
 Way = Literal["linked", "cloned", "copied"]
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -55,12 +56,26 @@ def place(source: Path, target: Path, link: bool) -> Way:
         except OSError as error:
             if error.errno not in (*NO_LINK, errno.ENOTTY):
                 raise
-        shutil.copyfileobj(old, new, STEP_BYTES)
-        new.flush()
+        while part := old.read(SYNC_BYTES):
+            new.write(part)
+            let_go(new)
         os.fsync(new.fileno())
-        with contextlib.suppress(OSError):  # the copy's pages are nobody's: those of the store shall stay in memory
-            os.posix_fadvise(new.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return "copied"
+
+
+def let_go(file: BinaryIO) -> None:
+    """Write out what a file has so far and drop its pages, which are nobody's: those of the store shall stay in memory.
+
+    Little by little, since a heap of dirty pages is written at once and stops everybody.
+    """
+    file.flush()
+    try:
+        fd = file.fileno()
+    except UnsupportedOperation:  # no file at all
+        return
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        os.fdatasync(fd)  # an error is told once: swallowed here it would be lost
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def protect(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from mixline.storage.digests import Advance, seal_of
 from mixline.storage.errors import SnapshotDamaged, StoreDamaged
 from mixline.storage.manifest import MANIFEST
-from mixline.storage.snapshot_files import STEP_BYTES
+from mixline.storage.snapshot_files import STEP_BYTES, SYNC_BYTES, let_go
 from mixline.storage.snapshot_manifest import (
     MANIFEST_BYTES_MAX,
     SNAPSHOT,
@@ -55,7 +55,7 @@ class StreamWriter:
     def __init__(self, out: BinaryIO, advance: Advance) -> None:
         self.out, self.advance = out, advance
         self.files: dict[str, SnapshotFile] = {}
-        self._written = 0
+        self._written = self._synced = 0
 
     def file(self, name: str, path: Path, expected: SnapshotFile | None) -> None:
         """Add a file; :class:`StoreDamaged` when it is not what its epoch says of it."""
@@ -92,6 +92,9 @@ class StreamWriter:
     def _put(self, raw: bytes) -> None:
         self.out.write(raw)
         self._written += len(raw)
+        if self._written - self._synced >= SYNC_BYTES:
+            let_go(self.out)
+            self._synced = self._written
 
     def _pad(self) -> None:
         self._put(bytes(-self._written % BLOCK))

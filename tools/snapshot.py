@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from mixline.storage.digests import Advance
 from mixline.storage.errors import SnapshotDamaged, SnapshotMissing
 from mixline.storage.snapshot_manifest import SNAPSHOT, read_snapshot
 from mixline.storage.snapshots import SNAPSHOTS, Held, Snapshots, unwritable, write_stream
+from mixline.tools.build import parse_bytes
 from mixline.tools.epoch import JSON, SHOWN_BYTES, STORE, tell
 from mixline.tools.progress import progress_on_stderr
 
@@ -80,6 +82,22 @@ def step_back() -> None:
     """Let a node that serves go first: digests take a core."""
     with contextlib.suppress(OSError):
         os.nice(19)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def paced(advance: Advance, bytes_per_s: int) -> Advance:
+    """The same, but waits so that no more than so many bytes a second are told of; 0: as fast as it goes."""
+    if not bytes_per_s:
+        return advance
+    started_s, done = time.monotonic(), 0
+
+    def wait(count: int) -> None:
+        nonlocal done
+        done += count
+        advance(count)
+        time.sleep(max(0.0, done / bytes_per_s - (time.monotonic() - started_s)))
+
+    return wait
 
 
 @click.group()
@@ -91,13 +109,17 @@ def snapshot() -> None:
 @STORE
 @click.option("--out", metavar="WHERE", help=f"A folder of snapshots, NAME.tar, or -. Default: STORE/{SNAPSHOTS}.")
 @click.option("--epoch", type=click.IntRange(min=1), help="Which epoch; the active one by default.")
+@click.option(
+    "--pace", default="256MiB", show_default=True, callback=parse_bytes, help="Bytes read per second; 0: no limit."
+)
 @JSON
-def create(store: Path, out: str | None, epoch: int | None, as_json: bool) -> None:
+def create(store: Path, out: str | None, epoch: int | None, pace: int, as_json: bool) -> None:
     """Take a snapshot while a node serves."""
     step_back()
     with Held(store, epoch) as held:
         size, number = held.bytes, held.epoch
-        with shown(f"snapshot of epoch {number}", size, as_json) as advance:
+        with shown(f"snapshot of epoch {number}", size, as_json) as told:
+            advance = paced(told, pace)
             if is_stream(out):
                 assert out is not None
                 stream(store, out, number, advance, as_json)
