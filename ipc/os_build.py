@@ -12,7 +12,7 @@ ffibuilder.cdef(
     int mx_set_name(const char *name);
     int mx_adopt_orphans(void);
     int mx_trim(void);
-    int64_t mx_forget_code(void);
+    int64_t mx_forget_code(int data_too);
     int64_t mx_resident_pages(int fd, int64_t bytes);
     int mx_populate(int fd, int64_t from, int64_t bytes, int huge);
     int mx_hold(int fd, int64_t bytes);
@@ -22,12 +22,14 @@ ffibuilder.set_source(
     "mixline.ipc._os",
     """
     #include <errno.h>
+    #include <fcntl.h>
     #include <link.h>
     #include <stdlib.h>
     #ifdef __GLIBC__
     #include <malloc.h>
     #endif
     #include <stdint.h>
+    #include <string.h>
     #include <sys/mman.h>
     #include <sys/prctl.h>
     #include <unistd.h>
@@ -52,27 +54,54 @@ ffibuilder.set_source(
         return 0;
     }
 
-    static int mx_forget_segments(struct dl_phdr_info *object, size_t size, void *given) {
-        uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    struct mx_forgetting { int64_t given; int pagemap; uintptr_t page; };
+
+    static void mx_forget(struct mx_forgetting *by, uintptr_t start, uintptr_t stop) {
+        if (start < stop && madvise((void *)start, stop - start, MADV_DONTNEED) == 0)
+            by->given += (int64_t)(stop - start);
+    }
+
+    /* Pages of a writable segment that are still the file's: present (bit 63) and no private copy (bit 61). */
+    static void mx_forget_clean(struct mx_forgetting *by, uintptr_t start, uintptr_t stop) {
+        uint64_t seen[512];
+        for (uintptr_t at = start; at < stop; at += sizeof seen / 8 * by->page) {
+            size_t many = (stop - at) / by->page < sizeof seen / 8 ? (stop - at) / by->page : sizeof seen / 8, from = 0;
+            if (pread(by->pagemap, seen, many * 8, (off_t)(at / by->page * 8)) != (ssize_t)(many * 8)) return;
+            for (size_t each = 0; each <= many; each++) {
+                if (each < many && seen[each] >> 63 && seen[each] >> 61 & 1) continue;
+                mx_forget(by, at + from * by->page, at + each * by->page);
+                from = each + 1;
+            }
+        }
+    }
+
+    /* The last segment first, by a copy of the table: it lies in the first one, and to read it maps that again. */
+    static int mx_forget_segments(struct dl_phdr_info *object, size_t size, void *context) {
+        struct mx_forgetting *by = context;
+        ElfW(Phdr) segments[64];
+        int count = object->dlpi_phnum;
         (void)size;
-        if (mx_has_text_relocations(object)) return 0;
-        for (int at = 0; at < object->dlpi_phnum; at++) {
-            const ElfW(Phdr) *segment = &object->dlpi_phdr[at];
-            if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W)) continue;
-            uintptr_t start = (object->dlpi_addr + segment->p_vaddr) & ~(page - 1);
-            uintptr_t stop = (object->dlpi_addr + segment->p_vaddr + segment->p_memsz) & ~(page - 1);
-            if (start < stop && madvise((void *)start, stop - start, MADV_DONTNEED) == 0)
-                *(int64_t *)given += (int64_t)(stop - start);
+        if (count > 64 || mx_has_text_relocations(object)) return 0;
+        memcpy(segments, object->dlpi_phdr, (size_t)count * sizeof segments[0]);
+        for (int at = count - 1; at >= 0; at--) {
+            uintptr_t start = (object->dlpi_addr + segments[at].p_vaddr) & ~(by->page - 1);
+            uintptr_t stop = (object->dlpi_addr + segments[at].p_vaddr + segments[at].p_filesz) & ~(by->page - 1);
+            if (segments[at].p_type != PT_LOAD) continue;
+            if (!(segments[at].p_flags & PF_W)) mx_forget(by, start, stop);
+            else if (by->pagemap >= 0) mx_forget_clean(by, start, stop);
         }
         return 0;
     }
 
-    /* Unmap the pages of all code and constants, which nobody wrote: what runs again comes back from the page cache.
-       The bytes that were looked at. */
-    static int64_t mx_forget_code(void) {
-        int64_t given = 0;
-        dl_iterate_phdr(mx_forget_segments, &given);
-        return given;
+    /* Unmap the pages of all code and constants, which nobody wrote, and, where one thread alone runs (another could
+       write between the look and the call), those of data that nobody has written yet: what is used again comes back
+       from the page cache. The bytes that were looked at and given back. */
+    static int64_t mx_forget_code(int data_too) {
+        struct mx_forgetting by = {0, -1, (uintptr_t)sysconf(_SC_PAGESIZE)};
+        if (data_too) by.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        dl_iterate_phdr(mx_forget_segments, &by);
+        if (by.pagemap >= 0) close(by.pagemap);
+        return by.given;
     }
     static int mx_set_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0) == 0 ? 0 : errno; }
 

@@ -137,9 +137,14 @@ def keep_node_config(path: str | None) -> None:
         _kept[path] = load_node_config(path)
 
 
+def kept_node_config(path: str | None) -> NodeConfig | None:
+    """The configuration as it was kept; None when it is for the workers to read."""
+    return _kept.get(path)
+
+
 def node_config(path: str | None) -> NodeConfig:
     """The configuration as this process's nursery read it, else as it is on disk now."""
-    return _kept.get(path) or load_node_config(path)
+    return kept_node_config(path) or load_node_config(path)
 
 
 def names_own_components(file: Path) -> bool:

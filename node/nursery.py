@@ -7,6 +7,7 @@ holds no store, no segment and no message: only the supervisor's channel, which 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import importlib
@@ -22,6 +23,7 @@ import msgspec
 from mixline.ipc.calls import die_with_parent, forget_code, set_name, trim_memory
 from mixline.node.orders import ENGINE, FDS_MAX, BirthOrder, NurseryOrders
 
+REHEARSALS = 8  # CPython 3.11 adapts a function that has run so often
 ORDER_BYTES_MAX = 1 << 18  # a broker's names every seat
 
 
@@ -29,7 +31,7 @@ def main() -> None:
     """Entry of ``python -m mixline.node.nursery ORDERS``: a nursery that shares nothing with its supervisor."""
     orders = msgspec.json.decode(sys.argv[1], type=NurseryOrders)
     die_with_parent(orders.parent)
-    load(orders.engine, orders.config)
+    load(orders.engine, orders.config, orders.store)
     live(socket.socket(fileno=orders.control_fd))
 
 
@@ -44,8 +46,9 @@ def live(control: socket.socket) -> None:
         importlib.import_module(order.module).main()
 
 
-def load(engine: str, config: str | None) -> None:
-    """Import what children import, read the configuration, and leave the memory so that they seldom write to it."""
+def load(engine: str, config: str | None, store: str | None) -> None:
+    """Import what children import, read the configuration, rehearse, and leave the memory so that they seldom write
+    to it."""
     importlib.import_module("mixline.node.broker")
     importlib.import_module("mixline.node.broker_native")
     importlib.import_module("mixline.node.worker")
@@ -54,12 +57,30 @@ def load(engine: str, config: str | None) -> None:
         from mixline.node.config import keep_node_config
 
         keep_node_config(config)  # a third less memory of a worker's own, and half the time of its start
+        rehearse(store, config)
     gc.collect()
     trim_memory()
-    forget_code()
+    forget_code(data_too=True)
     gc.freeze()  # a collection in a child writes to every object that it looks at
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"{threads} threads: a fork would copy the locks that the others hold"
+
+
+def rehearse(store: str | None, config: str | None) -> None:
+    """Open the store and close it again, as a worker does at its start, until Python has adapted what runs then to the
+    types that it meets: it does so in place, and would do so on a copy of each page in every worker.
+
+    Not where the configuration names components of the user's own, whose modules belong to workers.
+    """
+    from mixline.node.config import kept_node_config
+    from mixline.node.engine import Engine
+
+    kept = kept_node_config(config)
+    if store is None or kept is None:
+        return
+    with contextlib.suppress(Exception):  # whatever it is, the first worker meets it too, and can say so
+        for _ in range(REHEARSALS):
+            Engine.open(store, kept).close()
 
 
 def attend(control: socket.socket) -> BirthOrder | None:

@@ -91,6 +91,7 @@ class NurseryOrders(msgspec.Struct, frozen=True):
     control_fd: int
     engine: str = ENGINE
     config: str | None = None
+    store: str | None = None
 
 
 class BirthOrder(msgspec.Struct, frozen=True):

@@ -53,7 +53,7 @@ class Supervisor:
         self.writer = Chair(options.workers + 1, wanted=options.engine == ENGINE and log_exists(Path(options.store)))
         self.seats = [*self.chairs, self.writer]
         self.breaker = Breaker()
-        self.nursery = Nursery(loop, options.engine, options.config, nursery, self.give_up)
+        self.nursery = Nursery(loop, options.engine, options.config, options.store, nursery, self.give_up)
         self.metrics: MetricsDoor | None = None
         self.broker: Child | None = None
         self.control: socket.socket | None = None
@@ -447,7 +447,7 @@ def serve(options: ServeOptions, nursery: Firstborn) -> int:
 def main() -> None:
     """Entry of ``python -m mixline.node.supervisor OPTIONS``; ``mixline serve`` execs into it."""
     options = msgspec.json.decode(sys.argv[1], type=ServeOptions)
-    nursery = fork_nursery(options.engine, options.config)
+    nursery = fork_nursery(options.engine, options.config, options.store)
     start_logging(options.log)
     if options.parent:
         die_with_parent(options.parent)

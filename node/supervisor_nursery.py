@@ -41,7 +41,7 @@ class Firstborn(NamedTuple):
     control: socket.socket
 
 
-def fork_nursery(engine: str, config: str | None) -> Firstborn:
+def fork_nursery(engine: str, config: str | None, store: str) -> Firstborn:
     """Load what children need and fork the first nursery, so that the supervisor shares the memory too.
 
     For a process that has done nothing yet. The nursery and its children leave by SystemExit.
@@ -49,7 +49,7 @@ def fork_nursery(engine: str, config: str | None) -> Firstborn:
     os.environ.update(ONE_THREAD)
     from mixline.node import nursery
 
-    nursery.load(engine, config)
+    nursery.load(engine, config, store)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent, pid = os.getpid(), os.fork()
     if pid:
@@ -67,10 +67,16 @@ class Nursery:
     """Where broker and workers come from. ``on_useless(exit_code)`` is called when the first ends without a birth."""
 
     def __init__(
-        self, loop: Any, engine: str, config: str | None, first: Firstborn, on_useless: Callable[[int], None]
+        self,
+        loop: Any,
+        engine: str,
+        config: str | None,
+        store: str,
+        first: Firstborn,
+        on_useless: Callable[[int], None],
     ) -> None:
         self.loop = loop
-        self.engine, self.config = engine, config
+        self.engine, self.config, self.store = engine, config, store
         self.on_useless = on_useless
         self.child: Child | None = None
         self.control: socket.socket | None = None
@@ -97,7 +103,7 @@ class Nursery:
             self._first = None
         else:
             self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            orders = NurseryOrders(os.getpid(), theirs.fileno(), self.engine, self.config)
+            orders = NurseryOrders(os.getpid(), theirs.fileno(), self.engine, self.config, self.store)
             self.child = Child.run(self.loop, "mixline.node.nursery", orders, [theirs.fileno()], self.gone)
             theirs.close()
         self.control.setblocking(False)

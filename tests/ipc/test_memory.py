@@ -3,6 +3,8 @@
 import itertools
 import mmap
 import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -275,3 +277,28 @@ def test_forgotten_code_runs_again():
     assert forget_code() > 1 << 20
     assert mapped_file_kb() < before
     assert sorted(itertools.chain([3], [1, 2])) == [1, 2, 3] and Board is not None
+
+
+ALONE = """
+import os
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+import numpy as np
+from mixline.ipc.calls import forget_code
+
+def mapped_kb():
+    with open("/proc/self/status", encoding="ascii") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssFile:"))
+
+before = np.linalg.inv(np.eye(3) * 4)
+forget_code()
+code = mapped_kb()
+forget_code(data_too=True)
+data = mapped_kb()
+assert np.array_equal(np.linalg.inv(np.eye(3) * 4), before)
+print(code, data)
+"""
+
+
+def test_forgotten_data_is_only_what_nobody_wrote():
+    code, data = map(int, subprocess.check_output([sys.executable, "-c", ALONE]).split())
+    assert data < code

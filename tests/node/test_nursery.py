@@ -12,6 +12,7 @@ import pytest
 from node_process import alive, running, wait_until
 
 from mixline.ipc.wire import Status
+from mixline.node.nursery import rehearse
 from mixline.node.orders import BirthOrder, NurseryOrders
 from mixline.tools.processes import family, read
 
@@ -65,6 +66,23 @@ def test_a_reload_has_a_new_nursery(node):
     first = nursery_of(node)
     node.process.send_signal(signal.SIGHUP)
     wait_until(lambda: nursery_of(node) not in (0, first) and not alive(first), 40)
+
+
+def test_a_nursery_that_rehearsed_holds_nothing_of_the_store(tmp_path, film_store):
+    with running(tmp_path, store=film_store) as node:
+        kept = {pid: read(f"/proc/{pid}/maps") for pid in (nursery_of(node), node.worker_pids()[0])}
+        opened = [str(fd.readlink()) for fd in Path(f"/proc/{nursery_of(node)}/fd").iterdir()]
+    nursery, worker = (str(film_store) in maps for maps in kept.values())
+    assert worker and not nursery and not any(str(film_store) in each for each in opened)
+
+
+def test_a_store_that_cannot_be_opened_is_for_the_worker_to_refuse(tmp_path, monkeypatch):
+    rehearsed = []
+    monkeypatch.setattr("mixline.node.engine.Engine.open", lambda *given: rehearsed.append(given) or 1 / 0)
+    monkeypatch.setattr("mixline.node.config._kept", {None: "the shipped surfaces"})
+    rehearse(str(tmp_path), None)
+    rehearse(str(tmp_path), "not kept, for it names the user's own components")
+    assert rehearsed == [(str(tmp_path), "the shipped surfaces")]
 
 
 @pytest.fixture
