@@ -38,11 +38,16 @@ cdef class Desk(Writes):
     cdef int64_t hedge_at_ns
     cdef int64_t empty_ns  # when the queue was last seen not to stand
     cdef int64_t stood_ns  # when it was last seen to; 0: never
+    cdef int64_t pressed_ns  # when many were last refused; 0: never
+    cdef int64_t window_ns  # when the count of offers began
+    cdef uint64_t offered, refused
     cdef bint broken  # some place is
 
     cdef void consider(self, const Incoming* message) noexcept nogil
     cdef bint malformed(self, const Incoming* message, char* text) noexcept nogil
     cdef void admit(self, Request* fresh, const Incoming* message) noexcept nogil
+    cdef bint shed(self, const Request* fresh, int64_t wait_ns) noexcept nogil
+    cdef bint pressed(self, int64_t now_ns) noexcept nogil
     cdef double bearable_ns(self, const Request* fresh) noexcept nogil
     cdef bint stands(self, int64_t now_ns) noexcept nogil
     cdef bint shut(self, Request* fresh) noexcept nogil

@@ -38,11 +38,16 @@ cdef uint64_t LEND_BYTES_MIN = limits.lend_bytes_min
 cdef double SHARE_ALONE = limits.queue_share_alone
 cdef double WAIT_SHARE = limits.wait_share_max
 cdef double WAIT_SHARE_STANDING = limits.wait_share_standing
+cdef double WAIT_SHARE_PRESSED = limits.wait_share_pressed
 cdef double WAIT_SHARE_CALM = limits.wait_share_calm
 cdef double PASSES_BORNE = 2.0
+cdef double PASSES_PRESSED = 0.75  # some wait for the second of two workers, else one would find too few for a pass
 cdef int HELD_ASK_MAX = limits.held_max
 cdef int64_t STANDING_NS = limits.queue_standing_ms * 1_000_000
 cdef int64_t STOOD_NS = limits.queue_stood_ms * 1_000_000
+cdef double REFUSED_SHARE = limits.refused_share
+cdef int64_t REFUSED_WINDOW_NS = limits.refused_window_ms * 1_000_000
+cdef uint64_t REFUSED_MIN = 8
 cdef int64_t NOT_READY_WAIT_NS = 100_000_000
 cdef int64_t SHUTTING_WAIT_NS = limits.retry_after_us_max * 1000
 cdef double HEDGE_SHARE = limits.hedge_share
@@ -165,7 +170,7 @@ cdef class Desk(Writes):
         wait_ns = self.predicted_wait_ns(fresh)
         slot = -1
         if not self.crowded(fresh, length, text):
-            if wait_ns and wait_ns > self.bearable_ns(fresh):
+            if self.shed(fresh, wait_ns):
                 self.count(N_SHED)
                 snprintf(text, TEXT_BYTES, "it would wait %lld us and then take %lld, of a budget of %llu",
                          <long long>(wait_ns // 1000), <long long>(fresh.cost_ns // 1000),
@@ -184,15 +189,31 @@ cdef class Desk(Writes):
         if message.body_length:  # without a body frame there is no address either
             memcpy(into + message.head_length, message.body, message.body_length)
 
+    cdef bint shed(self, const Request* fresh, int64_t wait_ns) noexcept nogil:
+        """Whether the request would wait too long; and note when many do."""
+        cdef bint refused = wait_ns and wait_ns > self.bearable_ns(fresh)
+        if fresh.arrived_ns - self.window_ns > REFUSED_WINDOW_NS:
+            self.window_ns, self.offered, self.refused = fresh.arrived_ns, 0, 0
+        self.offered += 1
+        self.refused += refused
+        if self.refused >= REFUSED_MIN and self.refused > REFUSED_SHARE * self.offered:
+            self.pressed_ns = fresh.arrived_ns
+        return refused
+
+    cdef bint pressed(self, int64_t now_ns) noexcept nogil:
+        """Whether lately many were refused: that keeps a queue short. At capacity no such share is, so it ends."""
+        return self.pressed_ns and now_ns - self.pressed_ns < STOOD_NS
+
     cdef double bearable_ns(self, const Request* fresh) noexcept nogil:
-        """The longest wait that is let in: under overload a small share of the budget, but the pass under way and one
-        more in any case. With a worker dead a queue is no sign of overload: the others are about to be back."""
+        """The longest wait that is let in: under overload a small share of the budget, or two passes, while many are
+        refused most of one. With a worker dead a queue is no sign of overload: others are about to be back."""
+        cdef bint pressed = self.pressed(fresh.arrived_ns), stands = pressed or self.stands(fresh.arrived_ns)
         cdef double budget = fresh.deadline_ns - fresh.arrived_ns - fresh.cost_ns, passes
         budget -= self.surfaces.at[fresh.surface].line.fixed
-        if not self.stands(fresh.arrived_ns) or self.careful(fresh.arrived_ns):
+        if not stands or self.careful(fresh.arrived_ns):
             return budget * WAIT_SHARE
-        passes = PASSES_BORNE * self.surfaces.at[fresh.surface].passes.took
-        return min(max(budget * WAIT_SHARE_STANDING, passes), budget * WAIT_SHARE)
+        passes = (PASSES_PRESSED if pressed else PASSES_BORNE) * self.surfaces.at[fresh.surface].passes.took
+        return min(max(budget * (WAIT_SHARE_PRESSED if pressed else WAIT_SHARE_STANDING), passes), budget * WAIT_SHARE)
 
     cdef bint stands(self, int64_t now_ns) noexcept nogil:
         """Whether the queue is overload's and no burst's. Once it was, moments without a queue do not count for a

@@ -22,4 +22,5 @@ cdef class Loop(Desk):
     cdef bint readable(self) noexcept nogil
     cdef int serve(self, int64_t until_ns) noexcept nogil
     cdef int reasons(self, int64_t now_ns, int64_t until_ns) noexcept nogil
+    cdef void pause(self) noexcept nogil
     cdef int sleep(self, int64_t until_ns) noexcept nogil

@@ -5,7 +5,7 @@ there is nothing at all: libzmq's descriptor tells of changes alone, so its stat
 """
 
 from libc.stdint cimport int64_t
-from posix.time cimport timespec
+from posix.time cimport nanosleep, timespec
 
 from mixline.ipc import counters
 from mixline.node import limits
@@ -15,6 +15,7 @@ from mixline.ipc.waits cimport POLLIN, pollfd, ppoll, sched_yield
 from mixline.ipc.words cimport bell_lie_down, bell_rise
 from mixline.node.broker_desk cimport Desk
 
+cdef int64_t NAP_NS = limits.nap_us * 1000
 cdef int64_t GLANCE_NS = limits.glance_ms * 1_000_000
 cdef int N_WAKES = counters.BROKER_COUNTERS.index("wakes")
 
@@ -51,7 +52,7 @@ cdef class Loop(Desk):
             busy = self.receive()
             busy += self.collect()
             if not busy:
-                sched_yield()
+                self.pause()
                 busy = self.receive()
                 busy += self.collect()
             self.reclaim()
@@ -64,6 +65,16 @@ cdef class Loop(Desk):
                 why = self.sleep(until_ns)
             if why:
                 return why
+
+    cdef void pause(self) noexcept nogil:
+        """Let others have the core before the last look. While many are refused a worker would lose it again with each
+        message, thousands of times a second; then messages may gather for a moment."""
+        cdef timespec nap
+        if self.pressed(mx_now_ns()):
+            nap.tv_sec, nap.tv_nsec = 0, NAP_NS
+            nanosleep(&nap, NULL)
+        else:
+            sched_yield()
 
     cdef int reasons(self, int64_t now_ns, int64_t until_ns) noexcept nogil:
         return (TIME if now_ns >= until_ns else 0) | (QUESTION if self.question_count else 0) | (
