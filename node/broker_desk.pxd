@@ -3,10 +3,9 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from mixline.ipc.rings cimport Fields
+from mixline.node.broker_hedges cimport Hedges
 from mixline.node.broker_ledger cimport Lend, Request
 from mixline.node.broker_places cimport Place
-from mixline.node.broker_surfaces cimport Surfaces
-from mixline.node.broker_writes cimport Writes
 
 cdef enum:
     QUESTIONS_MAX = 16
@@ -24,18 +23,14 @@ cdef struct Incoming:
     size_t body_length
 
 
-cdef class Desk(Writes):
-    cdef readonly Surfaces surfaces
+cdef class Desk(Hedges):
     cdef Request fresh
     cdef Request questions[QUESTIONS_MAX]
     cdef readonly int question_count
     cdef public bint draining
     cdef public bint ever_ready
-    cdef public bint hedging
     cdef public bint sharing
     cdef public bint writable  # there is a writer, or will be when something is to be written
-    cdef double hedge_credit
-    cdef int64_t hedge_at_ns
     cdef int64_t empty_ns  # when the queue was last seen not to stand
     cdef int64_t stood_ns  # when it was last seen to; 0: never
     cdef int64_t pressed_ns  # when many were last refused; 0: never
@@ -56,7 +51,6 @@ cdef class Desk(Writes):
     cdef void dispatch(self, int64_t now_ns) noexcept nogil
     cdef bint claim(self, uint32_t slot, int64_t now_ns) noexcept nogil
     cdef void accompany(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil
-    cdef void hedge(self, int64_t now_ns) noexcept nogil
     cdef void expire(self, int64_t now_ns) noexcept nogil
     cdef bint settle(self, Place* place, const Fields* done) noexcept nogil
     cdef bint reply(self, Request* request, Place* place, const Fields* done, uint32_t block) noexcept nogil

@@ -1,12 +1,9 @@
-from mixline.node.broker_surfaces import Surfaces
-from mixline.node.broker_writes import Writes
+from mixline.node.broker_hedges import Hedges
 
-class Desk(Writes):
-    surfaces: Surfaces
+class Desk(Hedges):
     question_count: int
     draining: bool
     ever_ready: bool
-    hedging: bool
     sharing: bool
     writable: bool
     def answer_questions(self, body: bytes) -> int: ...

@@ -17,11 +17,11 @@ from mixline.ipc.frames cimport (
 from mixline.ipc.meters cimport ROW_WORDS, meter_record
 from mixline.ipc.rings cimport Fields, ring_advance, ring_peek
 from mixline.ipc.words cimport bell_toll
+from mixline.node.broker_hedges cimport Hedges
 from mixline.node.broker_ledger cimport QUEUED, ROUTING_MAX, RUNNING, Lend, Request, Run
 from mixline.node.broker_places cimport WORD, Place
 from mixline.node.broker_quarantine cimport request_digest
-from mixline.node.broker_surfaces cimport ECHO, Line, Surfaces
-from mixline.node.broker_writes cimport Writes
+from mixline.node.broker_surfaces cimport ECHO, Line
 
 cdef int SLEEPING_WORD = seats.SLEEPING * WORD
 cdef bytes MAGIC_TEXT = wire.MAGIC
@@ -52,9 +52,6 @@ cdef int64_t NOT_READY_WAIT_NS = 100_000_000
 cdef int64_t SHUTTING_WAIT_NS = limits.retry_after_us_max * 1000
 cdef double HEDGE_SHARE = limits.hedge_share
 cdef double HEDGE_CREDIT_MAX = limits.hedge_credit_max
-cdef uint64_t HEDGE_SAMPLES_MIN = limits.hedge_samples_min
-cdef double HEDGE_WAIT_MIN_NS = limits.hedge_wait_min_us * 1000.0
-cdef int64_t NEVER = 1 << 62
 cdef uint32_t WRITES_MAX = limits.writes_max
 
 cdef int N_REQUESTS = counters.BROKER_COUNTERS.index("requests")
@@ -72,18 +69,14 @@ cdef int N_LATE = counters.BROKER_COUNTERS.index("late_replies")
 cdef int N_OLD_LIFE = counters.BROKER_COUNTERS.index("old_life_replies")
 cdef int N_PEER_FULL = counters.BROKER_COUNTERS.index("peer_full")
 cdef int N_LENDS_REFUSED = counters.BROKER_COUNTERS.index("lends_refused")
-cdef int N_HEDGED = counters.BROKER_COUNTERS.index("hedged")
 cdef int N_HEDGES_WON = counters.BROKER_COUNTERS.index("hedges_won")
 
 
-cdef class Desk(Writes):
+cdef class Desk(Hedges):
     """A ledger with its rules. See :class:`~mixline.node.broker_ledger.Ledger` for the arguments."""
 
     def __cinit__(self, *_, **__):
-        self.surfaces = Surfaces()
-        self.hedging = True
         self.sharing = self.writable = True
-        self.hedge_at_ns = NEVER
 
     # -- at the door -------------------------------------------------------------------------------------------------
 
@@ -376,39 +369,6 @@ cdef class Desk(Writes):
             bell_toll(&place.words[SLEEPING_WORD], place.bell_fd)
         else:
             self.broken = True
-
-    cdef void hedge(self, int64_t now_ns) noexcept nogil:
-        """Start requests that run longer than 99 of 100 of their surface on a second worker, while one can be spared
-        and nothing waits; and work out when to look again. The standby comes first, and the last idle worker never: a
-        request that hangs would take it too. None for a while after a crash: what kills would kill two."""
-        cdef int at, idle
-        cdef Place* place
-        cdef Request* request
-        cdef int64_t due_ns
-        self.hedge_at_ns = NEVER
-        if not self.hedging or self.queue.count or self.hedge_credit < 1.0 or self.careful(now_ns):
-            return
-        for at in range(self.places.active_count):
-            place = &self.places.at[self.places.active[at]]
-            if place.held_count != 1:
-                continue
-            request = &self.requests[place.held[0]]
-            if request.kind != KIND_ASK or request.attempts != 1 or request.answered:
-                continue
-            if self.surfaces.at[request.surface].samples < HEDGE_SAMPLES_MIN:
-                continue
-            due_ns = request.runs[0].started_ns + <int64_t>max(
-                self.surfaces.at[request.surface].slow_ns, HEDGE_WAIT_MIN_NS)
-            idle = self.places.spare()
-            if idle < 0:
-                return
-            if due_ns > now_ns:
-                self.hedge_at_ns = min(self.hedge_at_ns, due_ns)
-            else:
-                request.hedged = True
-                self.hedge_credit -= 1.0
-                self.count(N_HEDGED)
-                self.begin(place.held[0], idle, now_ns)
 
     cdef void expire(self, int64_t now_ns) noexcept nogil:
         """TIMEOUT at the deadline, whether the request still waits or a worker is busy with it."""
