@@ -19,13 +19,14 @@ from mixline.storage.codes import write_codes
 from mixline.storage.complaints import Complaints
 from mixline.storage.cooccurrence import build_neighbours, build_popularity
 from mixline.storage.digests import files_of
-from mixline.storage.errors import StoreUnwritable
+from mixline.storage.errors import BadSpec, StoreUnwritable
 from mixline.storage.events import EventReader, Settler, Spill
 from mixline.storage.graph_index import write_graph
 from mixline.storage.identifiers import RowFinder
 from mixline.storage.inputs import Input
 from mixline.storage.ivf import build_ivf, is_wanted
 from mixline.storage.kernels import BuildKernels
+from mixline.storage.live_log import last_sequence
 from mixline.storage.lock import StoreLock
 from mixline.storage.manifest import FORMAT, CatalogueFacts, EventFacts, IndexFacts, Manifest, SpaceFacts
 from mixline.storage.matrices import copy_matrix, open_matrix
@@ -58,8 +59,16 @@ class Builder:
         self.memory_bytes, self.progress = memory_bytes, progress
         self.complaints = Complaints()
 
-    def build(self, *, activate: bool = True) -> Manifest:
-        """Build, publish and activate; returns the new epoch's manifest. On any error the store is as before."""
+    def build(self, *, activate: bool = True, live_seq: int = 0) -> Manifest:
+        """Build, publish and activate; returns the new epoch's manifest. On any error the store is as before.
+
+        The files contain what the store's log has up to ``live_seq``, so that is not applied to this epoch again.
+        """
+        if not 0 <= live_seq <= (last := last_sequence(self.store)):
+            raise BadSpec(
+                f"live_seq {live_seq}: the log of {self.store} has operations 1 to {last}; 0 for none of them"
+            )
+        self.live_seq = live_seq
         try:
             (self.store / EPOCHS).mkdir(parents=True, exist_ok=True)
             with StoreLock(self.store, "mixline build"):
@@ -101,7 +110,7 @@ class Builder:
         return Manifest(
             format=FORMAT,
             number=number,
-            live_seq=0,
+            live_seq=self.live_seq,
             items=items,
             users=users,
             events=events,

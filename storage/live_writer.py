@@ -6,6 +6,7 @@ with one commit, then the watermark is moved and they are acknowledged. A batch 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ from mixline.storage.live_segments import (
     touch_growing,
 )
 
+log = logging.getLogger("mixline.live")
 REPLAY_BATCHES = 256  # applied at once when the log is read again
 TIME_MAX = 1 << 40  # seconds: a time beyond is in other units
 
@@ -69,6 +71,7 @@ class Overlay:
         self.epoch = epoch
         self.folder = overlay_folder(store, epoch.number)
         self.state = State()
+        self.left_out = 0  # operations, and events, of the log that do not fit this epoch
         self._open()
         boot = boot_number()
         if self.state.boot not in (0, boot):
@@ -112,9 +115,20 @@ class Overlay:
         """Write a batch where no reader looks; when it raises, some of it may be staged."""
         for at, op in enumerate(batch.ops):
             try:
-                self._stage(op, batch.at)
+                self._stage(op, batch.at, lenient=False)
             except BadOperation as error:
                 raise BadOperation(f"ops[{at}] {type(op).__struct_config__.tag}: {error}") from error
+
+    def restage(self, batch: Batch) -> None:
+        """The same for a batch that was acknowledged on another epoch: what does not fit this one, since items or
+        columns are gone from it, is left out and counted."""
+        for op in batch.ops:
+            mark = self.mark()
+            try:
+                self._stage(op, batch.at, lenient=True)
+            except BadOperation:
+                self.back(mark)
+                self.left_out += 1
 
     def reserve(self) -> None:
         """Take room for the words that :meth:`release` changes in place."""
@@ -155,7 +169,7 @@ class Overlay:
         for segment in self.segments.values():
             segment.close()
 
-    def _stage(self, op: AnyOperation, at: int) -> None:
+    def _stage(self, op: AnyOperation, at: int, *, lenient: bool) -> None:
         match op:
             case UpsertItem():
                 self.items.upsert(op.id, op.columns, op.vectors)
@@ -172,9 +186,9 @@ class Overlay:
                 times = np.array([at], dtype=np.int64)
                 self._append(users, items, times, np.array([BLOCK if isinstance(op, Block) else UNBLOCK]))
             case Events():
-                self._events(op, at)
+                self._events(op, at, lenient=lenient)
 
-    def _events(self, op: Events, at: int) -> None:
+    def _events(self, op: Events, at: int, *, lenient: bool) -> None:
         users, items = ids_of(op.users), ids_of(op.items)
         count = len(users)
         if len(items) != count:
@@ -191,7 +205,17 @@ class Overlay:
             codes = np.array([self.labels.action(label) for label in labels])
         else:
             raise BadOperation(f"actions: {len(labels)} for {count} events; give one for all, or one each")
-        self._append(self._users(users), self._items(items), times, codes)
+        rows = self.items.identities(items) if lenient else self._items(items)
+        known = rows != NO_ROW
+        if lenient and not known.all():
+            self.left_out += int((~known).sum())
+            users = (
+                users[known]
+                if isinstance(users, np.ndarray)
+                else [one for one, is_in in zip(users, known, strict=True) if is_in]
+            )
+            rows, times, codes = rows[known], times[known], codes[known]
+        self._append(self._users(users), rows, times, codes)
 
     def _append(self, users: np.ndarray, items: np.ndarray, times: np.ndarray, actions: np.ndarray) -> None:
         segment, start = self.segments["events"], self.staged_events
@@ -229,7 +253,8 @@ class LiveWriter:
         now: Callable[[], int] = wall_clock,
         pulse: Callable[[], None] = lambda: None,
     ) -> None:
-        """``epochs`` are all that somebody may read, opened with room. ``pulse`` is called between batches."""
+        """``epochs`` are all that somebody may read, opened with room: batches must fit the first, the active one.
+        ``pulse`` is called between batches."""
         self.log = LiveLog(store)
         self._now, self._pulse = now, pulse
         self.overlays: list[Overlay] = []
@@ -294,8 +319,9 @@ class LiveWriter:
         self._pulse()
         marks = [overlay.mark() for overlay in self.overlays]
         try:
-            for overlay in self.overlays:
-                overlay.stage(batch)
+            self.overlays[0].stage(batch)
+            for overlay in self.overlays[1:]:
+                overlay.restage(batch)
         except BaseException:
             for overlay, mark in zip(self.overlays, marks, strict=True):
                 overlay.back(mark)
@@ -345,7 +371,7 @@ class LiveWriter:
         waiting = 0
         last = overlay.state.sequence
         for last, batch in self.log.after(overlay.state.sequence):
-            overlay.stage(batch)
+            overlay.restage(batch)
             self._pulse()
             waiting += 1
             if waiting == REPLAY_BATCHES:
@@ -354,6 +380,11 @@ class LiveWriter:
                 waiting = 0
         overlay.reserve()
         overlay.release(last)
+        if overlay.left_out:
+            text = (
+                "%s: %d operations of the log do not fit this epoch (items or columns that it lacks) and are left out"
+            )
+            log.warning(text, overlay.folder, overlay.left_out)
 
 
 def ids_of(ids: list[Id] | bytes) -> list | np.ndarray:

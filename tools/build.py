@@ -79,9 +79,10 @@ def walk(graph: Graph, matrix: np.ndarray, metric: str, norms: np.ndarray, k: in
 @click.option("--out", "store", required=True, type=click.Path(path_type=Path, file_okay=False), help="The store.")
 @click.option("--memory", default="4GiB", callback=parse_bytes, show_default=True, help="Limit for learning spaces.")
 @click.option("--no-activate", is_flag=True, help="Publish the epoch and leave the active one as it is.")
+@click.option("--live-seq", default=0, help="The files contain what was applied live up to this number.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and no progress.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def build(spec: Path, store: Path, memory: int, no_activate: bool, as_json: bool, quiet: bool) -> None:
+def build(spec: Path, store: Path, memory: int, no_activate: bool, live_seq: int, as_json: bool, quiet: bool) -> None:
     """Build an epoch from SPEC (TOML) and the files it names, publish it in STORE and activate it."""
     from mixline.storage.progress import Silence
     from mixline.storage.spec import read_spec
@@ -93,7 +94,8 @@ def build(spec: Path, store: Path, memory: int, no_activate: bool, as_json: bool
     started_s = time.monotonic()
     shown = None if quiet or as_json else progress_on_stderr()
     try:
-        manifest = Builder(parsed, store, build_kernels(), memory, shown or Silence()).build(activate=not no_activate)
+        builder = Builder(parsed, store, build_kernels(), memory, shown or Silence())
+        manifest = builder.build(activate=not no_activate, live_seq=live_seq)
     finally:
         if shown is not None:
             shown.close()

@@ -220,6 +220,30 @@ def test_all_of_it_is_there_after_a_restart(node, store, tmp_path):
                 assert same.live_seq == page.live_seq == 3
 
 
+def test_a_log_outlives_the_items_it_speaks_of(node, store, tmp_path):
+    """The files are built again without some items; what the log says of them is left out, the rest is there."""
+    gone, kept = films()[2]["id"], films()[3]["id"]
+    node.apply([new_item(), {"op": "events", "users": [39, 39, 6], "items": [gone, kept, NEW]}])
+    node.apply([{"op": "patch_item", "id": gone, "columns": {"title": "x"}}])
+    node.close()
+    rows = [film for film in films() if film["id"] != gone]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    np.save(tmp_path / "items.npy", np.delete(np.load(tmp_path / "items.npy"), 2, axis=0))
+    text = (tmp_path / "spec.toml").read_text().replace('time = "time"', 'time = "time"\nunknown = "skip"')
+    (tmp_path / "spec.toml").write_text(text)
+    spec = [str(tmp_path / "spec.toml"), "--out", str(store), "--quiet"]
+    refused = CliRunner().invoke(build, [*spec, "--live-seq", "6"])
+    assert "has operations 1 to 5" in str(refused.exception)
+    assert CliRunner().invoke(build, spec).exit_code == 0
+    with node_with(store, tmp_path, **SURFACES) as again:
+        page = again.ask("fresh", user=39)
+        assert page.epoch == 2 and page.live_seq == 5 and kept not in page.ids and NEW in page.ids
+    assert CliRunner().invoke(build, [*spec, "--live-seq", "5"]).exit_code == 0
+    with node_with(store, tmp_path, **SURFACES) as again:
+        page = again.ask("fresh", user=39)
+        assert page.epoch == 3 and page.live_seq == 5 and kept in page.ids and NEW not in page.ids
+
+
 SURFACES = {"given": near("given"), "fresh": near("user", SEEN, BLOCKED), "recent": near("recent")}
 IDS = [film["id"] for film in films()[:6]] + [NEW, NEW + 1]
 COLUMNS = st.fixed_dictionaries(

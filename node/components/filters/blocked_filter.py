@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.kernels.members import are_members
 from mixline.node.components.base import Filter
+from mixline.node.components.filters.listed import drop_listed
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
@@ -21,10 +20,4 @@ class BlockedFilter(Filter, frozen=True, kw_only=True):
         return call.blocked(group)
 
     def drops(self, call: Call) -> np.ndarray:
-        block = call.block
-        dropped = np.zeros(len(block), dtype=bool)
-        for group, (start, stop) in enumerate(pairwise(block.edges(call.groups))):
-            blocked = call.blocked(group)
-            if len(blocked):
-                dropped[start:stop] = are_members(block.row[start:stop], blocked)
-        return dropped
+        return drop_listed(call, call.blocked)
