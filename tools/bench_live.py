@@ -19,11 +19,13 @@ from typing import Any
 import click
 import numpy as np
 
+from mixline.ipc.wire import Status
 from mixline.node import AsyncClient, Client
 from mixline.node.request import prepare
 from mixline.tools.bench import report
 from mixline.tools.bench_shared import CANDIDATES, DEADLINE_MS, USERS, good, shared_store, users_in_turn
 from mixline.tools.demo import serving
+from mixline.tools.flight import Flight
 from mixline.tools.load import schedule
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport
@@ -45,7 +47,8 @@ kind = "seen"
 kind = "topk"
 by = "taste.score"
 """
-WRITERS, BATCH_EVENTS = 32, 500
+WRITERS, BATCH_EVENTS, EVENT_USERS = 32, 500, 20_000
+EVENTS_PER_S = 50_000  # beside pages
 NEW_ID = 1 << 40
 UPSERTS = 400  # of one batch, well below what a request may have
 RESERVED = USERS // 2  # users from here on are the probes' own
@@ -64,14 +67,14 @@ class Bench:
         return flight.pace, good(flight, "pages")
 
     @contextmanager
-    def background(self, rate: float, seconds: float) -> Iterator[list[np.ndarray]]:
-        """Pages at a rate while the block runs; their latencies afterwards."""
-        found: list[np.ndarray] = []
+    def background(self, rate: float, seconds: float) -> Iterator[list[Flight]]:
+        """Pages at a rate while the block runs; what became of them afterwards."""
+        found: list[Flight] = []
 
         def fly() -> None:
             due_ns = schedule(rate, seconds, 3)
             shots = users_in_turn(len(due_ns)) % RESERVED
-            found.append(good(self.volley.open(due_ns, shots, DEADLINE_MS / 1000), "pages"))
+            found.append(self.volley.open(due_ns, shots, DEADLINE_MS / 1000))
 
         thread = threading.Thread(target=fly)
         thread.start()
@@ -116,9 +119,16 @@ class Bench:
             **{f"in_page_p{q}_ms": round(float(np.percentile(pages, q)), 2) for q in (50, 99)},
         }
 
-    def events(self, seconds: float) -> float:
-        """Durable events a second from many clients, each with one batch under way."""
-        return asyncio.run(write_events(self.client.endpoint, self.rows, seconds))
+    def events(self, seconds: float, rate: float) -> float:
+        """Durable events a second from many clients, each with one batch under way; ``rate`` is what they aim at."""
+        return asyncio.run(write_events(self.client.endpoint, self.rows, seconds, rate))
+
+    def make_users(self) -> None:
+        """Those whose events are written, so that what is measured is events alone."""
+        ids = np.arange(USERS, USERS + EVENT_USERS, dtype="<u8")
+        for part in np.array_split(ids, 20):
+            items = np.zeros(len(part), dtype="<u8").tobytes()
+            self.client.apply([{"op": "events", "users": part.tobytes(), "items": items}])
 
     def fill(self, count: int) -> None:
         """Add items near to nobody in particular."""
@@ -134,14 +144,22 @@ class Bench:
             )
 
 
-async def write_events(endpoint: str, rows: int, seconds: float) -> float:
+def p99_ms(flight: Flight) -> float:
+    """Of the pages that came."""
+    return float(np.percentile(flight.latency_us(Status.OK.code), 99)) / 1000
+
+
+async def write_events(endpoint: str, rows: int, seconds: float, rate: float) -> float:
     """All clients until the time is over."""
     began = time.perf_counter()
 
     async def one(client: AsyncClient, seed: int) -> int:
         rng, written = np.random.default_rng(seed), 0
-        while time.perf_counter() - began < seconds:
-            users = rng.integers(0, RESERVED, BATCH_EVENTS).astype("<u8").tobytes()
+        while (now := time.perf_counter() - began) < seconds:
+            ahead = written * WRITERS / rate - now
+            if ahead > 0:
+                await asyncio.sleep(ahead)
+            users = rng.integers(USERS, USERS + EVENT_USERS, BATCH_EVENTS).astype("<u8").tobytes()
             items = rng.integers(0, rows, BATCH_EVENTS).astype("<u8").tobytes()
             await client.apply([{"op": "events", "users": users, "items": items, "actions": "view"}])
             written += BATCH_EVENTS
@@ -201,11 +219,12 @@ def live(rows: int, dim: int, overlay: int, workers: int, seconds: float, as_jso
                         result[f"{name}_at_half_load"] = bench.probes(probe, 0.9 * seconds)
                 else:
                     result[f"{name}_alone"] = bench.probes(probe, seconds)
+        bench.make_users()
         with bench.background(0.3 * capacity, seconds) as quiet:
             pass
         with bench.background(0.3 * capacity, seconds) as busy:
-            written = bench.events(0.9 * seconds)
-        quiet_ms, busy_ms = (float(np.percentile(one[0], 99)) for one in (quiet, busy))
+            written = bench.events(0.9 * seconds, EVENTS_PER_S)
+        quiet_ms, busy_ms = (p99_ms(flight) for flight in (*quiet, *busy))
         result["events"] = {
             "durable_per_s": round(written),
             "clients": WRITERS,
@@ -213,8 +232,9 @@ def live(rows: int, dim: int, overlay: int, workers: int, seconds: float, as_jso
             "pages_p99_ms_without": round(quiet_ms, 2),
             "pages_p99_ms_with": round(busy_ms, 2),
             "p99_ratio": round(busy_ms / quiet_ms, 2),
+            "pages_refused_with": round(1 - busy[0].counts.get(Status.OK.code, 0) / busy[0].sent, 4),
         }
-        result["events_alone_per_s"] = round(bench.events(seconds))
+        result["events_alone_per_s"] = round(bench.events(seconds, 1e12))
     with node(rows, dim, workers) as bench:
         bench.client.record(0, 0)
         bench.closed(1, min(1.0, seconds))
