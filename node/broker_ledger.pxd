@@ -40,7 +40,6 @@ cdef struct Request:
     int64_t deadline_ns
     int64_t cost_ns
     uint64_t digest    # 0: not made
-    uint64_t order     # among those for the writer, which keep theirs when they run again
     Run runs[RUNS_MAX]
     uint32_t generation
     uint32_t length
@@ -95,7 +94,6 @@ cdef class Ledger:
     cdef Request* requests
     cdef Heap deadlines
     cdef Heap writes  # requests for the writer, in the order in which they came; not in the queue
-    cdef uint64_t writes_entered
     cdef Lend lends[LENDS_MAX]
     cdef readonly int lend_count
     cdef readonly bint lends_out     # whether the transport can lend

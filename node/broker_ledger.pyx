@@ -124,10 +124,7 @@ cdef class Ledger:
         cdef Request* request = &self.requests[slot]
         request.state = QUEUED
         if request.kind == KIND_APPLY:
-            if not request.order:
-                self.writes_entered += 1
-                request.order = self.writes_entered
-            heap_push(&self.writes, slot, request.order, 0)
+            heap_push(&self.writes, slot, <uint64_t>request.arrived_ns, 0)
             return
         self.queue.push(slot, request.tenant, request.priority, request.deadline_ns, request.cost_ns, request.length)
 

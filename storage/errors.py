@@ -105,9 +105,15 @@ class BadOperation(StorageError):
 
 
 class LiveFull(StorageError):
-    """What came since the epoch was built fills its room: it must be folded into a new epoch first."""
+    """What came since the epoch was built fills its room: a new epoch is needed first."""
 
     exit_code = EX_TEMPFAIL
+
+    def __init__(self, where: object, wanted: int, room: int) -> None:
+        super().__init__(
+            f"{where}: {wanted} entries of {room}: what came since the epoch was built fills its room; build a new one "
+            "from files that contain it, with mixline build --live-seq N, and send the node SIGHUP"
+        )
 
 
 class LogUnwritable(StorageError):

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from mixline.storage.arrays import map_array, write_array
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.complaints import Complaints
+from mixline.storage.ids import ID_BYTES_MAX, order_keys
 from mixline.storage.strings import StringTable
 
-ID_BYTES_MAX = 255
 DIGITS_MAX = 20  # of 2^64 - 1
 FRESH_KEYS = 1 << 20  # ids gathered before they are merged with the known ones
 
@@ -141,11 +140,6 @@ class DistinctIds:
     def _merge(self) -> None:
         self._keys = np.unique(np.concatenate((self._keys, *self._fresh)))
         self._fresh, self._fresh_count = [], 0
-
-
-def order_keys(raw: list[bytes]) -> np.ndarray:
-    """XXH3-64 of each string's UTF-8."""
-    return np.fromiter(map(xxhash.xxh3_64_intdigest, raw), dtype=np.uint64, count=len(raw))
 
 
 def index_ids(folder: Path, path: Path, key: str, kind: str, complaints: Complaints) -> None:

@@ -6,7 +6,6 @@ costs nothing: the counts go back. Only :meth:`LiveCatalogue.release` changes wo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,17 +14,16 @@ import numpy as np
 
 from mixline.storage.catalogue import NO_ROW, Catalogue
 from mixline.storage.columns import MISSING, Column
-from mixline.storage.errors import BadOperation, ExtraMissing, LiveFull
+from mixline.storage.errors import BadOperation, LiveFull
 from mixline.storage.growing import LIVE_ROWS_MAX, Tail
-from mixline.storage.live_index import find_ids, newest_versions, place_of_id, put_id, version_rows
+from mixline.storage.ids import is_id, look_up, order_keys, table_key
+from mixline.storage.live_index import newest_versions, place_of_id, put_id, version_rows
 from mixline.storage.live_labels import LiveLabels
 from mixline.storage.live_segments import Segment
-from mixline.storage.records import Record, decode_record
+from mixline.storage.records import Record
 from mixline.storage.spaces import Space
 from mixline.storage.values import PARSE
 
-NO_ROWS = np.zeros(0, dtype=np.uint32)
-ID_BYTES_MAX = 511
 encode_record = msgspec.msgpack.Encoder().encode
 
 
@@ -33,7 +31,6 @@ class Mark(NamedTuple):
     """How far staging has come."""
 
     rows: int
-    identities: int
     deaths: int
 
 
@@ -58,7 +55,7 @@ class LiveCatalogue:
             for name, space in spaces.items()
             if f"spaces.{name}.{self.name}" in segments
         }
-        self.count = self.staged = 0  # of live rows, published and staged
+        self.count = 0  # of live rows, published
         self.deaths: dict[int, None] = {}  # staged, in order
         self.deaths_count = 0  # published
         self.dead = np.zeros(self.base + LIVE_ROWS_MAX, dtype=bool)
@@ -68,9 +65,14 @@ class LiveCatalogue:
 
     def open(self, count: int, deaths: int) -> None:
         """Go on from what a state published."""
-        self.count = self.staged = count
+        self.count = count
         self.deaths_count = deaths
         self.dead[self._own["deaths"].values[:deaths]] = True
+
+    @property
+    def staged(self) -> int:
+        """Live rows, those that are staged too."""
+        return self.count + len(self._identities)
 
     # What is there
 
@@ -95,11 +97,10 @@ class LiveCatalogue:
         return rows
 
     def _in_table(self, one: int | str) -> int:
-        if not self._right_kind(one):
+        if not is_id(self.catalogue.id_kind, one):
             return NO_ROW
-        key = table_key(one)
-        row = int(find_ids(self._own["table"].values, np.array([key], dtype=np.uint64), self.base + self.count)[0])
-        if row != NO_ROW and isinstance(one, str) and self.catalogue.id_of(row) != one:
+        row = look_up(self._own["table"].values, one, self.base + self.count)
+        if row != NO_ROW and self.catalogue.id_of(row) != one:
             raise BadOperation(f"{self.name}: id {one!r} and {self.catalogue.id_of(row)!r} have one hash; rename one")
         return row
 
@@ -115,34 +116,28 @@ class LiveCatalogue:
         gone = row == NO_ROW or self.dead[row] or row in self.deaths
         return NO_ROW if gone else row
 
-    def _right_kind(self, one: object) -> bool:
-        if self.catalogue.id_kind == "u64":
-            return isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 1 << 64
-        return isinstance(one, str) and 0 < len(one.encode("utf-8", "surrogatepass")) <= ID_BYTES_MAX
-
     # Staging
 
     def mark(self) -> Mark:
         """Where to go back to."""
-        return Mark(self.staged, len(self._identities), len(self.deaths))
+        return Mark(self.staged, len(self.deaths))
 
     def back(self, mark: Mark) -> None:
         """Forget what was staged since ``mark``."""
-        for at in range(mark.identities, len(self._identities)):
-            identity, row = self._identities[at], self.base + self.count + at
+        kept = mark.rows - self.count
+        for row, identity in enumerate(self._identities[kept:], self.base + mark.rows):
             self._latest[identity].remove(row)
             if identity == row:
                 self._fresh = {one: known for one, known in self._fresh.items() if known != row}
-        del self._identities[mark.identities :]
+        del self._identities[kept:]
         self.deaths = dict.fromkeys([*self.deaths][: mark.deaths])
-        self.staged = mark.rows
 
     def upsert(self, one: int | str, columns: dict[str, Any], vectors: dict[str, Any]) -> int:
         """Stage a whole new version; returns its identity."""
         self._check_id(one)
         identity = self.identity(one)
         record = [self._parsed(name, kind, columns.get(name)) for name, kind in self.kinds.items()]
-        return self._version(one, identity, None, record, set(self.kinds), columns, vectors)
+        return self._version(one, identity, None, record, columns, vectors)
 
     def patch(self, one: int | str, columns: dict[str, Any], vectors: dict[str, Any]) -> int:
         """Stage a version that differs from the newest in what is named."""
@@ -150,11 +145,11 @@ class LiveCatalogue:
         before = NO_ROW if identity == NO_ROW else self.current(identity)
         if before == NO_ROW:
             raise BadOperation(f"{self.name[:-1]} {one!r}: there is none to patch; upsert it")
-        record = self.record(before) or [None] * len(self.kinds)
+        record = self.catalogue.stored_record(before) or [None] * len(self.kinds)
         for at, (name, kind) in enumerate(self.kinds.items()):
             if name in columns:
                 record[at] = self._parsed(name, kind, columns[name])
-        return self._version(one, identity, before, record, set(columns), columns, vectors)
+        return self._version(one, identity, before, record, columns, vectors)
 
     def delete(self, one: int | str) -> None:
         """Stage the end of an item."""
@@ -164,24 +159,12 @@ class LiveCatalogue:
             raise BadOperation(f"{self.name[:-1]} {one!r}: there is none to delete")
         self._die(row)
 
-    def make(self, one: int | str) -> int:
-        """Stage a row for an id that is only named, as a new user's in an event."""
-        return self.upsert(one, {}, {})
-
-    def record(self, row: int) -> Record:
-        """The values of a row in the order of the columns."""
-        if row < self.base:
-            return self.catalogue.stored_record(row)
-        start, length = self._own["spans"].values[row - self.base].tolist()
-        return decode_record(self._own["records"].values[start : start + length].tobytes())
-
     def _version(
         self,
         one: int | str,
         identity: int,
         before: int | None,
         record: Record,
-        named: set[str],
         columns: dict[str, Any],
         vectors: dict[str, Any],
     ) -> int:
@@ -190,7 +173,7 @@ class LiveCatalogue:
             raise BadOperation(f"{self.name[:-1]} {one!r}: no column {unknown[0]!r}; there are {', '.join(self.kinds)}")
         at = self.staged
         if at >= LIVE_ROWS_MAX:
-            raise LiveFull(f"{self.name}: {at} versions since the epoch was built; run mixline epoch build --from-live")
+            raise LiveFull(self.name, at + 1, LIVE_ROWS_MAX)
         row = self.base + at
         self._write_id(one, at)
         values = dict(zip(self.kinds, record, strict=True))
@@ -210,7 +193,6 @@ class LiveCatalogue:
             self._fresh[one] = row
         self._identities.append(identity)
         self._latest.setdefault(identity, []).append(row)
-        self.staged += 1
         return identity
 
     def _die(self, row: int) -> None:
@@ -218,7 +200,7 @@ class LiveCatalogue:
         self.deaths[row] = None
 
     def _check_id(self, one: object) -> None:
-        if not self._right_kind(one):
+        if not is_id(self.catalogue.id_kind, one):
             wanted = "a whole number from 0 to 2^64 - 1" if self.catalogue.id_kind == "u64" else "a string"
             raise BadOperation(f"{self.name[:-1]} id {one!r:.80}: must be {wanted}, as in the store")
 
@@ -252,7 +234,8 @@ class LiveCatalogue:
         """Add a row of varying length: ``offsets`` hold places in the whole array of the heap."""
         base = self._tails[heap].base
         start = int(self._segments[offsets].values[at]) - base if at else 0
-        self._tail(heap, start, data, len(data)) if len(data) else None
+        if len(data):
+            self._tail(heap, start, data, len(data))
         self._tail(offsets, at, np.array([base + start, base + start + len(data)], dtype=np.uint64), 2)
 
     def _write_id(self, one: int | str, at: int) -> None:
@@ -260,7 +243,7 @@ class LiveCatalogue:
         if isinstance(one, str):
             raw = one.encode("utf-8", "surrogatepass")
             self._append(f"{ids}bytes", f"{ids}offsets", at, np.frombuffer(raw, dtype=np.uint8))
-            self._tail(f"{ids}keys", at, np.uint64(order_key(raw)))
+            self._tail(f"{ids}keys", at, order_keys([raw]))
         else:
             self._tail(f"{ids}keys", at, np.uint64(one))
         self._own["table"].take_at(np.array([place_of_id(self._own["table"].values, table_key(one))]))
@@ -338,7 +321,6 @@ class LiveCatalogue:
     def forget(self) -> None:
         """Nothing is staged any more."""
         self._identities, self._fresh, self._latest, self.deaths = [], {}, {}, {}
-        self.staged = self.count
 
 
 def given_rows(given: bytes | list[float], each: int, dim: int, where: str) -> np.ndarray:
@@ -353,23 +335,6 @@ def given_rows(given: bytes | list[float], each: int, dim: int, where: str) -> n
     if not np.isfinite(flat).all():
         raise BadOperation(f"{where}: holds NaN or infinity")
     return flat.reshape(each, dim)
-
-
-def table_key(one: int | str) -> int:
-    """What an id is found by in the table of new ids: itself, or for strings 64 bits of BLAKE2b."""
-    if isinstance(one, int):
-        return one
-    raw = one.encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
-
-
-def order_key(raw: bytes) -> int:
-    """XXH3-64, as the builder's."""
-    try:
-        import xxhash
-    except ImportError as error:
-        raise ExtraMissing("xxhash", "build", "a new item or user with a string id") from error
-    return xxhash.xxh3_64_intdigest(raw)
 
 
 assert MISSING["category"] == NO_ROW

@@ -16,9 +16,9 @@ import msgspec
 
 from mixline.storage.errors import LogUnwritable, StoreDamaged, StoreLocked
 from mixline.storage.live_ops import Batch, decode_batch, encode_batch, operation_count
-from mixline.storage.live_paths import log_exists, log_folder
+from mixline.storage.live_paths import LOG_TABLE, log_exists, log_folder
 
-TABLES = (b"log", b"clients")
+TABLES = (LOG_TABLE, b"clients")
 MAP_BYTES = 1 << 40  # address space; the file grows only with what is written
 READERS_MAX = 1024
 
@@ -133,7 +133,7 @@ def last_sequence(store: Path) -> int:
     try:
         with (
             lmdb.open(str(path), readonly=True, max_dbs=len(TABLES), max_readers=READERS_MAX) as env,
-            env.begin(db=env.open_db(TABLES[0], create=False)) as transaction,
+            env.begin(db=env.open_db(LOG_TABLE, create=False)) as transaction,
             transaction.cursor() as cursor,
         ):
             return int.from_bytes(cursor.key(), "big") if cursor.last() else 0

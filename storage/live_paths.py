@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 LIVE, LOG, OVERLAY = "live", "log", "overlay"
+LOG_DATA = "data.mdb"  # LMDB's name for it
+LOG_TABLE = b"log"  # of the tables in there the one with the batches
 
 
 def log_folder(store: Path) -> Path:
@@ -14,7 +16,7 @@ def log_folder(store: Path) -> Path:
 
 def log_exists(store: Path) -> bool:
     """Whether anything was ever written to the store while it lived."""
-    return (log_folder(store) / "data.mdb").exists()
+    return (log_folder(store) / LOG_DATA).exists()
 
 
 def overlay_folder(store: Path, epoch: int) -> Path:

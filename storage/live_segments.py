@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from mixline.storage.catalogue import Catalogue
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import LiveFull
 from mixline.storage.growing import LIVE_BYTES_MAX, LIVE_ROWS_MAX, GrowingArrays, Tail
 from mixline.storage.live_index import EVENT, ID_LINE, STATE_WORDS
+from mixline.storage.records import Record, decode_record
 
 EVENTS_MAX = 1 << 25
 DEATHS_MAX = 1 << 21
@@ -117,10 +120,7 @@ class Segment:
     def take(self, first: int, count: int = 1) -> None:
         """Take room on the disk for entries that will be written; ``OSError`` when there is none."""
         if first + count > self.count:
-            raise LiveFull(
-                f"{self.path}: {first + count} entries of {self.count}: what came since the epoch was built fills its "
-                "room; run mixline epoch build --from-live"
-            )
+            raise LiveFull(self.path, first + count, self.count)
         start = (self._lead + first * self.entry_bytes) // CHUNK_BYTES
         stop = (self._lead + (first + count) * self.entry_bytes - 1) // CHUNK_BYTES
         for chunk in range(start, stop + 1):
@@ -153,6 +153,17 @@ def open_segments(folder: Path, epoch: Epoch) -> dict[str, Segment]:
     for name, (dtype, count) in own_files(epoch).items():
         found[name] = Segment(folder / name, -(-count * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE, 0, dtype, 1)
     return found
+
+
+def open_late_records(catalogue: Catalogue, own: Mapping[str, np.ndarray]) -> None:
+    """Let a catalogue find the records of rows that came later, out of the arrays of :func:`own_files`."""
+    spans, records = own[f"{catalogue.name}.spans"], own[f"{catalogue.name}.records"]
+
+    def late_record(row: int) -> Record:
+        start, length = spans[row - catalogue.base].tolist()
+        return decode_record(records[start : start + length].tobytes())
+
+    catalogue.late_record = late_record
 
 
 def map_own(folder: Path, epoch: Epoch) -> dict[str, np.ndarray]:

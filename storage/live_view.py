@@ -6,7 +6,6 @@ Until a writer has published anything a reader maps one page, and looks at one w
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,12 @@ from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
 from mixline.storage.growing import GrowingArrays
 from mixline.storage.histories import History
-from mixline.storage.live_catalogue import table_key
-from mixline.storage.live_index import chain_events, find_ids, newest_versions, read_state, state_generation
+from mixline.storage.ids import is_id, look_up
+from mixline.storage.live_index import chain_events, newest_versions, read_state, state_generation
 from mixline.storage.live_labels import Labelled, labelled, read_labels
-from mixline.storage.live_segments import BLOCK, State, boot_number, map_own, map_state
-from mixline.storage.records import Record, decode_record
+from mixline.storage.live_segments import BLOCK, State, boot_number, map_own, map_state, open_late_records
 
 EVENTS_OF_USER_MAX = 100_000  # looked at for one request, the latest
-NO_ROWS = np.zeros(0, dtype=np.uint32)
 
 
 class LiveReader:
@@ -61,8 +58,7 @@ class LiveReader:
         self.arrays.attach(self.folder)
         self._sets = labelled(self.epoch)
         for catalogue in (self.epoch.items, self.epoch.users):
-            spans, records = self.own[f"{catalogue.name}.spans"], self.own[f"{catalogue.name}.records"]
-            catalogue.late_record = partial(late_record, catalogue.base, spans, records)
+            open_late_records(catalogue, self.own)
 
 
 class LiveView:
@@ -131,14 +127,12 @@ class LiveView:
             rows[at] = self._in_table(catalogue, int(one) if isinstance(one, np.integer) else one)
         return rows
 
-    def _in_table(self, catalogue: Catalogue, one: object) -> int:
+    def _in_table(self, catalogue: Catalogue, one: int | str) -> int:
         count = self.state.items if catalogue is self.epoch.items else self.state.users
-        kind = int if catalogue.id_kind == "u64" else str
-        if not count or type(one) is not kind or (kind is int and not 0 <= one < 1 << 64):  # type: ignore[operator]
+        if not count or not is_id(catalogue.id_kind, one):
             return NO_ROW
-        key = np.array([table_key(one)], dtype=np.uint64)
-        row = int(find_ids(self.reader.own[f"{catalogue.name}.table"], key, catalogue.base + count)[0])
-        return row if row != NO_ROW and (kind is int or catalogue.id_of(row) == one) else NO_ROW
+        row = look_up(self.reader.own[f"{catalogue.name}.table"], one, catalogue.base + count)
+        return row if row != NO_ROW and catalogue.id_of(row) == one else NO_ROW
 
     def versions(self, catalogue: Catalogue, identities: np.ndarray) -> np.ndarray:
         """The version that now stands for each identity (uint32), NO_ROW for what was deleted."""
@@ -183,7 +177,7 @@ class LiveView:
 
     def history(self, user: int) -> History:
         """What a user did, newest first: by time, of equal times the later one."""
-        stored = self.epoch.history(user) if user < self.epoch.users.count else History(NO_ROWS, NO_ROWS, NO_ROWS)
+        stored = self.epoch.history(user)
         events = self.events(user)
         events = events[events["action"] < BLOCK]
         if not len(events):
@@ -210,12 +204,6 @@ class LiveView:
         events = events[events["action"] >= BLOCK]
         items, first = np.unique(events["item"], return_index=True)  # the latest word on each
         return np.unique(self.current(self.epoch.items, items[events["action"][first] == BLOCK]))
-
-
-def late_record(base: int, spans: np.ndarray, records: np.ndarray, row: int) -> Record:
-    """The values of a row that came after the build, in the order of the columns."""
-    start, length = spans[row - base].tolist()
-    return decode_record(records[start : start + length].tobytes())
 
 
 def set_range(bits: np.ndarray, start: int, stop: int) -> None:

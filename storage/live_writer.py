@@ -41,8 +41,8 @@ from mixline.storage.live_segments import (
     UNBLOCK,
     State,
     boot_number,
+    open_late_records,
     open_segments,
-    touch_growing,
 )
 
 log = logging.getLogger("mixline.live")
@@ -87,14 +87,16 @@ class Overlay:
 
     def _open(self) -> None:
         self.segments = open_segments(self.folder, self.epoch)
-        tails = touch_growing(self.epoch)
         assert isinstance(self.epoch.arrays, GrowingArrays)
+        tails = self.epoch.arrays.tails
         self.epoch.arrays.attach(self.folder)  # a patch reads the version before it
         _, fields = read_state(self.segments["state"].values)
         self.state = State(*fields[: len(State._fields)])
         epoch, labels = self.epoch, LiveLabels(self.epoch, self.segments["labels"])
         labels.open(self.state.label_bytes)
         self.labels = labels
+        for catalogue in (epoch.items, epoch.users):
+            open_late_records(catalogue, {name: segment.values for name, segment in self.segments.items()})
         self.items = LiveCatalogue(epoch.items, epoch.spaces, self.segments, tails, labels)
         self.users = LiveCatalogue(epoch.users, epoch.spaces, self.segments, tails, labels)
         self.items.open(self.state.items, self.state.deaths)
@@ -239,7 +241,7 @@ class Overlay:
         for at in np.flatnonzero(rows == NO_ROW).tolist():
             one = int(ids[at]) if isinstance(ids, np.ndarray) else ids[at]
             known = self.users.identity(one)
-            rows[at] = self.users.make(one) if known == NO_ROW else known
+            rows[at] = self.users.upsert(one, {}, {}) if known == NO_ROW else known
         return rows
 
 

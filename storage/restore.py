@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from mixline.storage.digests import Advance
 from mixline.storage.errors import RestoreRefused, SnapshotDamaged
+from mixline.storage.live_paths import log_folder
 from mixline.storage.lock import LOCK, Lease, StoreLock
 from mixline.storage.publish import (
     CURRENT,
@@ -29,7 +30,7 @@ from mixline.storage.publish import (
 )
 from mixline.storage.self_test import self_test
 from mixline.storage.snapshot_files import faults_in, may_link, place, protect, settle
-from mixline.storage.snapshot_log import LOG_FOLDER, log_span
+from mixline.storage.snapshot_log import log_span
 from mixline.storage.snapshot_manifest import LOG_FILE, SNAPSHOT, SnapshotManifest, plain_files, read_snapshot
 from mixline.storage.snapshots import SNAPSHOTS, unwritable
 
@@ -123,9 +124,9 @@ def _publish(folder: Path, manifest: SnapshotManifest, store: Path, activate: bo
         sync(store / RESTORING)
         sync(store)
     if with_log:
-        target = store / LOG_FOLDER
+        target = log_folder(store)
         target.parent.mkdir(exist_ok=True)
-        (folder / LOG_FOLDER).rename(target)
+        log_folder(folder).rename(target)
         sync(target.parent)
         sync(store)
     final = epoch_folder(store, manifest.epoch)
@@ -157,7 +158,7 @@ def check_fits(manifest: SnapshotManifest, store: Path, epoch_only: bool) -> Non
             f"{store}: already has an epoch {manifest.epoch}; mixline epoch activate {store} {manifest.epoch} makes it "
             "the active one, or restore into a new folder"
         )
-    own_log = store / LOG_FOLDER
+    own_log = log_folder(store)
     has_log = (own_log / Path(LOG_FILE).name).exists()
     if read_current(store) is None:
         if has_log and not epoch_only:

@@ -9,10 +9,8 @@ from pathlib import Path
 import lmdb
 
 from mixline.storage.errors import StoreDamaged
+from mixline.storage.live_paths import LOG_TABLE, log_exists, log_folder
 
-LOG_FOLDER = "live/log"
-LOG_TABLE = b"log"
-LOG_DATA = "data.mdb"
 TABLES_MAX = 8
 
 
@@ -21,8 +19,8 @@ def log_copy(store_path: str | Path, target_folder: str | Path) -> int:
 
     0 when the log is empty or absent; absent, nothing is made. Raises :class:`StoreDamaged` and ``OSError``.
     """
-    source, target = Path(store_path) / LOG_FOLDER, Path(target_folder)
-    if not (source / LOG_DATA).exists():
+    source, target = log_folder(Path(store_path)), Path(target_folder)
+    if not log_exists(Path(store_path)):
         return 0
     target.mkdir(parents=True, exist_ok=True)
     try:

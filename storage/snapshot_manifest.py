@@ -14,13 +14,14 @@ from pathlib import Path
 import msgspec
 
 from mixline.storage.errors import FormatUnknown, SnapshotDamaged, SnapshotMissing, StorageError
+from mixline.storage.live_paths import LIVE, LOG, LOG_DATA
 from mixline.storage.manifest import MANIFEST, SEAL, decode_manifest
 from mixline.storage.publish import EPOCHS
 
 SNAPSHOT_FORMAT = 1
 SNAPSHOT = "snapshot.json"
 SNAPSHOT_SEAL = "snapshot.sha256"
-LOG_FILE = "live/log/data.mdb"
+LOG_FILE = f"{LIVE}/{LOG}/{LOG_DATA}"
 MANIFEST_BYTES_MAX = 64 << 20  # of a manifest: it is read whole before anything is known about it
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 DEPTH_MAX = 8

@@ -23,30 +23,13 @@ from mixline.ipc.wire import Status
 from mixline.node import AsyncClient, Client
 from mixline.node.request import prepare
 from mixline.tools.bench import report
-from mixline.tools.bench_shared import CANDIDATES, DEADLINE_MS, USERS, good, shared_store, users_in_turn
+from mixline.tools.bench_shared import DEADLINE_MS, SEEN, USERS, good, shared_store, surface, users_in_turn
 from mixline.tools.demo import serving
 from mixline.tools.flight import Flight
 from mixline.tools.load import schedule
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport
 
-SURFACE = """
-name = "scan"
-deadline_ms = 10000
-limit = %d
-[[source]]
-name = "taste"
-kind = "nearest"
-space = "taste"
-query = "user"
-limit = %d
-index = "exact"
-[[filter]]
-kind = "seen"
-[[selector]]
-kind = "topk"
-by = "taste.score"
-"""
 WRITERS, BATCH_EVENTS, EVENT_USERS = 32, 500, 20_000
 EVENTS_PER_S = 50_000  # beside pages
 NEW_ID = 1 << 40
@@ -178,7 +161,7 @@ def node(rows: int, dim: int, workers: int) -> Iterator[Bench]:
         folder = Path(name)
         shutil.copytree(data / "store", folder / "store", copy_function=link, ignore=shutil.ignore_patterns("live"))
         (folder / "surfaces").mkdir()
-        (folder / "surfaces" / "scan.toml").write_text(SURFACE % (CANDIDATES, CANDIDATES))
+        (folder / "surfaces" / "scan.toml").write_text(surface(SEEN))
         (folder / "node.toml").write_text('surfaces = "surfaces"\n')
         with (
             serving(folder / "store", folder, workers, folder / "node.toml") as (endpoint, _),

@@ -61,11 +61,12 @@ space = "taste"
 query = "user"
 limit = %d
 index = "exact"
-
+%s
 [[selector]]
 kind = "topk"
 by = "taste.score"
 """
+SEEN = '[[filter]]\nkind = "seen"\n'
 LAYOUT = "1"  # changes when what is written below does
 
 
@@ -84,7 +85,7 @@ def shared_store(rows: int, dim: int) -> Path:
             file.write("id\n")
             file.writelines(f"{at}\n" for at in range(count))
     (folder / "spec.toml").write_text(SPEC)
-    (folder / "surfaces" / "scan.toml").write_text(SURFACE % (CANDIDATES, CANDIDATES))
+    (folder / "surfaces" / "scan.toml").write_text(surface())
     for mode, shares in MODES.items():
         (folder / f"{mode}.toml").write_text(f'surfaces = "surfaces"\nshare_scans = {str(shares).lower()}\n')
     command = [sys.executable, "-m", "mixline.tools", "build", str(folder / "spec.toml")]
@@ -93,6 +94,11 @@ def shared_store(rows: int, dim: int) -> Path:
     np.save(folder / "least.npy", np.array(least))
     (folder / "complete").write_text("")
     return folder
+
+
+def surface(filters: str = "") -> str:
+    """A page of the nearest, less what the filters drop."""
+    return SURFACE % (CANDIDATES, CANDIDATES, filters)
 
 
 def check(client: Client, data: Path, mode: str) -> None:

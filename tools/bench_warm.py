@@ -7,7 +7,6 @@ each other. The disk decides: its rate is reported too.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from mixline.tools.bench_store import cache_folder
 from mixline.tools.demo import serving
 from mixline.tools.flight import Flight
 from mixline.tools.load import schedule
-from mixline.tools.serving_data import LAYOUT, USERS, make_matrices, write_store
+from mixline.tools.serving_data import LAYOUT, USERS, make_store
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport
 
@@ -43,12 +42,7 @@ def warm_data(items: int) -> Path:
     folder = theirs if (theirs / "complete").exists() else cache_folder() / f"warm-{items}-{LAYOUT}"
     if (folder / "complete").exists():
         return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "surfaces").mkdir(parents=True)
-    matrices = make_matrices(items)
-    for name, matrix in matrices.items():
-        np.save(folder / f"{name}.npy", matrix)
-    write_store(folder, matrices)
+    make_store(folder, items)
     (folder / "complete").write_text("")
     return folder
 

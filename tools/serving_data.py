@@ -85,17 +85,23 @@ def serving_case(items: int, surface: str, faiss: str) -> Case:
     return Case(folder, surface, faiss)
 
 
-def serving_data(items: int = ITEMS) -> Path:
-    """The folder with matrices, LMDB, store and node.toml; complete or made anew."""
-    folder = cache_folder() / f"serving-{items}-{LAYOUT}"
-    if (folder / "complete").exists():
-        return folder
+def make_store(folder: Path, items: int) -> dict[str, np.ndarray]:
+    """Matrices, surfaces and store in a folder made anew; the matrices."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "surfaces").mkdir(parents=True)
     matrices = make_matrices(items)
     for name, matrix in matrices.items():
         np.save(folder / f"{name}.npy", matrix)
     write_store(folder, matrices)
+    return matrices
+
+
+def serving_data(items: int = ITEMS) -> Path:
+    """The folder with matrices, LMDB, store and node.toml; complete or made anew."""
+    folder = cache_folder() / f"serving-{items}-{LAYOUT}"
+    if (folder / "complete").exists():
+        return folder
+    matrices = make_store(folder, items)
     from mixline.tools.peers.features import write_lmdb  # the store is not opened in this process
 
     write_lmdb(folder, matrices["features"])

@@ -36,6 +36,34 @@ items = "items.npy"
 metric = "cosine"
 """
 
+NEAR = """
+limit = 400
+[[source]]
+name = "taste"
+kind = "nearest"
+space = "taste"
+query = "{query}"
+limit = 400
+{filters}
+[[selector]]
+kind = "topk"
+by = "taste.score"
+"""
+SEEN = '[[filter]]\nkind = "seen"\n'
+BLOCKED = '[[filter]]\nkind = "blocked"\n'
+
+
+def near(query: str = "user", *filters: str) -> str:
+    """A surface of all items by the space of taste, less what the filters drop."""
+    return NEAR.format(query=query, filters="".join(filters))
+
+
+def vector(*places: int) -> np.ndarray:
+    """A vector to which nothing is nearer than an item that has it."""
+    found = np.zeros(DIM, dtype=np.float32)
+    found[list(places)] = 10.0
+    return found
+
 
 def films(seed: int = 5) -> list[dict]:
     """The items as JSON objects; some values are missing."""

@@ -6,7 +6,19 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from film_store import DIM, ITEMS, STUDIOS, build_store, films, node_with, write_inputs
+from film_store import (
+    BLOCKED,
+    DIM,
+    ITEMS,
+    SEEN,
+    STUDIOS,
+    build_store,
+    films,
+    near,
+    node_with,
+    vector,
+    write_inputs,
+)
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -14,27 +26,7 @@ from mixline.node.errors import BadRequest, NotFound
 from mixline.storage.errors import StoreLocked
 from mixline.tools.build import build
 
-NEAR = """
-limit = 400
-[[source]]
-name = "taste"
-kind = "nearest"
-space = "taste"
-query = "{query}"
-limit = 400
-index = "exact"
-{filters}
-[[selector]]
-kind = "topk"
-by = "taste.score"
-"""
-SEEN = '[[filter]]\nkind = "seen"\n'
-BLOCKED = '[[filter]]\nkind = "blocked"\n'
 NEW = 900_001
-
-
-def near(query="user", *filters):
-    return NEAR.format(query=query, filters="".join(filters))
 
 
 @pytest.fixture
@@ -54,12 +46,6 @@ def node(store, tmp_path):
     }
     with node_with(store, tmp_path, **surfaces) as opened:
         yield opened
-
-
-def vector(*places):
-    found = np.zeros(DIM, dtype=np.float32)
-    found[list(places)] = 10.0
-    return found
 
 
 def new_item(**more):

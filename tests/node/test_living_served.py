@@ -7,37 +7,14 @@ import subprocess
 import sys
 import threading
 
-import numpy as np
 import pytest
-from film_store import DIM, ITEMS, build_store, films, write_config
+from film_store import BLOCKED, DIM, ITEMS, SEEN, build_store, films, near, vector, write_config
 from node_process import running, wait_until
 
 from mixline.node import AsyncClient, Client
 from mixline.node.errors import BadRequest
 
-NEAR = """
-limit = 400
-[[source]]
-name = "taste"
-kind = "nearest"
-space = "taste"
-query = "{query}"
-limit = 400
-[[filter]]
-kind = "seen"
-[[filter]]
-kind = "blocked"
-[[selector]]
-kind = "topk"
-by = "taste.score"
-"""
 NEW = 900_001
-
-
-def vector(place):
-    found = np.zeros(DIM, dtype=np.float32)
-    found[place] = 10.0
-    return found
 
 
 def upsert(one, place):
@@ -51,7 +28,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def config(tmp_path):
-    return write_config(tmp_path, near=NEAR.format(query="user"), given=NEAR.format(query="given"))
+    return write_config(tmp_path, near=near("user", SEEN, BLOCKED), given=near("given", SEEN, BLOCKED))
 
 
 def serving(store, config, workers=2):
