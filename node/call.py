@@ -135,7 +135,7 @@ class Call:
             words = self.admitted()
             forbidden = [rows for exclude in self.excluders if len(rows := exclude(self, group))]
             if forbidden:
-                words = self._everything() if words is None else words.copy()
+                words = self.everything() if words is None else words.copy()
                 for rows in forbidden:
                     clear_rows(words, rows)
             elif words is None and self.view is not None and not self.view.epoch_whole:
@@ -146,7 +146,7 @@ class Call:
             return words
         kept = self._without
         if kept is None or kept[0] != group or kept[1] is not besides:
-            words = self._everything() if words is None else words.copy()
+            words = self.everything() if words is None else words.copy()
             clear_rows(words, besides)
             kept = self._without = group, besides, words
         return kept[2]
@@ -164,7 +164,7 @@ class Call:
             self._admitted = (words,)
         return self._admitted[0]
 
-    def _everything(self) -> np.ndarray:
+    def everything(self) -> np.ndarray:
         """A bitmap of all items, to be written to."""
         alive = None if self.view is None else self.view.alive
         return all_rows(self.epoch.items.count) if alive is None else alive.copy()

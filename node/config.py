@@ -22,7 +22,7 @@ from mixline.node.components import KINDS, Component, stage_of
 from mixline.node.components.custom import load_custom
 from mixline.node.errors import ConfigError
 from mixline.node.metrics_door import MetricsError, metrics_address
-from mixline.node.serve_options import WarmOptions
+from mixline.node.serve_options import CompactionOptions, WarmOptions
 
 T = TypeVar("T", bound=msgspec.Struct)
 BIND_DEFAULT = "tcp://127.0.0.1:5571"
@@ -62,6 +62,7 @@ class NodeKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     tenants: dict[str, Any] = {}
     metrics: str = ""
     warm: WarmOptions | None = None
+    compaction: CompactionOptions | None = None
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +77,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     tenants: dict[str, float] = {}
     metrics: str = ""
     warm: WarmOptions | None = None
+    compaction: CompactionOptions | None = None
 
 
 _kept: dict[str | None, NodeConfig] = {}
@@ -123,6 +125,7 @@ def load_node_config(path: str | Path | None = None) -> NodeConfig:
         tenants={name: float(weight) for name, weight in keys.tenants.items()},
         metrics=keys.metrics,
         warm=warm,
+        compaction=keys.compaction,
     )
 
 
@@ -168,6 +171,13 @@ def node_problems(keys: NodeKeys) -> Iterator[str]:
             yield f"tenants.{name!r}: a name has 1 to {TENANT_BYTES} ASCII characters"
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
             yield f"tenants.{name} = {weight!r}: a weight is a number above 0"
+    if (fold := keys.compaction) is not None:
+        if fold.operations < 0 or not 0 <= fold.every_hours < float("inf"):
+            yield "compaction: operations and every_hours are numbers of at least 0"
+        if not fold.operations and not fold.every_hours:
+            yield "compaction: with operations and every_hours both 0 it would never be due; leave the table out"
+        if fold.keep < 1:
+            yield f"compaction.keep = {fold.keep}: at least 1"
     if keys.metrics:
         try:
             metrics_address(keys.metrics)

@@ -27,6 +27,7 @@ from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
 from mixline.node.pipeline import Pipeline
 from mixline.node.request import Ask, decode_ask
 from mixline.node.scans import Scan, make_passes
+from mixline.storage.carried import carries
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import StoreDamaged, UnknownName
@@ -119,7 +120,7 @@ class Engine:
         """Wait until everything that the store's log holds is visible here."""
         last = last_sequence(self.epoch.path.parent.parent)
         until = monotonic() + wait_s
-        while self.epoch.live_seq < last:
+        while self.epoch.live_seq < last or carries(self.epoch.path):
             view = self.live.view()
             if view is not None and view.live_seq >= last:
                 return

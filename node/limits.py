@@ -89,6 +89,8 @@ broker_hang_ms = 10_000
 fallback_crashes = 2  # starts on an epoch that never served, ended by SIGSEGV or SIGBUS, before another is taken
 fallback_again_ms = 1_000  # while somebody else holds the store's lock
 warm_max_ms = 1_800_000  # of warming at a start or reload; then the node serves all the same
+compaction_look_ms = 2_000  # whether a fold is due
+compaction_retry_ms = 600_000  # after one that failed
 warm_told_ms = 5_000  # systemd hears at this pace that the start goes on
 ready_timeout_ms = 120_000  # a worker that has not said ready by then is killed and counted as a failed start
 

@@ -44,6 +44,15 @@ class BrokerOrders(msgspec.Struct, frozen=True):
     log: str = "text"
 
 
+class CompactionOrders(msgspec.Struct, frozen=True):
+    """What the supervisor tells the process that folds what was written; ``keep`` epochs stay."""
+
+    parent: int
+    store: str
+    keep: int
+    log: str = "text"
+
+
 class WorkerOrders(msgspec.Struct, frozen=True):
     """What the supervisor tells a worker."""
 

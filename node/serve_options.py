@@ -14,6 +14,16 @@ class WarmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     huge: bool = False
 
 
+class CompactionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[compaction]`` of NODE.toml: fold once so many ``operations`` are pending, or every so many hours if any are.
+
+    0: never by this. The newest ``keep`` epochs stay."""
+
+    operations: int = 500_000
+    every_hours: float = 24.0
+    keep: int = 2
+
+
 class ServeOptions(msgspec.Struct, frozen=True):
     """One node. ``tenants`` are shares of the workers, 1 for whom nothing is said; ``metrics`` HOST:PORT or nothing."""
 
@@ -30,3 +40,4 @@ class ServeOptions(msgspec.Struct, frozen=True):
     log: str = "text"
     metrics: str = ""
     warm: WarmOptions | None = None
+    compaction: CompactionOptions | None = None

@@ -66,6 +66,15 @@ class SpaceSearch:
             self._counted = allowed, int(np.bitwise_count(allowed).sum())
         return self._counted[1]
 
+    def with_vectors(self, call: Call, allowed: np.ndarray | None) -> np.ndarray | None:
+        """Of the rows that are allowed (None: all) those that have a vector."""
+        given = self.space.item_given
+        if given is None:
+            return allowed
+        words = call.everything() if allowed is None else allowed.copy()
+        words[: len(given)] &= given
+        return words
+
     @property
     def shares(self) -> bool:
         """Whether requests without filters make passes that are best made together."""

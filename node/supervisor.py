@@ -28,6 +28,7 @@ from mixline.node.serve_options import ServeOptions
 from mixline.node.supervisor_breaker import Breaker
 from mixline.node.supervisor_chair import Chair, pace
 from mixline.node.supervisor_child import Child, reap_strangers
+from mixline.node.supervisor_compaction import Compactor
 from mixline.node.supervisor_exchange import Exchange
 from mixline.node.supervisor_fallback import FallBack
 from mixline.node.supervisor_nursery import Birth, Firstborn, Nursery, fork_nursery
@@ -404,12 +405,16 @@ class Supervisor:
         self.watch()
         if self.notifier.watchdog_s:
             self.keep_alive(self.notifier.watchdog_s)
-        reloading = asyncio.create_task(self.reloader.run())
+        told = self.options.compaction
+        jobs = [self.reloader.run(), *([Compactor(self, told).run()] if told is not None else [])]
+        going = [asyncio.create_task(job) for job in jobs]
         while not self.stopping:
-            await self.wait_for(lambda: self.stopping or reloading.done(), 3600)
-            if reloading.done() and not self.stopping:
-                reloading.result()  # it only ends by failing, and the failure is ours
-        reloading.cancel()
+            await self.wait_for(lambda: self.stopping or any(task.done() for task in going), 3600)
+            for task in going:
+                if task.done() and not self.stopping:
+                    task.result()  # it only ends by failing, and the failure is ours
+        for task in going:
+            task.cancel()
         await self.stop()
         return self.exit_code
 

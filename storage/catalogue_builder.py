@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -23,6 +25,17 @@ from mixline.storage.strings import StringTableWriter
 ROWS_MAX = 0xFFFFFFFE
 
 
+class Table(Protocol):
+    """Rows of items or users: ``textual`` where every cell is a string."""
+
+    path: Path
+    textual: bool
+
+    def batches(self) -> Iterator[Batch]:
+        """Arrow batches in the order of the rows."""
+        ...
+
+
 class CatalogueBuilder:
     """Writes one catalogue into the folder of a coming epoch."""
 
@@ -35,9 +48,9 @@ class CatalogueBuilder:
         self._keys = ArrayWriter(self.ids / "keys.npy", "<u8")
         self._strings: StringTableWriter | None = None
 
-    def from_file(self, path: Path, spec: TableSpec, progress: Progress) -> CatalogueFacts:
-        """Read the file; the caller settles the complaints."""
-        table = Input(path, self.name, spec.wanted(self.name), self.complaints)
+    def from_table(self, table: Table, spec: TableSpec, progress: Progress) -> CatalogueFacts:
+        """Read the table to its end; the caller settles the complaints."""
+        path = table.path
         columns = self.folder / "columns" / self.name
         fields = [
             Field(columns, name, kind, path, f"{self.name}.columns.{name}", self.complaints)
@@ -85,7 +98,7 @@ class CatalogueBuilder:
         self._close(self.folder, self.name)
         return CatalogueFacts(0, "u64", {})
 
-    def _decide_kind(self, ids: pa.Array, table: Input, told: str | None, key: str | None = None) -> None:
+    def _decide_kind(self, ids: pa.Array, table: Table, told: str | None, key: str | None = None) -> None:
         kind = told or (textual_kind(ids) if table.textual else kind_of_column(ids))
         if kind == "other":
             what = f"ids are {ids.type}; they must be whole numbers or strings"

@@ -66,10 +66,10 @@ def decode(codes: Codes, count: int, dim: int) -> np.ndarray:
 
 
 def write_codes(folder: Path, side: str, metric: str, progress: Progress) -> None:
-    """Code the matrix ``<side>.npy`` that lies in ``folder``, in chunks; nothing for one wider than DIM_MAX."""
+    """Code the matrix ``<side>.npy`` that lies in ``folder``, in chunks; none for one wider than DIM_MAX or empty."""
     matrix = map_array(folder / f"{side}.npy")
     count, dim = matrix.shape
-    if dim > DIM_MAX:
+    if dim > DIM_MAX or not count:
         return
     step = -(-chunk_rows(32 * dim) // BLOCK_ROWS) * BLOCK_ROWS
     quads = -(-dim // QUAD)

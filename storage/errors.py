@@ -111,9 +111,13 @@ class LiveFull(StorageError):
 
     def __init__(self, where: object, wanted: int, room: int) -> None:
         super().__init__(
-            f"{where}: {wanted} entries of {room}: what came since the epoch was built fills its room; build a new one "
-            "from files that contain it, with mixline build --live-seq N, and send the node SIGHUP"
+            f"{where}: {wanted} entries of {room}: what came since the epoch was built fills its room; fold it into a "
+            "new one with mixline epoch build STORE --from-live, and send the node SIGHUP"
         )
+
+
+class StoreUnfit(StorageError):
+    """What the store holds cannot be folded into a new epoch, or need not."""
 
 
 class LogUnwritable(StorageError):

@@ -1,7 +1,7 @@
 """Interactions, in memory that does not grow with their number: spilled by user range, then settled range by range.
 
 A range that is still too large is spilled again; a single user too large for memory is streamed. What comes out is per
-user (history, seen set, basket for co-occurrence) and per item (decayed popularity).
+user (all events in their order, history, seen set, basket for co-occurrence) and per item (decayed popularity).
 """
 
 from __future__ import annotations
@@ -29,7 +29,14 @@ RANGES_MAX = 128
 ACTIONS_MAX = 256
 WEIGHT_MAX = 1e9  # so that no sum of them overflows a float32
 DAY_S = 86_400
+EVENT_BYTES_GUESS = 8  # of input, to choose how many spill files; a range that turns out too large is spilled again
+KEPT = "events"  # the folder of the epoch with every event that counted
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+def kept_fields(**given: object) -> tuple[str, ...]:
+    """Which fields of its events an epoch keeps: items, and of the others those that are given."""
+    return ("item", *(name for name in ("time", "weight", "action") if given[name]))
 
 
 class EventReader:
@@ -41,8 +48,15 @@ class EventReader:
         self.path, self.spec, self.complaints = path, spec, complaints
         self._finders = {"user": users, "item": items}
         self.actions: dict[str, int] = {}
+        self.fields = kept_fields(time=spec.time, weight=spec.weight, action=spec.action)
+        self.expected = path.stat().st_size // EVENT_BYTES_GUESS
         self.count = self.skipped = 0
         self.newest: int | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the actions, by code."""
+        return tuple(self.actions)
 
     def batches(self) -> Iterator[np.ndarray]:
         spec = self.spec
@@ -183,9 +197,18 @@ class Settler:
     """Turns spilled events, user range by user range, into what the epoch keeps of them."""
 
     def __init__(
-        self, folder: Path, scratch: Path, spec: EventsSpec, items: int, newest: int | None, records: RecordWriter
+        self,
+        folder: Path,
+        scratch: Path,
+        spec: EventsSpec,
+        fields: tuple[str, ...],
+        items: int,
+        newest: int | None,
+        records: RecordWriter,
     ) -> None:
         self.spec, self.items, self.newest, self.records = spec, items, newest, records
+        self._kept_ends = ArrayWriter(folder / KEPT / "indptr.npy", "<i8")
+        self._kept = {name: ArrayWriter(folder / KEPT / f"{name}.npy", EVENT[name].str) for name in fields}
         self.scratch = scratch
         self.popularity = np.zeros(items, dtype=np.float64)
         self._seen_ends = ArrayWriter(folder / "graph" / "seen_indptr.npy", "<i8")
@@ -193,7 +216,7 @@ class Settler:
         self._seen_weights = ArrayWriter(scratch / "seen_weights.npy", "<f4")
         self._basket_ends = ArrayWriter(scratch / "basket_indptr.npy", "<i8")
         self._basket_rows = ArrayWriter(scratch / "basket_rows.npy", "<u4")
-        for ends in (self._seen_ends, self._basket_ends):
+        for ends in (self._kept_ends, self._seen_ends, self._basket_ends):
             ends.append(np.zeros(1, dtype=np.int64))
 
     def settle(self, path: Path, low: int, high: int, progress: Progress) -> None:
@@ -217,6 +240,8 @@ class Settler:
     def close(self) -> None:
         for writer in (self._seen_ends, self._seen_rows, self._seen_weights, self._basket_ends, self._basket_rows):
             writer.close()
+        for writer in (self._kept_ends, *self._kept.values()):
+            writer.close()
 
     def _decayed(self, events: np.ndarray) -> None:
         weights = events["weight"].astype(np.float64)
@@ -225,10 +250,20 @@ class Settler:
             weights *= np.exp2(-age_s / (self.spec.half_life_days * DAY_S))
         np.add.at(self.popularity, events["item"], weights)
 
+    def _keep(self, events: np.ndarray) -> None:
+        for name, writer in self._kept.items():
+            writer.append(events[name])
+
+    def _end_kept(self, counts: np.ndarray) -> None:
+        """Close the runs of users whose events were all kept."""
+        self._kept_ends.append(self._kept["item"].count - int(counts.sum()) + np.cumsum(counts))
+
     def _settle_range(self, events: np.ndarray, low: int, high: int) -> None:
         # Sums are added by user and then in file order, so that their last bit does not depend on how events spilled.
         events = events[np.argsort(events["user"], kind="stable")]
         self._decayed(events)
+        self._keep(events)
+        self._end_kept(np.bincount(events["user"].astype(np.int64) - low, minlength=high - low))
         self._settle_seen(events, low, high)
         later_first = events[::-1]
         newest_first = later_first[np.lexsort((~later_first["time"], later_first["user"]))]
@@ -278,6 +313,7 @@ class Settler:
         done = 0
         for events in chunks(path):
             self._decayed(events)
+            self._keep(events)
             np.add.at(weights, events["item"], events["weight"])
             joined = np.concatenate((events[::-1], newest))
             newest = joined[np.argsort(~joined["time"], kind="stable")[: self.spec.history_max]]
@@ -288,6 +324,7 @@ class Settler:
             later = (time >= last_time[item]) | (last_at[item] < 0)
             last_time[item[later]], last_at[item[later]] = time[later], done + last[later]
             done += len(events)
+        self._end_kept(np.array([done]))
         packed = pack_history(*(np.ascontiguousarray(newest[name]) for name in ("item", "time", "action")))
         self.records.put("history", [(row_key(user), packed)], append=True)
         rows = np.flatnonzero(last_at >= 0)

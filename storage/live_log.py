@@ -7,9 +7,9 @@ In the same transaction stands the last batch of its client, so a batch that is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import lmdb
 import msgspec
@@ -18,9 +18,12 @@ from mixline.storage.errors import LogUnwritable, StoreDamaged, StoreLocked
 from mixline.storage.live_ops import Batch, decode_batch, encode_batch, operation_count
 from mixline.storage.live_paths import LOG_TABLE, log_exists, log_folder
 
-TABLES = (LOG_TABLE, b"clients")
+FACTS_TABLE = b"facts"
+TABLES = (LOG_TABLE, b"clients", FACTS_TABLE)
+PRUNED = b"pruned"  # in facts: the number of the last operation that is no longer there
 MAP_BYTES = 1 << 40  # address space; the file grows only with what is written
 READERS_MAX = 1024
+PRUNE_BATCHES = 10_000  # let go of in one transaction
 
 
 _here: dict[tuple[int, Path], LiveLog] = {}  # open in this process: LMDB forbids to open an environment twice
@@ -48,9 +51,9 @@ class LiveLog:
             lock_writer(self._lock, store)
             self._env = lmdb.open(str(self.path), map_size=MAP_BYTES, max_dbs=len(TABLES), max_readers=READERS_MAX)
             self._env.reader_check()
-            self._log, self._clients = (self._env.open_db(name) for name in TABLES)
-            with self._env.begin(db=self._log) as transaction, transaction.cursor() as cursor:
-                self.last = int.from_bytes(cursor.key(), "big") if cursor.last() else 0
+            self._log, self._clients, self._facts = (self._env.open_db(name) for name in TABLES)
+            with self._env.begin() as transaction:
+                self.pruned, self.last = reach_in(transaction, self._log, self._facts)
         except lmdb.Error as error:
             os.close(self._lock)
             raise StoreDamaged(f"{self.path}: {error}; restore a snapshot, or move the folder away") from error
@@ -81,14 +84,37 @@ class LiveLog:
                     transaction.put(name, msgspec.msgpack.encode(note), db=self._clients)
                     notes.append(note)
         except (lmdb.Error, OSError) as error:
-            # LMDB reports a full disk as an I/O error at times; what lies on the disk now is known after a new open.
-            self.fault = (
-                f"{self.path}: cannot be written: {error}; nothing was acknowledged. Make room or mend the disk, "
-                "then restart the node; it goes on serving, and reads what was acknowledged"
-            )
-            raise LogUnwritable(self.fault) from error
+            self._fail(error)
         self.last = last
         return notes
+
+    def _fail(self, error: Exception) -> NoReturn:
+        # LMDB reports a full disk as an I/O error at times; what lies on the disk now is known after a new open.
+        self.fault = (
+            f"{self.path}: cannot be written: {error}; nothing was acknowledged. Make room or mend the disk, "
+            "then restart the node; it goes on serving, and reads what was acknowledged"
+        )
+        raise LogUnwritable(self.fault) from error
+
+    def prune(self, sequence: int, pulse: Callable[[], None] = lambda: None) -> None:
+        """Let go of what epochs that are kept contain already, the last batch excepted; :class:`LogUnwritable`."""
+        while not self.fault:
+            pulse()
+            try:
+                with self._env.begin(write=True) as transaction, transaction.cursor(self._log) as cursor:
+                    done, pruned = 0, self.pruned
+                    found = cursor.first()
+                    while found and done < PRUNE_BATCHES:
+                        last = int.from_bytes(cursor.key(), "big")
+                        if last > sequence or last == self.last:
+                            break
+                        found, pruned, done = cursor.delete(), last, done + 1
+                    transaction.put(PRUNED, pruned.to_bytes(8, "big"), db=self._facts)
+            except (lmdb.Error, OSError) as error:
+                self._fail(error)
+            self.pruned = pruned
+            if done < PRUNE_BATCHES:
+                return
 
     def after(self, sequence: int) -> Iterator[tuple[int, Batch]]:
         """Batches whose last operation lies behind ``sequence``, with the number of the last."""
@@ -122,22 +148,35 @@ def lock_writer(fd: int, store: Path) -> None:
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
 
 
+def reach_in(transaction: lmdb.Transaction, log: lmdb._Database, facts: lmdb._Database) -> tuple[int, int]:
+    """The number of the last operation that was pruned, and of the last one."""
+    pruned = transaction.get(PRUNED, db=facts)
+    with transaction.cursor(log) as cursor:
+        last = int.from_bytes(cursor.key(), "big") if cursor.last() else 0
+    return int.from_bytes(pruned or b"", "big"), last
+
+
 def last_sequence(store: Path) -> int:
     """The number of the last operation in a store's log, 0 where there is none; read beside the writer."""
+    return log_reach(store)[1]
+
+
+def log_reach(store: Path) -> tuple[int, int]:
+    """(number of the last operation that was pruned, number of the last one); zeros where there is no log."""
     path = log_folder(store)
     if not log_exists(store):
-        return 0
+        return 0, 0
     ours = _here.get((os.getpid(), path.resolve()))
     if ours is not None:
-        return ours.last
+        return ours.pruned, ours.last
     try:
         with (
             lmdb.open(str(path), readonly=True, max_dbs=len(TABLES), max_readers=READERS_MAX) as env,
-            env.begin(db=env.open_db(LOG_TABLE, create=False)) as transaction,
-            transaction.cursor() as cursor,
+            env.begin() as transaction,
         ):
-            return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
+            log, facts = (env.open_db(name, transaction, create=False) for name in (LOG_TABLE, FACTS_TABLE))
+            return reach_in(transaction, log, facts)
     except lmdb.NotFoundError:
-        return 0
+        return 0, 0
     except lmdb.Error as error:
         raise StoreDamaged(f"{path}: {error}; restore a snapshot, or move the folder away") from error

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from pathlib import Path
 
 LIVE, LOG, OVERLAY = "live", "log", "overlay"
+STATE_FIELDS = 16  # of each of the two states in an overlay's page, behind two words (storage/live_index.pyx)
+STATE_WORDS = 2 + 2 * STATE_FIELDS
 LOG_DATA = "data.mdb"  # LMDB's name for it
 LOG_TABLE = b"log"  # of the tables in there the one with the batches
 
@@ -17,6 +21,21 @@ def log_folder(store: Path) -> Path:
 def log_exists(store: Path) -> bool:
     """Whether anything was ever written to the store while it lived."""
     return (log_folder(store) / LOG_DATA).exists()
+
+
+def pending_operations(store: Path) -> int:
+    """How many operations the active epoch does not contain, by the page that its writer publishes; 0 when there is no
+    telling."""
+    try:
+        number = int((store / "CURRENT").read_text("ascii"))
+        manifest = (store / "epochs" / f"{number:06d}" / "manifest.json").read_bytes()
+        page = (overlay_folder(store, number) / "state").read_bytes()
+        words = struct.unpack_from(f"<{STATE_WORDS}Q", page)
+    except (OSError, ValueError, struct.error):
+        return 0
+    found = re.search(rb'"live_seq": (\d+)', manifest)
+    reached = words[2 + (words[0] & 1) * STATE_FIELDS]
+    return max(0, reached - int(found[1])) if found else 0
 
 
 def overlay_folder(store: Path, epoch: int) -> Path:

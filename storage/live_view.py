@@ -34,7 +34,7 @@ class LiveReader:
         self._boot = boot_number()
         self._generation = 0
         self._view: LiveView | None = None
-        self._sets: list[Labelled] = []
+        self.labels: list[Labelled] = []
         self._label_bytes = 0
 
     def view(self) -> LiveView | None:
@@ -48,7 +48,7 @@ class LiveReader:
         if not self.own:
             self._attach()
         if state.label_bytes > self._label_bytes:
-            read_labels(self.own["labels"], self._label_bytes, state.label_bytes, self._sets)
+            read_labels(self.own["labels"], self._label_bytes, state.label_bytes, self.labels)
             self._label_bytes = state.label_bytes
         self._view = LiveView(self, state, self._view)
         return self._view
@@ -56,7 +56,7 @@ class LiveReader:
     def _attach(self) -> None:
         self.own = map_own(self.folder, self.epoch)
         self.arrays.attach(self.folder)
-        self._sets = labelled(self.epoch)
+        self.labels = labelled(self.epoch)
         for catalogue in (self.epoch.items, self.epoch.users):
             open_late_records(catalogue, self.own)
 
@@ -99,6 +99,11 @@ class LiveView:
         died = own["items.deaths"][start : state.deaths]
         np.bitwise_and.at(bits, died >> 3, ~(np.uint8(1) << (died & 7).astype(np.uint8)))
         return words
+
+    @property
+    def action_labels(self) -> tuple[str, ...]:
+        """Of the actions, by code."""
+        return tuple(self.reader.labels[0].labels)
 
     # Ids
 

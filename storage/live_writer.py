@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mixline.storage.carried import read_carried
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import BadOperation, LogUnwritable, StorageError
@@ -44,6 +45,8 @@ from mixline.storage.live_segments import (
     open_late_records,
     open_segments,
 )
+from mixline.storage.manifest import read_manifest
+from mixline.storage.publish import epoch_folder, epoch_numbers
 
 log = logging.getLogger("mixline.live")
 REPLAY_BATCHES = 256  # applied at once when the log is read again
@@ -82,7 +85,7 @@ class Overlay:
                 if path.name != "state":
                     path.unlink()
             self._open()
-        self.state = self.state._replace(boot=boot, sequence=max(self.state.sequence, epoch.live_seq))
+        self.state = self.state._replace(boot=boot)
         self.staged_events = self.state.events
 
     def _open(self) -> None:
@@ -264,6 +267,7 @@ class LiveWriter:
             for epoch in epochs:
                 self.overlays.append(Overlay(store, epoch))
                 self._replay(self.overlays[-1])
+            self.log.prune(contained(store), pulse)
         except BaseException:
             self.close()
             raise
@@ -364,12 +368,19 @@ class LiveWriter:
             outcomes[at] = Ack(note.first, note.last, "sync", False)
 
     def _replay(self, overlay: Overlay) -> None:
-        """Bring an overlay to where the log is."""
-        if overlay.state.sequence > self.log.last:
+        """Bring an overlay to where the log is. What the epoch carries comes first, and is seen whole or not at all."""
+        reached = max(overlay.state.sequence, overlay.epoch.live_seq)
+        if reached > self.log.last:
             raise LogUnwritable(
                 f"{self.log.path}: ends at {self.log.last}, and {overlay.folder} or the epoch has reached "
-                f"{overlay.state.sequence}: the log is not this store's, or lost its end; restore a snapshot"
+                f"{reached}: the log is not this store's, or lost its end; restore a snapshot"
             )
+        if not overlay.state.sequence:
+            for batch in read_carried(overlay.epoch.path):
+                overlay.restage(batch)
+                self._pulse()
+            overlay.reserve()
+            overlay.release(overlay.epoch.live_seq)
         waiting = 0
         last = overlay.state.sequence
         for last, batch in self.log.after(overlay.state.sequence):
@@ -387,6 +398,17 @@ class LiveWriter:
                 "%s: %d operations of the log do not fit this epoch (items or columns that it lacks) and are left out"
             )
             log.warning(text, overlay.folder, overlay.left_out)
+
+
+def contained(store: Path) -> int:
+    """The last operation that every published epoch contains, so that none of them needs it from the log."""
+    found = []
+    for number in epoch_numbers(store):
+        try:
+            found.append(read_manifest(epoch_folder(store, number)).live_seq)
+        except StorageError:
+            return 0  # one that cannot be read now may be mended
+    return min(found, default=0)
 
 
 def ids_of(ids: list[Id] | bytes) -> list | np.ndarray:

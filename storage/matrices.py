@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from mixline.storage.arrays import ArrayWriter, chunk_rows
+from mixline.storage.arrays import ArrayWriter, chunk_rows, write_array
 from mixline.storage.complaints import Complaints
 from mixline.storage.progress import Progress
+
+
+class Rows(Protocol):
+    """A matrix that is read in slices: (count, dim), of users also (count, vectors of each, dim)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
+
 
 FLOATS = ("f2", "f4", "f8")
 VECTORS_MAX = 64  # of one user
@@ -36,15 +49,40 @@ def open_matrix(path: Path, key: str, count: int | None, dim: int | None, compla
     return found
 
 
+def leave_out(folder: Path, side: str, rows: np.ndarray, each: int) -> None:
+    """Note in ``<side>_given.npy`` (a bitmap, uint64 words) that ``rows`` have no vector, and make theirs NaN, those of
+    one user ``each``; nothing where all have one. Codes and indexes keep a place for them, which is never asked for."""
+    if not len(rows):
+        return
+    matrix = np.load(folder / f"{side}.npy", mmap_mode="r+", allow_pickle=False)
+    norms = np.load(folder / f"{side[:-1]}_norms.npy", mmap_mode="r+", allow_pickle=False)
+    places = (rows.astype(np.int64)[:, None] * each + np.arange(each)).reshape(-1)
+    matrix[places] = np.nan
+    norms[places] = np.nan
+    matrix.flush()
+    norms.flush()
+    given = np.ones(len(matrix) // each, dtype=bool)
+    given[rows] = False
+    write_array(folder / f"{side}_given.npy", bitmap(given))
+
+
+def bitmap(flags: np.ndarray) -> np.ndarray:
+    """Bools as uint64 words, the first in the lowest bit."""
+    packed = np.packbits(flags, bitorder="little")
+    words = np.zeros(-(-len(flags) // 64), dtype="<u8")
+    words.view(np.uint8)[: len(packed)] = packed
+    return words
+
+
 def copy_matrix(
-    source: np.ndarray, folder: Path, side: str, path: Path, key: str, complaints: Complaints, progress: Progress
+    source: Rows, folder: Path, side: str, path: Path, key: str, complaints: Complaints, progress: Progress
 ) -> None:
     """Write ``<side>.npy`` and ``<side>_norms.npy`` (side without its plural s); complain of non-finite rows.
 
     Several vectors of one user become rows that follow one another.
     """
     count, dim = len(source), source.shape[-1]
-    several = source.shape[1] if source.ndim == 3 else 1
+    several = source.shape[1] if len(source.shape) == 3 else 1
     step = chunk_rows(8 * dim * several)
     with (
         ArrayWriter(folder / f"{side}.npy", "<f4", dim) as rows,

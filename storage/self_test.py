@@ -57,6 +57,14 @@ def sample_of(count: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).astype(np.int64)) if count else np.zeros(0, np.int64)
 
 
+def those_with_vectors(rows: np.ndarray, given: np.ndarray | None, each: int = 1) -> np.ndarray:
+    """Of the rows of a matrix those whose owners, who have ``each``, the bitmap ``given`` names (None: all)."""
+    if given is None:
+        return rows
+    owners = rows // each
+    return rows[given[owners // 64] >> (owners % 64).astype(np.uint64) & np.uint64(1) != 0]
+
+
 def catalogue_faults(catalogue: Catalogue) -> Iterator[str]:
     """Ids that are not found again, records and columns of another length."""
     rows, name = sample_of(catalogue.count), catalogue.name
@@ -105,16 +113,16 @@ def event_faults(epoch: Epoch) -> Iterator[str]:
 def space_faults(space: Space, items: int, users: int) -> Iterator[str]:
     """Matrices of another shape than the manifest's, and indexes that do not fit them."""
     where = f"spaces/{space.name}"
-    for side, matrix, norms, count in (
-        ("items", space.items, space.item_norms, items),
-        ("users", space.users, space.user_norms, users * space.vectors),
+    for side, matrix, norms, given, count in (
+        ("items", space.items, space.item_norms, space.item_given, items),
+        ("users", space.users, space.user_norms, space.user_given, users * space.vectors),
     ):
         if matrix is None or norms is None:
             continue
         if matrix.shape != (count, space.dim) or norms.shape != (count,):
             yield f"{where}/{side}.npy: {matrix.shape} and norms {norms.shape} for {count} rows of {space.dim}"
             return
-        rows = sample_of(count)
+        rows = those_with_vectors(sample_of(count), given, space.vectors if side == "users" else 1)
         lengths = np.sqrt(np.einsum("ij,ij->i", matrix[rows], matrix[rows], dtype=np.float64))
         if not np.isfinite(lengths).all() or not np.allclose(lengths, norms[rows], rtol=SLACK, atol=1e-30):
             yield f"{where}/{side}.npy: rows that are not finite or not as long as their norms say"
@@ -143,7 +151,7 @@ def space_faults(space: Space, items: int, users: int) -> Iterator[str]:
 def nearest_faults(space: Space, where: str) -> Iterator[str]:
     """Of a sample of rows each must find itself, or one as near, as the nearest of all."""
     assert space.items is not None
-    rows = space.items[sample_of(len(space.items))].astype(np.float64)
+    rows = space.items[those_with_vectors(sample_of(len(space.items)), space.item_given)].astype(np.float64)
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     if not len(rows) or space.metric == "dot":
         return
@@ -167,7 +175,7 @@ def code_faults(space: Space, codes: Codes, where: str) -> Iterator[str]:
         return
     for block in np.unique(sample_of(count) // BLOCK_ROWS).tolist():
         start = block * BLOCK_ROWS
-        exact = space.items[start : start + BLOCK_ROWS].astype(np.float64)
+        exact = np.nan_to_num(space.items[start : start + BLOCK_ROWS].astype(np.float64))
         if space.metric == "cosine":
             lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
             exact /= np.where(lengths == 0, 1.0, lengths)[:, None]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mixline.storage.arrays import map_array
 from mixline.storage.codes import Codes, open_codes
 from mixline.storage.graph_index import Graph, open_graph
 from mixline.storage.growing import Arrays, first_live_row
@@ -50,6 +51,20 @@ class Space:
     @cached_property
     def item_norms(self) -> np.ndarray | None:
         return None if self.all_norms is None else self.all_norms[: self.count]
+
+    @cached_property
+    def item_given(self) -> np.ndarray | None:
+        """The bitmap (uint64 words) of the epoch's items that have a vector; None: all have."""
+        return self._given("items") if self._facts.items else None
+
+    @cached_property
+    def user_given(self) -> np.ndarray | None:
+        """The same of its users."""
+        return self._given("users") if self._facts.users else None
+
+    def _given(self, side: str) -> np.ndarray | None:
+        path = self._folder / f"{side}_given.npy"
+        return map_array(path) if path.exists() else None
 
     @cached_property
     def users(self) -> np.ndarray | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +46,37 @@ def tell(facts: object, as_json: bool, plain: str) -> None:
 
 @click.group()
 def epoch() -> None:
-    """List, verify, activate, roll back, prune and dump the epochs of a store."""
+    """Fold, list, verify, activate, roll back, prune and dump the epochs of a store."""
+
+
+@epoch.command()
+@STORE
+@click.option("--from-live", is_flag=True, required=True, help="From the active epoch and what was written since.")
+@click.option("--no-activate", is_flag=True, help="Publish the epoch and leave the active one as it is.")
+@JSON
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def build(store: Path, from_live: bool, no_activate: bool, as_json: bool, quiet: bool) -> None:
+    """Fold what was written into a new epoch, publish and activate it; a node serves meanwhile, and takes it on SIGHUP.
+
+    Epochs from files are made by mixline build.
+    """
+    from mixline.node.compaction import compact
+    from mixline.tools.build import tell_built
+
+    os.nice(19)  # whoever serves goes first
+    started_s = time.monotonic()
+    shown = None if quiet or as_json else progress_on_stderr()
+    try:
+        manifest = compact(store, shown, activate=not no_activate)
+    finally:
+        if shown is not None:
+            shown.close()
+    if manifest is not None:
+        tell_built(store, manifest, not no_activate, time.monotonic() - started_s, as_json, quiet)
+    elif not quiet:
+        number = Store(store).current()
+        facts = {"store": str(store), "epoch": None, "active": number}
+        tell(facts, as_json, f"nothing was written since epoch {number} was built; no new one was made")
 
 
 @epoch.command("list")

@@ -16,6 +16,7 @@ from mixline.kernels.ivf import ListSearch
 from mixline.kernels.scan import scan, scan_listed
 from mixline.kernels.shortlist import Shortlist, scan_together
 from mixline.kernels.topk import TopK
+from mixline.node.build_kernels import build_kernels
 from mixline.storage.arrays import map_array
 from mixline.storage.calibration import ladder, width_for
 from mixline.storage.codes import open_codes, write_codes
@@ -26,7 +27,6 @@ from mixline.storage.manifest import IndexFacts
 from mixline.storage.matrices import copy_matrix
 from mixline.storage.nibbles import open_nibbles, write_nibbles
 from mixline.storage.progress import Silence
-from mixline.tools.build import build_kernels
 from mixline.tools.retrieval_contender import Built, Contender, Search, Task, cached
 
 LAYOUT = "mixline-2"  # changes when what a build writes does

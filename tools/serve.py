@@ -33,7 +33,7 @@ def options_from(
 
         settings = load_node_config(config)
         endpoints, count = settings.bind or endpoints, settings.workers
-        names = ("tenants", "hedge", "share_scans", "log", "metrics", "warm")
+        names = ("tenants", "hedge", "share_scans", "log", "metrics", "warm", "compaction")
         from_file = {name: getattr(settings, name) for name in names}
     endpoints = list(bind) or endpoints
     for endpoint in endpoints:

@@ -59,8 +59,7 @@ def query_vectors(call: Call, space: Space, query: str, group: int) -> np.ndarra
     assert space.all_items is not None
     rows = call.items if query == "item" else call.recent(group, RECENT_ITEMS)
     found = space.all_items[rows]
-    if call.view is not None:
-        found = found[~np.isnan(found[:, 0])]  # an item that came without a vector
+    found = found[~np.isnan(found[:, 0])]  # an item may have come without a vector
     return found if len(found) < 2 else found.mean(axis=0, dtype=np.float32, keepdims=True)
 
 
@@ -72,7 +71,7 @@ def user_vectors(call: Call, space: Space, group: int) -> np.ndarray:
     if row == NO_ROW or space.users is None:
         return np.zeros((0, space.dim), dtype=np.float32)
     found = space.users[row * space.vectors : (row + 1) * space.vectors]
-    return found if call.view is None or not np.isnan(found[0, 0]) else found[:0]
+    return found[:0] if np.isnan(found[0, 0]) else found
 
 
 def given_vectors(call: Call, space: Space) -> np.ndarray:

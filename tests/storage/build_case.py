@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from mixline.node.build_kernels import build_kernels
 from mixline.storage.builder import Builder
+from mixline.storage.file_source import FileSource
 from mixline.storage.manifest import Manifest
 from mixline.storage.progress import Silence
 from mixline.storage.spec import read_spec
-from mixline.tools.build import build_kernels
 
 GIB = 1 << 30
 Table = dict[str, list]
@@ -32,7 +33,9 @@ ARROW = {
 
 
 def build(spec: Path, store: Path, *, memory_bytes: int = 4 * GIB, activate: bool = True) -> Manifest:
-    return Builder(read_spec(spec), store, build_kernels(), memory_bytes, Silence()).build(activate=activate)
+    return Builder(FileSource(read_spec(spec)), store, build_kernels(), memory_bytes, Silence()).build(
+        activate=activate
+    )
 
 
 def write_table(path: Path, table: Table, kinds: dict[str, str] | None = None) -> Path:

@@ -104,9 +104,10 @@ import json, re, sys, threading
 from pathlib import Path
 from mixline.storage import events
 from mixline.storage.builder import Builder
+from mixline.storage.file_source import FileSource
 from mixline.storage.progress import Silence
 from mixline.storage.spec import read_spec
-from mixline.tools.build import build_kernels
+from mixline.node.build_kernels import build_kernels
 
 events.SETTLE_EVENTS = 1 << 17
 peak_kb, done = 0, threading.Event()
@@ -120,7 +121,7 @@ def watch():
 spec, store = read_spec(Path(sys.argv[1])), Path(sys.argv[2])
 watcher = threading.Thread(target=watch)
 watcher.start()
-manifest = Builder(spec, store, build_kernels(), 1 << 30, Silence()).build()
+manifest = Builder(FileSource(spec), store, build_kernels(), 1 << 30, Silence()).build()
 done.set()
 watcher.join()
 print(json.dumps({"peak_bytes": peak_kb * 1024, "items": manifest.items.count,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixline.node.build_kernels import build_kernels
 from mixline.storage.calibration import ENOUGH, QUERIES, calibrate, exact_scores, held_out, ladder, width_for
 from mixline.storage.manifest import IndexFacts, SpaceFacts
-from mixline.tools.build import build_kernels
 
 POINTS = ((2, 0.5, 20.0), (8, 0.9, 80.0), (32, 0.99, 320.0), (64, 0.9999, 640.0))
 

@@ -5,10 +5,10 @@ import pytest
 from build_case import build, write_table
 
 from mixline.kernels import reference
+from mixline.node.build_kernels import walk
 from mixline.storage.calibration import width_for
 from mixline.storage.graph_index import DEGREE, encode_rows, find_center, link_factors
 from mixline.storage.store import Store
-from mixline.tools.build import walk
 
 METRICS = ("dot", "cosine", "l2")
 

@@ -7,12 +7,12 @@ from build_case import build, write_table
 
 from mixline.kernels.ivf import ListSearch
 from mixline.kernels.topk import TopK
+from mixline.node.build_kernels import build_kernels
 from mixline.storage import clusters, ivf
 from mixline.storage.calibration import width_for
 from mixline.storage.clusters import means, nearest, train
 from mixline.storage.codes import Codes, decode
 from mixline.storage.store import Store
-from mixline.tools.build import build_kernels
 
 KERNELS = build_kernels()
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from mixline.node.build_kernels import build_kernels
 from mixline.storage.builder import Builder
+from mixline.storage.file_source import FileSource
 from mixline.storage.spec import read_spec
 from mixline.tools import epoch
-from mixline.tools.build import build_kernels
 from mixline.tools.cli import main
 from mixline.tools.progress import Lines
 
@@ -53,7 +54,7 @@ class Heard:
 
 def test_amounts_add_up(spec: Path, tmp_path: Path) -> None:
     heard = Heard()
-    manifest = Builder(read_spec(spec), tmp_path / "store", build_kernels(), 1 << 30, heard).build()
+    manifest = Builder(FileSource(read_spec(spec)), tmp_path / "store", build_kernels(), 1 << 30, heard).build()
     size = sum(one.bytes for one in manifest.files.values())
     assert heard.phases == [
         ("reading items", None, 30),

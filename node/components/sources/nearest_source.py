@@ -97,4 +97,5 @@ class NearestSource(Source, frozen=True, kw_only=True):
     def _query(self, call: Call, group: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Vectors to ask with, and the bitmap of what may be found."""
         vectors = query_vectors(call, call.bound.space, self.query, group)
-        return vectors, call.allowed(group, call.items if self.query == "item" else None)
+        allowed = call.allowed(group, call.items if self.query == "item" else None)
+        return vectors, call.bound.with_vectors(call, allowed)

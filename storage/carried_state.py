@@ -1,0 +1,83 @@
+"""What a new epoch carries of the state that it was built from: blocks, and events of items that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from mixline.storage.catalogue import Catalogue
+from mixline.storage.live_ops import OPERATIONS_MAX, AnyOperation, Batch, Block, DeleteItem, Events, Id, UpsertItem
+from mixline.storage.live_segments import BLOCK
+from mixline.storage.live_view import LiveView
+
+LOST_MAX = 1 << 22  # events of items that are gone; of more the newest
+
+
+def carried_batches(view: LiveView, lost: Sequence[np.ndarray]) -> list[Batch]:
+    """Batches that bring a new epoch to where ``view`` is; ``lost`` are the events that found no place in it.
+
+    An item that is gone is made and deleted again, for what its users did with it: should it come back, they have
+    seen it.
+    """
+    events = newest_of(np.concatenate(lost)) if lost else None
+    users, items = view.epoch.users, view.epoch.items
+    blocks = blocks_of(view)
+    named = [blocks["item"], *([events["item"]] if events is not None else [])]
+    identities = np.unique(np.concatenate(named))
+    gone = identities[view.versions(items, identities) == 0xFFFFFFFF]
+    ghosts = ids_of(items, gone)
+    batches: list[Batch] = []
+    pack(batches, (UpsertItem(id=one) for one in ghosts))
+    if events is not None:
+        labels = view.action_labels
+        for start in range(0, len(events), OPERATIONS_MAX):
+            part = events[start : start + OPERATIONS_MAX]
+            op = Events(
+                users=ids_of(users, part["user"]),
+                items=ids_of(items, part["item"]),
+                times=part["time"].tolist(),
+                actions=[labels[code] if labels else "" for code in part["action"].tolist()],
+            )
+            batches.append(batch(len(batches), [op]))
+    pack(batches, block_ops(users, items, blocks))
+    pack(batches, (DeleteItem(id=one) for one in ghosts))
+    return batches
+
+
+def newest_of(events: np.ndarray) -> np.ndarray:
+    """At most LOST_MAX of them, in their order."""
+    if len(events) <= LOST_MAX:
+        return events
+    kept = np.argsort(events["time"], kind="stable")[-LOST_MAX:]
+    return events[np.sort(kept)]
+
+
+def blocks_of(view: LiveView) -> np.ndarray:
+    """The line of each block that stands, by user and item."""
+    lines = view.reader.own["events"][: view.state.events]
+    lines = lines[lines["action"] >= BLOCK][::-1]
+    pairs = lines["user"].astype(np.uint64) << np.uint64(32) | lines["item"]
+    _, latest = np.unique(pairs, return_index=True)
+    lines = lines[np.sort(latest)]
+    return lines[lines["action"] == BLOCK][::-1]
+
+
+def block_ops(users: Catalogue, items: Catalogue, blocks: np.ndarray) -> Iterator[Block]:
+    pairs = zip(ids_of(users, blocks["user"]), ids_of(items, blocks["item"]), strict=True)
+    return (Block(user=user, item=item) for user, item in pairs)
+
+
+def ids_of(catalogue: Catalogue, rows: np.ndarray) -> list[Id]:
+    return np.asarray(catalogue.ids_of(rows)).tolist()
+
+
+def pack(batches: list[Batch], ops: Iterable[AnyOperation]) -> None:
+    """Add ``ops`` in as few batches as their limit allows."""
+    every = list(ops)
+    for start in range(0, len(every), OPERATIONS_MAX):
+        batches.append(batch(len(batches), every[start : start + OPERATIONS_MAX]))
+
+
+def batch(sequence: int, ops: list[AnyOperation]) -> Batch:
+    return Batch(client="carried", sequence=sequence, ops=ops)
