@@ -21,6 +21,7 @@ GOODPUT_MIN = {2.0: 0.95, 5.0: 0.90, 10.0: 0.70}
 P99_TIMES_MAX, OVERLOADED_P99_US_MAX = 2.0, 10_000
 RSS_MB_MAX, CALM_S_MAX = 64.0, 2.0
 LOWER = 0.94
+HOLDS = 2
 
 
 def goodput_min(times: float) -> float:
@@ -31,12 +32,14 @@ def goodput_min(times: float) -> float:
 def hold_capacity(node: Trial, c: float, seconds: float, told: bool) -> tuple[float, dict[str, Any]]:
     """A capacity that lasts as long as a step does, and what it showed: a probe of the search is short, perhaps lucky.
 
-    C is lowered until a whole step passes without an error, unless it was told.
+    C is lowered until a whole step passes without an error, unless it was told. As in the search, a step that fails is
+    tried again before it counts.
     """
     while True:
-        flight = node.place.fly(c, seconds)
-        if told or c < 1.0 or not failed(flight).any():
-            return c, figures(c, seconds, flight, node.mix)
+        for _ in range(HOLDS):
+            flight = node.place.fly(c, seconds)
+            if told or c < 1.0 or not failed(flight).any():
+                return c, figures(c, seconds, flight, node.mix)
         c *= LOWER
 
 
