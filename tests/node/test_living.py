@@ -11,16 +11,12 @@ from film_store import (
     DIM,
     ITEMS,
     SEEN,
-    STUDIOS,
     build_store,
     films,
     near,
     node_with,
     vector,
-    write_inputs,
 )
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from mixline.node.errors import BadRequest, NotFound
 from mixline.storage.errors import StoreLocked
@@ -231,108 +227,3 @@ def test_a_log_outlives_the_items_it_speaks_of(node, store, tmp_path):
 
 
 SURFACES = {"given": near("given"), "fresh": near("user", SEEN, BLOCKED), "recent": near("recent")}
-IDS = [film["id"] for film in films()[:6]] + [NEW, NEW + 1]
-COLUMNS = st.fixed_dictionaries(
-    {},
-    optional={
-        "title": st.sampled_from(["a", "b"]),
-        "year": st.one_of(st.none(), st.floats(1900, 2100, width=32)),
-        "price": st.one_of(st.none(), st.integers(0, 99)),
-        "studio": st.one_of(st.none(), st.sampled_from([*STUDIOS, "east"])),
-        "genres": st.lists(st.sampled_from(["War", "Noir", "Drama"]), max_size=2),
-        "colour": st.one_of(st.none(), st.booleans()),
-    },
-)
-OPERATION = st.one_of(
-    st.tuples(st.just("upsert_item"), st.sampled_from(IDS), COLUMNS, st.integers(0, 3)),
-    st.tuples(st.just("patch_item"), st.sampled_from(IDS), COLUMNS, st.one_of(st.none(), st.integers(0, 3))),
-    st.tuples(st.just("delete_item"), st.sampled_from(IDS)),
-    st.tuples(st.just("events"), st.integers(0, 3), st.sampled_from(IDS)),
-)
-
-
-def as_operation(drawn, at):
-    kind, *rest = drawn
-    if kind == "delete_item":
-        return {"op": kind, "id": rest[0]}
-    if kind == "events":
-        return {"op": kind, "users": [rest[0]], "items": [rest[1]], "times": [1_800_000_000 + at]}
-    one, columns, place = rest
-    vectors = {} if place is None else {name: vector(place) for name in ("taste", "look")}
-    return {"op": kind, "id": one, "columns": columns, "vectors": vectors}
-
-
-def build_from_scratch(folder, operations):
-    """What the same operations make of the input files."""
-    write_inputs(folder)
-    rows = {film["id"]: film for film in films()}
-    matrix = dict(zip(rows, np.load(folder / "items.npy"), strict=True))
-    lines = []
-    for op in operations:
-        if op["op"] == "events":
-            lines += [f"{op['users'][0]},{op['items'][0]},{op['times'][0]}\n"]
-        elif op["op"] == "delete_item":
-            del rows[op["id"]], matrix[op["id"]]
-        else:
-            start = rows[op["id"]] if op["op"] == "patch_item" else dict.fromkeys(films()[0])
-            rows[op["id"]] = {**start, **op["columns"], "id": op["id"]}
-            if "taste" in op["vectors"]:
-                matrix[op["id"]] = op["vectors"]["taste"]
-    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
-    np.save(folder / "items.npy", np.stack([matrix[one] for one in rows]))
-    with (folder / "events.csv").open("a") as file:
-        file.writelines(lines)
-    spec = (folder / "spec.toml").read_text().replace('time = "time"', 'time = "time"\nunknown = "skip"')
-    (folder / "spec.toml").write_text(spec)
-    done = CliRunner().invoke(build, [str(folder / "spec.toml"), "--out", str(folder / "store"), "--quiet"])
-    assert done.exit_code == 0, done.output or done.exception
-    return folder / "store"
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    return build_store(tmp_path_factory.mktemp("pristine"))
-
-
-@settings(
-    max_examples=40,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(drawn=st.lists(OPERATION, min_size=1, max_size=12), cuts=st.lists(st.integers(1, 4), max_size=12))
-def test_applied_live_or_built_from_scratch_the_answers_are_the_same(pristine, tmp_path_factory, drawn, cuts):
-    folder = tmp_path_factory.mktemp("case")
-    shutil.copytree(pristine, folder / "living")
-    applied, exists = [], {film["id"] for film in films()}
-    with node_with(folder / "living", folder, **SURFACES) as node:
-        waiting = []
-        for at, one in enumerate(drawn):
-            op = as_operation(one, at)
-            if op["op"] == "upsert_item":
-                exists.add(op["id"])
-            elif op["op"] == "events":
-                if op["items"][0] not in exists:
-                    continue
-            elif op["id"] not in exists:
-                continue
-            elif op["op"] == "delete_item":
-                exists.discard(op["id"])
-            applied.append(op)
-            waiting.append(op)
-            if len(waiting) >= (cuts[at] if at < len(cuts) else 1):
-                node.apply(waiting)
-                waiting = []
-        if waiting:
-            node.apply(waiting)
-        (folder / "again").mkdir()
-        scratch = build_from_scratch(folder / "again", applied)
-        fields = ["title", "year", "price", "studio", "genres", "colour"]
-        asks = [("given", {"vector": vector(at, at + 1), "fields": fields}) for at in range(4)]
-        asks += [(surface, {"user": user}) for user in range(4) for surface in ("fresh", "recent")]
-        with node_with(scratch, folder / "again", **SURFACES) as built:
-            for surface, ask in asks:
-                one, other = node.ask(surface, **ask), built.ask(surface, **ask)
-                assert one.ids.tolist() == other.ids.tolist(), (surface, ask)
-                assert one.scores.tobytes() == other.scores.tobytes()
-                assert one.fields == other.fields
