@@ -1,4 +1,4 @@
-"""Passes over a space's codes, shared by all requests that wait for one: each byte comes from memory once.
+"""Passes over codes, shared by all requests that wait for one: each byte comes from memory once.
 
 A source asks for a :class:`Scan` and the pipeline yields it; whoever drives the pipeline makes the pass, with the scans
 of other requests when there are some, and goes on when it is done. A lone request never waits for company.
@@ -8,24 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic_ns
+from typing import NamedTuple
 
 import numpy as np
 
 from mixline.kernels.shortlist import TOGETHER_MAX, Shortlist, scan_together
-from mixline.storage.codes import BLOCK_ROWS
-from mixline.storage.spaces import Space
+from mixline.storage.codes import BLOCK_ROWS, Codes
 
 SLICE_BYTES = 8 << 20  # of codes for a lone query: about a millisecond
 
 
-class Scan:
-    """One query on its way over a space; ``reached`` rows so far, all of them unless it had to leave early."""
+class Target(NamedTuple):
+    """Coded rows that passes go over: those of a space, or those that came to it later."""
 
-    __slots__ = ("allowed", "deadline_ns", "pulse", "reached", "shortlist", "space", "vector")
+    codes: Codes
+    rows: int
+    norms: np.ndarray | None
+    metric: str
+
+
+class Scan:
+    """One query on its way over a target; ``reached`` rows so far, all of them unless it had to leave early."""
+
+    __slots__ = ("allowed", "deadline_ns", "pulse", "reached", "shortlist", "target", "vector")
 
     def __init__(
         self,
-        space: Space,
+        target: Target,
         vector: np.ndarray,
         k: int,
         allowed: np.ndarray | None,
@@ -33,9 +42,9 @@ class Scan:
         pulse: Callable[[], bool],
         guess: bool = True,
     ) -> None:
-        self.space = space
+        self.target = target
         self.vector = vector
-        self.shortlist = Shortlist(vector, k, metric=space.metric, guess=guess)
+        self.shortlist = Shortlist(vector, k, metric=target.metric, guess=guess)
         self.allowed = allowed
         self.deadline_ns = deadline_ns
         self.pulse = pulse
@@ -44,11 +53,11 @@ class Scan:
     @property
     def whole(self) -> bool:
         """Whether it has seen all rows."""
-        return self.space.items is not None and self.reached == len(self.space.items)
+        return self.reached == self.target.rows
 
     def again(self) -> Scan:
         """The same, over, by a pass of its own that guesses nothing."""
-        scan = Scan(self.space, self.vector, self.shortlist.k, self.allowed, self.deadline_ns, self.pulse, guess=False)
+        scan = Scan(self.target, self.vector, self.shortlist.k, self.allowed, self.deadline_ns, self.pulse, guess=False)
         for _ in make_pass([scan]):
             pass
         return scan
@@ -60,20 +69,17 @@ class Scan:
 
 def make_passes(scans: Iterable[Scan]) -> Iterator[list[Scan]]:
     """Make the passes that these scans need, and yield scans as they are done or out of time."""
-    by_space: dict[int, list[Scan]] = {}
+    by_codes: dict[int, list[Scan]] = {}
     for scan in scans:
-        by_space.setdefault(id(scan.space), []).append(scan)
-    for fellows in by_space.values():
+        by_codes.setdefault(id(scan.target.codes.codes), []).append(scan)
+    for fellows in by_codes.values():
         for at in range(0, len(fellows), TOGETHER_MAX):
             yield from make_pass(fellows[at : at + TOGETHER_MAX])
 
 
 def make_pass(going: list[Scan]) -> Iterator[list[Scan]]:
-    """One pass over one space in slices of about a millisecond; who runs out of time leaves between two."""
-    space = going[0].space
-    codes, items = space.item_codes, space.items
-    assert codes is not None and items is not None
-    count = len(items)
+    """One pass over one target in slices of about a millisecond; who runs out of time leaves between two."""
+    codes, count, norms, _ = going[0].target
     start = 0
     while going and start < count:
         if start:
@@ -89,7 +95,7 @@ def make_pass(going: list[Scan]) -> Iterator[list[Scan]]:
             [scan.shortlist for scan in going],
             *codes,
             count,
-            norms=space.item_norms,
+            norms=norms,
             allowed=[scan.allowed for scan in going],
             start=start // BLOCK_ROWS,
             stop=-(-stop // BLOCK_ROWS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,9 +11,10 @@ from mixline.kernels.ivf import ListSearch
 from mixline.kernels.scan import scan, scan_listed
 from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
-from mixline.node.retrieval_plan import Index, Offer, Plan, choose
-from mixline.node.scans import SLICE_BYTES, Scan
+from mixline.node.retrieval_plan import Index, Offer, Plan, choose, exact_plan
+from mixline.node.scans import SLICE_BYTES, Scan, Target
 from mixline.storage.epoch import Epoch
+from mixline.storage.live_view import LiveView
 from mixline.storage.spaces import Space
 
 if TYPE_CHECKING:
@@ -21,6 +22,51 @@ if TYPE_CHECKING:
 
 SLICE_HOPS = 256  # of a walk, some microseconds each: about a millisecond
 PLANS_MAX = 1024  # kept: one for each number of rows that was allowed
+
+
+class Stock(NamedTuple):
+    """Rows of a space that are searched in one go: those of the build, or those that came later.
+
+    ``first``: the number of the first in its catalogue; ``target``: their codes, None where they have none.
+    """
+
+    items: np.ndarray
+    norms: np.ndarray
+    keys: np.ndarray
+    metric: str
+    first: int
+    target: Target | None
+
+    def among(self, rows: np.ndarray, vector: np.ndarray, k: int) -> Candidates:
+        """The best ``k`` out of a shortlist."""
+        best = TopK(k)
+        scan_listed(self.items, vector, best, self.keys, rows, metric=self.metric, norms=self.norms)
+        return self.result(best)
+
+    def all(self, call: Call, vector: np.ndarray, k: int, allowed: np.ndarray | None) -> Candidates:
+        """The best ``k`` out of all float32 rows, or of those reached by the deadline."""
+        best = TopK(k)
+        for start, stop in call.slices(len(self.items), max(1, SLICE_BYTES // (4 * self.items.shape[1]))):
+            scan(
+                self.items,
+                vector,
+                best,
+                self.keys,
+                metric=self.metric,
+                norms=self.norms,
+                allowed=allowed,
+                start=start,
+                stop=stop,
+            )
+        return self.result(best)
+
+    def result(self, best: TopK) -> Candidates:
+        """As rows of the catalogue; those without a vector in this space sank, and are left out."""
+        rows, scores = best.result()
+        if not self.first:
+            return Candidates(rows, scores)
+        there = np.isfinite(scores)
+        return Candidates(rows[there] + np.uint32(self.first), scores[there])
 
 
 class SpaceSearch:
@@ -31,6 +77,9 @@ class SpaceSearch:
         self.space = space
         self.items, self.norms, self.all_keys = space.items, space.item_norms, epoch.items.keys
         self.keys = self.all_keys[: space.count]
+        codes = space.item_codes
+        target = None if codes is None else Target(codes, space.count, self.norms, space.metric)
+        self.stock = Stock(self.items, self.norms, self.keys, space.metric, 0, target)
         self.limit = k
         self.k = min(k, len(space.items))
         self.index, self.recall = index, recall
@@ -47,6 +96,7 @@ class SpaceSearch:
             self.graph = GraphSearch(*graph, metric=space.metric)
         self._plans: dict[tuple[int, int], Plan] = {}
         self._counted: tuple[np.ndarray | None, int] = None, 0
+        self._late: tuple[LiveView, Stock] | None = None
 
     def plan(self, allowed: np.ndarray | None, together: int) -> Plan:
         """The way to go when the rows of this bitmap (None: all) are allowed and so many queries share a pass."""
@@ -85,7 +135,7 @@ class SpaceSearch:
         call.entry.queries += 1
         if plan.exact:
             call.say("exact: float32 rows")
-            return self.all(call, vector, allowed)
+            return self.stock.all(call, vector, self.k, allowed)
         degraded = len(call.degraded)
         if plan.way == "ivf":
             found = self.by_lists(call, plan, vector, allowed)
@@ -93,7 +143,7 @@ class SpaceSearch:
             found = self.by_graph(call, plan, vector, allowed)
         if len(call.degraded) == degraded and len(found.rows) < min(self.k, self._count(allowed)):
             call.say("too few found: float32 rows")  # what is allowed lies where nobody looked
-            return self.all(call, vector, allowed)
+            return self.stock.all(call, vector, self.k, allowed)
         return found
 
     def by_lists(self, call: Call, plan: Plan, vector: np.ndarray, allowed: np.ndarray | None) -> Candidates:
@@ -118,71 +168,77 @@ class SpaceSearch:
             if call.stopped():
                 call.degraded.append(f"deadline after {graph.scored} rows of the walk")
                 break
-        return self.among(graph.rows(rerank_count(self.k)), vector)
+        return self.stock.among(graph.rows(rerank_count(self.k)), vector, self.k)
 
     def finish(self, call: Call, scan: Scan) -> Candidates:
         """The best k of a pass that is over, whole or cut short by the deadline."""
-        call.say("exact: int8 codes")
+        stock = self.stock_of(call, scan)
+        if stock is self.stock:
+            call.say("exact: int8 codes")
         if scan.whole and scan.shortlist.missed:
             scan = scan.again()
-        entry = call.entry
+        k, entry = scan.shortlist.k, call.entry
         entry.queries += 1
         entry.scanned += 1
         if scan.shortlist.wide:
-            return self.all(call, scan.vector, scan.allowed)
+            return stock.all(call, scan.vector, k, scan.allowed)
         if not scan.whole:
-            call.degraded.append(f"deadline after {scan.reached} of {len(self.items)} rows")
+            call.degraded.append(f"deadline after {scan.reached} of {len(stock.items)} rows")
         rows = scan.shortlist.rows()
         entry.certified += scan.whole and scan.shortlist.certified
-        entry.wanted += self.k
+        entry.wanted += k
         entry.kept += len(rows)
-        return self.among(rows, scan.vector)
+        return stock.among(rows, scan.vector, k)
 
-    def among(self, rows: np.ndarray, vector: np.ndarray) -> Candidates:
-        """The best k out of a shortlist."""
-        best = TopK(self.k)
-        scan_listed(self.items, vector, best, self.keys, rows, metric=self.space.metric, norms=self.norms)
-        return Candidates(*best.result())
+    def stock_of(self, call: Call, scan: Scan) -> Stock:
+        """The rows that a scan went over."""
+        if scan.target is self.stock.target:
+            return self.stock
+        late = self.late_stock(call)
+        assert late is not None
+        return late
 
-    def all(self, call: Call, vector: np.ndarray, allowed: np.ndarray | None) -> Candidates:
-        """The best k out of all float32 rows, or of those reached by the deadline."""
-        best = TopK(self.k)
-        for start, stop in call.slices(len(self.items), max(1, SLICE_BYTES // (4 * self.space.dim))):
-            scan(
-                self.items,
-                vector,
-                best,
-                self.keys,
-                metric=self.space.metric,
-                norms=self.norms,
-                allowed=allowed,
-                start=start,
-                stop=stop,
-            )
-        return Candidates(*best.result())
-
-    def late(self, call: Call, queries: list[tuple[np.ndarray, np.ndarray | None]]) -> list[Candidates]:
-        """The best of what came after the build for each vector, out of those that its bitmap allows: all are scored,
-        by the same kernel as the others, so that nothing tells them apart."""
-        view, space = call.view, self.space
-        base = space.base
+    def late_stock(self, call: Call) -> Stock | None:
+        """What came after the build, None where nothing did."""
+        view, space, base = call.view, self.space, self.space.base
         if view is None or view.items_end <= base:
+            return None
+        if self._late is None or self._late[0] is not view:
+            assert space.all_items is not None and space.all_norms is not None
+            here = slice(base, view.items_end)
+            coded = view.late_rows(space)
+            target = None if coded is None else Target(coded.codes, coded.rows, coded.norms, space.metric)
+            stock = Stock(space.all_items[here], space.all_norms[here], self.all_keys[here], space.metric, base, target)
+            self._late = view, stock
+        return self._late[1]
+
+    def late_allowed(self, call: Call, allowed: np.ndarray | None) -> np.ndarray:
+        """The bitmap of what came after the build and is allowed."""
+        view, first = call.view, self.space.base // 64
+        assert view is not None and view.alive is not None
+        coded = view.late_rows(self.space)
+        if coded is None:
+            return np.ascontiguousarray((view.alive if allowed is None else allowed)[first:])
+        return coded.alive if allowed is None else allowed[first:] & coded.given
+
+    def late_scans(self, call: Call, vectors: np.ndarray, allowed: np.ndarray | None) -> list[Scan]:
+        """Scans of what came after the build, where there is so much of it that its codes pay."""
+        stock = self.late_stock(call)
+        if stock is None or stock.target is None:
             return []
-        assert space.all_items is not None and space.all_norms is not None
-        items, norms = space.all_items[base : view.items_end], space.all_norms[base : view.items_end]
-        keys = self.all_keys[base : view.items_end]
-        found = []
-        for vector, allowed in queries:
-            words = view.alive if allowed is None else allowed
-            assert words is not None
-            words = np.ascontiguousarray(words[base // 64 :])
-            best = TopK(min(self.limit, len(items)))
-            for start, stop in call.slices(len(items), max(1, SLICE_BYTES // (4 * space.dim))):
-                scan(items, vector, best, keys, metric=space.metric, norms=norms, allowed=words, start=start, stop=stop)
-            rows, scores = best.result()
-            there = np.isfinite(scores)  # those without a vector in this space sank
-            found.append(Candidates(rows[there] + np.uint32(base), scores[there]))
-        return found
+        rows, k = stock.target.rows, min(self.limit, stock.target.rows)
+        if exact_plan(Offer(rows, self.space.dim, True), k, rows, 1).way != "codes":
+            return []
+        words = self.late_allowed(call, allowed)
+        return [Scan(stock.target, vector, k, words, call.deadline_ns, call.pulse) for vector in vectors]
+
+    def late(self, call: Call, vectors: np.ndarray, allowed: np.ndarray | None) -> list[Candidates]:
+        """The best of what came after the build for each vector, by a scan of all of its float32 rows."""
+        stock = self.late_stock(call)
+        if stock is None:
+            return []
+        words, k = self.late_allowed(call, allowed), min(self.limit, len(stock.items))
+        return [stock.all(call, vector, k, words) for vector in vectors]
 
     def best_of(self, found: list[Candidates]) -> Candidates:
         """The best k by the best score of several queries, each item once."""

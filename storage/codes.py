@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array
+from mixline.storage.growing import Arrays
 from mixline.storage.progress import Progress
 
 BLOCK_ROWS, QUAD, MOST = 16, 4, 127
@@ -87,13 +88,25 @@ def write_codes(folder: Path, side: str, metric: str, progress: Progress) -> Non
             progress.advance(min(step, count - at))
 
 
-def open_codes(folder: Path, side: str) -> Codes | None:
-    """Map what :func:`write_codes` wrote; None where there is nothing, as in stores of earlier releases."""
+def open_codes(folder: Path, side: str, arrays: Arrays | None = None, base: int = 0) -> Codes | None:
+    """Map what :func:`write_codes` wrote, with room for rows from ``base`` on where ``arrays`` have it.
+
+    None where there is nothing, as in stores of earlier releases.
+    """
     codes_at, scales_at, bounds_at = files(folder, side)
     if not codes_at.exists():
         return None
-    codes = map_array(codes_at)
-    return Codes(codes.reshape(len(codes), -1, BLOCK_ROWS, QUAD), map_array(scales_at), map_array(bounds_at))
+    arrays = arrays or Arrays()
+    codes = arrays.blocks(codes_at, base)
+    codes = codes.reshape(len(codes), -1, BLOCK_ROWS, QUAD)
+    return Codes(codes, arrays.rows(scales_at, base), arrays.blocks(bounds_at, base))
+
+
+def rows_of_codes(codes: Codes, start: int, stop: int) -> Codes:
+    """The codes of rows ``start``, a multiple of 16, to ``stop``, with what fills up their last block."""
+    first, last = start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)
+    scales = codes.scales[first * BLOCK_ROWS : last * BLOCK_ROWS]
+    return Codes(codes.codes[first:last], scales, codes.bounds[first:last])
 
 
 def files(folder: Path, side: str) -> tuple[Path, Path, Path]:

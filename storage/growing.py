@@ -18,7 +18,8 @@ from mixline.storage.arrays import map_array
 from mixline.storage.errors import StoreDamaged
 from mixline.storage.stitched import PAGE, Stitched
 
-GAP_ROWS = 2 * PAGE  # enough for rows of one byte
+GAP_ROWS = 2 * PAGE  # enough for rows of one byte, and for blocks of eight
+BLOCK = 16  # rows, of codes
 LIVE_ROWS_MAX = 1 << 20  # versions of items, or of users, that one epoch can take on before it must be folded
 LIVE_BYTES_MAX = 1 << 30  # of strings, or of text
 LIVE_TAGS_MAX = 1 << 24
@@ -50,6 +51,10 @@ class Arrays:
         """An array with ``each`` entries for every row of a catalogue, of which the first live row is ``base``."""
         return map_array(path)
 
+    def blocks(self, path: Path, base: int) -> np.ndarray:
+        """An array with an entry for every BLOCK rows."""
+        return map_array(path)
+
     def heap(self, path: Path, most: int) -> np.ndarray:
         """An array that other arrays point into; it may grow by ``most`` entries."""
         return map_array(path)
@@ -68,6 +73,9 @@ class GrowingArrays(Arrays):
 
     def rows(self, path: Path, base: int, each: int = 1, more: int = 0) -> np.ndarray:
         return self._map(path, base * each, LIVE_ROWS_MAX * each + more)
+
+    def blocks(self, path: Path, base: int) -> np.ndarray:
+        return self._map(path, base // BLOCK, LIVE_ROWS_MAX // BLOCK)
 
     def heap(self, path: Path, most: int) -> np.ndarray:
         with path.open("rb") as file:

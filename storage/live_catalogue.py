@@ -13,17 +13,20 @@ import msgspec
 import numpy as np
 
 from mixline.storage.catalogue import NO_ROW, Catalogue
+from mixline.storage.codes import BLOCK_ROWS, encode
 from mixline.storage.columns import MISSING, Column
 from mixline.storage.errors import BadOperation, LiveFull
 from mixline.storage.growing import LIVE_ROWS_MAX, Tail
 from mixline.storage.ids import is_id, look_up, order_keys, table_key
-from mixline.storage.live_index import newest_versions, place_of_id, put_id, version_rows
+from mixline.storage.live_index import find_ids, newest_versions, place_of_id, put_id, version_rows
 from mixline.storage.live_labels import LiveLabels
 from mixline.storage.live_segments import Segment
+from mixline.storage.matrices import bitmap
 from mixline.storage.records import Record
 from mixline.storage.spaces import Space
 from mixline.storage.values import PARSE
 
+WORD_ROWS = 64  # of a bitmap
 encode_record = msgspec.msgpack.Encoder().encode
 
 
@@ -89,6 +92,10 @@ class LiveCatalogue:
         missing = np.flatnonzero(rows == NO_ROW)
         if len(missing) and (self.count or self._fresh):
             rows = rows.copy()
+            if isinstance(ids, np.ndarray) and ids.dtype.kind == "u" and self.catalogue.id_kind == "u64":
+                keys = ids[missing].astype(np.uint64)
+                rows[missing] = find_ids(self._own["table"].values, keys, self.base + self.count)
+                missing = missing[rows[missing] == NO_ROW] if self._fresh else missing[:0]
             for at in missing.tolist():
                 one = ids[at]
                 one = int(one) if isinstance(one, np.integer) else one
@@ -296,6 +303,24 @@ class LiveCatalogue:
         spans.values[at] = start, len(raw)
 
     # Release
+
+    def code(self) -> None:
+        """Code the vectors of staged items, by whole words of their bitmap: a block that is begun is written again."""
+        first, stop = self.count // WORD_ROWS * WORD_ROWS, self.staged
+        if self.name != "items" or stop == self.count:
+            return
+        for name, (space, matrix, _) in self._spaces.items():
+            if space.all_codes is None:
+                continue
+            rows = np.array(self._segments[matrix].values[first:stop].reshape(stop - first, space.dim))
+            given = ~np.isnan(rows[:, 0])
+            rows[~given] = 0
+            coded, block = encode(rows, space.metric), first // BLOCK_ROWS
+            self._tail(f"{matrix}_int8", block, coded.codes.reshape(len(coded.codes), -1), len(coded.codes))
+            self._tail(f"{matrix}_int8_scales", first, coded.scales, len(coded.scales))
+            self._tail(f"{matrix}_int8_bounds", block, coded.bounds, len(coded.bounds))
+            words = bitmap(given)
+            self._tail(f"spaces.{name}.given", first // WORD_ROWS, words, len(words))
 
     def reserve(self) -> None:
         """Take room for the words that release changes in place."""

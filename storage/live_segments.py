@@ -76,6 +76,9 @@ def own_files(epoch: Epoch) -> dict[str, tuple[np.dtype, int]]:
         "items.deaths": (word, DEATHS_MAX),
         "users.deaths": (word, DEATHS_MAX),
     }
+    for name, space in epoch.spaces.items():
+        if space.all_codes is not None:
+            found[f"spaces.{name}.given"] = np.dtype("<u8"), LIVE_ROWS_MAX // 64
     for catalogue in (epoch.items, epoch.users):
         name = catalogue.name
         found[f"{name}.newest"] = word, catalogue.base + LIVE_ROWS_MAX
@@ -96,7 +99,7 @@ def touch_growing(epoch: Epoch) -> dict[str, Tail]:
         for column in catalogue.columns.values():
             _ = column.values
     for space in epoch.spaces.values():
-        _ = space.all_items, space.all_norms, space.users, space.user_norms
+        _ = space.all_items, space.all_norms, space.all_codes, space.users, space.user_norms
     assert isinstance(epoch.arrays, GrowingArrays)
     return epoch.arrays.tails
 

@@ -7,18 +7,21 @@ Until a writer has published anything a reader maps one page, and looks at one w
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from mixline.storage.catalogue import NO_ROW, Catalogue
+from mixline.storage.codes import Codes, rows_of_codes
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
 from mixline.storage.growing import GrowingArrays
 from mixline.storage.histories import History
 from mixline.storage.ids import is_id, look_up
-from mixline.storage.live_index import chain_events, newest_versions, read_state, state_generation
+from mixline.storage.live_index import chain_events, find_ids, newest_versions, read_state, state_generation
 from mixline.storage.live_labels import Labelled, labelled, read_labels
 from mixline.storage.live_segments import BLOCK, State, boot_number, map_own, map_state, open_late_records
+from mixline.storage.spaces import Space
 
 EVENTS_OF_USER_MAX = 100_000  # looked at for one request, the latest
 
@@ -61,6 +64,20 @@ class LiveReader:
             open_late_records(catalogue, self.own)
 
 
+class LateRows(NamedTuple):
+    """``rows`` items of a space that came after the build, by row less the catalogue's ``base``.
+
+    ``given`` and ``alive``: bitmaps (uint64 words) of those that have a vector, and of those of them that were neither
+    superseded nor deleted.
+    """
+
+    codes: Codes
+    rows: int
+    norms: np.ndarray
+    given: np.ndarray
+    alive: np.ndarray
+
+
 class LiveView:
     """One state of the data behind an epoch. Rows from ``catalogue.base`` on are versions that came later.
 
@@ -75,6 +92,7 @@ class LiveView:
         self.users_end = self.epoch.users.base + state.users
         self.alive: np.ndarray | None
         self.epoch_whole: bool
+        self._late: dict[str, LateRows | None] = {}
         if before is not None and (before.state.items, before.state.deaths) == (state.items, state.deaths):
             self.alive, self.epoch_whole = before.alive, before.epoch_whole
             return
@@ -99,6 +117,19 @@ class LiveView:
         died = own["items.deaths"][start : state.deaths]
         np.bitwise_and.at(bits, died >> 3, ~(np.uint8(1) << (died & 7).astype(np.uint8)))
         return words
+
+    def late_rows(self, space: Space) -> LateRows | None:
+        """What came since the build with a vector in ``space``, coded; None where nothing came, or without codes."""
+        if space.name not in self._late:
+            count, found = self.items_end - self.epoch.items.base, None
+            if self.state.items and space.all_codes is not None and self.alive is not None:
+                base, norms = self.epoch.items.base, space.all_norms
+                assert norms is not None
+                given = self.reader.own[f"spaces.{space.name}.given"][: -(-count // 64)]
+                codes = rows_of_codes(space.all_codes, base, self.items_end)
+                found = LateRows(codes, count, norms[base : self.items_end], given, self.alive[base // 64 :] & given)
+            self._late[space.name] = found
+        return self._late[space.name]
 
     @property
     def action_labels(self) -> tuple[str, ...]:
@@ -127,7 +158,19 @@ class LiveView:
     def rows_of(self, catalogue: Catalogue, ids: list | np.ndarray) -> np.ndarray:
         """The same for many, NO_ROW where unknown."""
         rows = catalogue.rows_of(ids)
-        for at in np.flatnonzero(rows == NO_ROW).tolist():
+        missing = np.flatnonzero(rows == NO_ROW)
+        count = self.state.items if catalogue is self.epoch.items else self.state.users
+        if (
+            len(missing)
+            and count
+            and isinstance(ids, np.ndarray)
+            and ids.dtype.kind == "u"
+            and catalogue.id_kind == "u64"
+        ):
+            table, end = self.reader.own[f"{catalogue.name}.table"], catalogue.base + count
+            rows[missing] = find_ids(table, ids[missing].astype(np.uint64), end)
+            return rows
+        for at in missing.tolist():
             one = ids[at]
             rows[at] = self._in_table(catalogue, int(one) if isinstance(one, np.integer) else one)
         return rows

@@ -136,7 +136,8 @@ class Overlay:
                 self.left_out += 1
 
     def reserve(self) -> None:
-        """Take room for the words that :meth:`release` changes in place."""
+        """Finish what was staged, and take room for the words that :meth:`release` changes in place."""
+        self.items.code()
         self.items.reserve()
         self.users.reserve()
         events = self.segments["events"].values[self.state.events : self.staged_events]

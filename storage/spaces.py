@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mixline.storage.arrays import map_array
-from mixline.storage.codes import Codes, open_codes
+from mixline.storage.codes import Codes, open_codes, rows_of_codes
 from mixline.storage.graph_index import Graph, open_graph
 from mixline.storage.growing import Arrays, first_live_row
 from mixline.storage.ivf import Lists, open_lists
@@ -74,9 +74,14 @@ class Space:
         return self._arrays.rows(self._folder / "users.npy", self._users_base, self.vectors)
 
     @cached_property
+    def all_codes(self) -> Codes | None:
+        """The items' int8 codes, also of those that came later; None where the epoch has none."""
+        return open_codes(self._folder, "items", self._arrays, self.base) if self._facts.items else None
+
+    @cached_property
     def item_codes(self) -> Codes | None:
-        """The items' int8 codes; None where the epoch has none."""
-        return open_codes(self._folder, "items") if self._facts.items else None
+        """The int8 codes of the epoch's items."""
+        return None if self.all_codes is None else rows_of_codes(self.all_codes, 0, self.count)
 
     @cached_property
     def item_nibbles(self) -> Nibbles | None:

@@ -19,6 +19,7 @@ from film_store import (
 )
 
 from mixline.node.errors import BadRequest, NotFound
+from mixline.node.space_search import SpaceSearch
 from mixline.storage.errors import StoreLocked
 from mixline.tools.build import build
 
@@ -227,3 +228,67 @@ def test_a_log_outlives_the_items_it_speaks_of(node, store, tmp_path):
 
 
 SURFACES = {"given": near("given"), "fresh": near("user", SEEN, BLOCKED), "recent": near("recent")}
+
+
+YOUNG = '[[filter]]\nkind = "predicate"\nwhere = "year >= 2000"\n'
+FEW = {
+    "dot": near("given").replace("limit = 400", "limit = 5"),
+    "cosine": near("given").replace("limit = 400", "limit = 5").replace('space = "taste"', 'space = "look"'),
+    "young": near("given", YOUNG).replace("limit = 400", "limit = 5"),
+}
+
+
+def test_many_new_items_are_found_by_their_codes(store, tmp_path, monkeypatch):
+    """Whatever the batches were that brought them: with and without vectors, changed, deleted, over a restart."""
+    scans = []
+    late_scans = SpaceSearch.late_scans
+    monkeypatch.setattr(SpaceSearch, "late_scans", lambda *given: scans.append(late_scans(*given)) or scans[-1])
+    rng = np.random.default_rng(3)
+    whole = {"taste": {}, "look": {}}
+    for film, row in zip(films(), np.load(tmp_path / "items.npy"), strict=True):
+        whole["taste"][film["id"]] = whole["look"][film["id"]] = row
+    years = {film["id"]: film["year"] for film in films()}
+
+    def batch(ids):
+        ops = []
+        for one in ids:
+            vectors = {name: rng.standard_normal(DIM).astype(np.float32) for name in whole if rng.random() < 0.9}
+            for name in whole:
+                whole[name].pop(one, None)
+                if name in vectors:
+                    whole[name][one] = vectors[name]
+            years[one] = float(rng.integers(1990, 2010))
+            ops.append({"op": "upsert_item", "id": one, "columns": {"year": years[one]}, "vectors": vectors})
+        return ops
+
+    def check(node, what):
+        for _ in range(8):
+            asked = rng.standard_normal(DIM).astype(np.float32)
+            for surface, name in (("dot", "taste"), ("cosine", "look"), ("young", "taste")):
+                found = {one: score(asked, row, surface) for one, row in whole[name].items()}
+                if surface == "young":
+                    found = {one: each for one, each in found.items() if (years[one] or 0) >= 2000}
+                best = sorted(found, key=lambda one: (-found[one], one))[:5]
+                page = node.ask(surface, vector=asked)
+                assert page.ids.tolist() == best, (what, surface)
+
+    with node_with(store, tmp_path, **FEW) as node:
+        for first, size in ((0, 1), (1, 14), (15, 1), (16, 1), (17, 110), (127, 3), (130, 200)):
+            node.apply(batch(range(NEW + first, NEW + first + size)))
+            check(node, f"{first + size} new")
+        node.apply(batch([films()[3]["id"], NEW + 20, NEW + 130]))
+        gone = [films()[4]["id"], NEW + 21, NEW + 329]
+        node.apply([{"op": "delete_item", "id": one} for one in gone])
+        for one in gone:
+            whole["taste"].pop(one, None), whole["look"].pop(one, None)
+        check(node, "changed and deleted")
+        assert len(scans) > 100 and all(scans[-24:]) and not any(scans[:24])
+    with node_with(store, tmp_path, **FEW) as node:
+        check(node, "a restart")
+        node.apply(batch(range(NEW + 330, NEW + 340)))
+        check(node, "more after a restart")
+
+
+def score(asked, row, surface):
+    found = np.float64(asked) @ np.float64(row)
+    return found / np.linalg.norm(np.float64(row)) if surface == "cosine" else found

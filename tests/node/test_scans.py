@@ -1,7 +1,6 @@
 """Requests answered together: the same bytes as alone, one pass over what they scan alike, each by its own clock."""
 
 import time
-from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -137,8 +136,8 @@ def test_a_scan_whose_guess_was_wrong_is_made_again():
     for at in range(64):
         block = (2 * at + 1) * (n // 16) // 128
         matrix[16 * block : 16 * block + 16] *= -1.0
-    space = SimpleNamespace(item_codes=encode(matrix, "dot"), items=matrix, item_norms=None, metric="dot")
-    scan = scans.Scan(space, np.ones(4, dtype=np.float32), 5000, None, time.monotonic_ns() + FAR_NS, never)
+    target = scans.Target(encode(matrix, "dot"), n, None, "dot")
+    scan = scans.Scan(target, np.ones(4, dtype=np.float32), 5000, None, time.monotonic_ns() + FAR_NS, never)
     assert list(scans.make_pass([scan])) == [[scan]] and scan.whole and scan.shortlist.missed
     again = scan.again()
     assert again.whole and not again.shortlist.missed and len(again.shortlist.rows()) >= 5000

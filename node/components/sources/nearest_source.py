@@ -71,20 +71,34 @@ class NearestSource(Source, frozen=True, kw_only=True):
     def scans(self, call: Call, group: int) -> list[Scan]:
         search: SpaceSearch = call.bound
         vectors, allowed = self._query(call, group)
-        if not len(vectors) or search.plan(allowed, call.groups * len(vectors)).way != "codes":
+        if not len(vectors):
             return []
-        space, k = search.space, search.k
-        return [Scan(space, vector, k, allowed, call.deadline_ns, call.pulse) for vector in vectors]
+        found = search.late_scans(call, vectors, allowed)
+        target, k = search.stock.target, search.k
+        if target is not None and search.plan(allowed, call.groups * len(vectors)).way == "codes":
+            found += [Scan(target, vector, k, allowed, call.deadline_ns, call.pulse) for vector in vectors]
+        return found
 
     def retrieve(self, call: Call, group: int) -> Candidates:
         search: SpaceSearch = call.bound
-        scans = call.scans.get(group)
-        if scans is not None:
-            whole = [search.finish(call, scan) for scan in scans]
-            return search.best_of(whole + search.late(call, [(scan.vector, scan.allowed) for scan in scans]))
+        scans = call.scans.get(group, ())
+        found = [search.finish(call, scan) for scan in scans]
+        built = any(scan.target is search.stock.target for scan in scans)
+        late = any(scan.target is not search.stock.target for scan in scans) or search.late_stock(call) is None
+        if built and late:
+            return search.best_of(found)
         vectors, allowed = self._query(call, group)
         if not len(vectors):
             return Candidates.none()
+        if not late:
+            found += search.late(call, vectors, allowed)
+        if not built:
+            found += self._run(call, vectors, allowed)
+        return search.best_of(found)
+
+    def _run(self, call: Call, vectors: np.ndarray, allowed: np.ndarray | None) -> list[Candidates]:
+        """The best of the build's items for each vector, by a way that needs no pass."""
+        search: SpaceSearch = call.bound
         plan = search.plan(allowed, call.groups * len(vectors))
         found: list[Candidates] = []
         for vector in vectors:
@@ -92,7 +106,7 @@ class NearestSource(Source, frozen=True, kw_only=True):
                 call.degraded.append(f"deadline after {len(found)} of {len(vectors)} vectors")
                 break
             found.append(search.run(call, plan, vector, allowed))
-        return search.best_of(found + search.late(call, [(vector, allowed) for vector in vectors]))
+        return found
 
     def _query(self, call: Call, group: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Vectors to ask with, and the bitmap of what may be found."""
