@@ -16,6 +16,7 @@ from mixline.kernels.bitmap import all_rows, clear_rows
 from mixline.kernels.blend import numbers
 from mixline.kernels.gather import gather
 from mixline.node.block import CandidateBlock
+from mixline.node.components.base import Excluded, sets_of
 from mixline.node.errors import BadRequest, NotFound
 from mixline.node.page import Coverage
 from mixline.node.request import Ask
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 NO_ENTRY = Coverage("", "", "")  # of what runs outside of a component
 NOBODY = np.array([NO_ROW], dtype=np.uint32)
 NO_ROWS = np.zeros(0, dtype=np.uint32)
+BITMAP = np.dtype(np.uint64)
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -64,7 +66,7 @@ class Call:
         self.entry = NO_ENTRY
         self.scans: dict[int, list[Scan]] = {}
         self.block: CandidateBlock
-        self.excluders: list[Callable[[Call, int], np.ndarray]] = []
+        self.excluders: list[Callable[[Call, int], Excluded]] = []
         self.admitters: Sequence[Step] = ()
         self.users = user_rows(ask, epoch, view)
         self.groups = len(self.users)
@@ -104,10 +106,16 @@ class Call:
         row = int(self.users[group])
         return NO_ROWS if row == NO_ROW else (self.view or self.epoch).seen(row)
 
-    def blocked(self, group: int) -> np.ndarray:
-        """Sorted rows of the items that the user of ``group`` shall not see."""
+    def blocked(self, group: int) -> list[np.ndarray]:
+        """Sets of item rows that the user of ``group`` shall not see, sorted (uint32) or bitmaps (uint64 words); what
+        nobody shall see is not among them."""
         row = int(self.users[group])
-        return NO_ROWS if row == NO_ROW or self.view is None else self.view.blocked(row)
+        return [] if row == NO_ROW or self.view is None else self.view.blocked(row)
+
+    @property
+    def unblocked(self) -> np.ndarray | None:
+        """Bitmap of the items that are not blocked for everybody, None while nothing is; not to be written to."""
+        return None if self.view is None else self.view.unblocked
 
     def present(self, rows: np.ndarray) -> np.ndarray:
         """For item rows of the epoch those that now stand for them, NO_ROW for items that are gone."""
@@ -133,11 +141,14 @@ class Call:
         """
         if group not in self._allowed:
             words = self.admitted()
-            forbidden = [rows for exclude in self.excluders if len(rows := exclude(self, group))]
+            forbidden = [one for exclude in self.excluders for one in sets_of(exclude(self, group)) if len(one)]
             if forbidden:
                 words = self.everything() if words is None else words.copy()
-                for rows in forbidden:
-                    clear_rows(words, rows)
+                for one in forbidden:
+                    if one.dtype == BITMAP:
+                        words &= ~one
+                    else:
+                        clear_rows(words, one)
             elif words is None and self.view is not None and not self.view.epoch_whole:
                 words = self.view.alive
             self._allowed[group] = words

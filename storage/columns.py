@@ -26,6 +26,7 @@ MISSING: dict[str, float | int | None] = {
     "category": 0xFFFFFFFF,
     "tags": None,
 }
+BLOCKABLE = ("category", "tags", "i64")  # kinds of item columns whose values can be blocked, and name a creator
 
 
 class Column:

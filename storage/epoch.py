@@ -68,6 +68,11 @@ class Epoch:
         self._owner.check()
         return self._spaces
 
+    @property
+    def creator(self) -> str | None:
+        """The column of items that says who made them, None where the build named none."""
+        return self.manifest.spec.get("items", {}).get("creator")
+
     @cached_property
     def popularity(self) -> Popularity:
         """The most popular items; empty when the epoch was built without events."""

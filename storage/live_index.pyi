@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 EVENT: np.dtype
 ID_LINE: np.dtype
 NONE: int
+BLOCK: int
 STATE_FIELDS: int
 STATE_WORDS: int
 
@@ -31,11 +32,15 @@ def version_rows(
 ) -> None:
     """Note ``first``, ``first + 1``, … as new versions of ``identities``, in this order. For the writer."""
 
-def link_events(events: np.ndarray, start: int, stop: int, heads: NDArray[np.uint32]) -> None:
-    """Chain ``events[start:stop]`` to their users' earlier ones. For the writer."""
+def link_events(
+    events: np.ndarray, start: int, stop: int, heads: NDArray[np.uint32], block_heads: NDArray[np.uint32]
+) -> None:
+    """Chain ``events[start:stop]`` to their users' earlier ones, blocks to blocks. For the writer."""
 
-def chain_events(events: np.ndarray, heads: NDArray[np.uint32], user: int, end: int, most: int) -> NDArray[np.uint32]:
-    """Positions (uint32) of the ``most`` latest events below ``end`` of one user, the latest first."""
+def chain_events(
+    events: np.ndarray, heads: NDArray[np.uint32], user: int, end: int, most: int, since: int = 0
+) -> NDArray[np.uint32]:
+    """Positions (uint32) of the ``most`` latest events in ``since`` .. ``end`` of one user, the latest first."""
 
 def find_ids(table: np.ndarray, keys: NDArray[np.uint64], end: int) -> NDArray[np.uint32]:
     """The row below ``end`` of each key (uint64) in a table; NONE where there is none."""

@@ -37,10 +37,12 @@ EVENT = np.dtype([("time", "<i8"), ("user", "<u4"), ("item", "<u4"), ("before", 
                   ("action", "<u4"), ("spare", "<u4")])
 ID_LINE = np.dtype([("key", "<u8"), ("row", "<u4"), ("spare", "<u4")])
 NONE = 0xFFFFFFFF
+BLOCK = 0x100  # an event's action from here on: no event, but a word on what the user shall not see
 STATE_FIELDS = 16
 STATE_WORDS = 2 + 2 * STATE_FIELDS
 cdef Py_ssize_t FIELDS = 16
 cdef uint32_t NO_ROW = 0xFFFFFFFF
+cdef uint32_t FIRST_BLOCK = 0x100
 
 
 cdef const uint64_t* words_of(cnp.ndarray memory) except NULL:
@@ -143,18 +145,21 @@ def version_rows(identities, uint32_t first, newest, before, uint32_t base):
         st_store32(last + identity, row)  # SYNC POINT: newest version
 
 
-def link_events(events, Py_ssize_t start, Py_ssize_t stop, heads):
-    """Chain ``events[start:stop]`` to their users' earlier ones. For the writer."""
+def link_events(events, Py_ssize_t start, Py_ssize_t stop, heads, block_heads):
+    """Chain ``events[start:stop]`` to their users' earlier ones, blocks to blocks. For the writer."""
     cdef EventLine* lines = <EventLine*>checked(events, EVENT).data
-    cdef uint32_t* head = <uint32_t*>checked(heads, np.uint32).data
-    cdef Py_ssize_t at
+    cdef uint32_t* acted = <uint32_t*>checked(heads, np.uint32).data
+    cdef uint32_t* blocked = <uint32_t*>checked(block_heads, np.uint32).data
+    cdef uint32_t* head
+    cdef Py_ssize_t at, users = min(heads.shape[0], block_heads.shape[0])
     cdef uint32_t before, user
     if not 0 <= start <= stop <= events.shape[0] or stop >= NO_ROW:
         raise ValueError("beyond the end of the events")
     for at in range(start, stop):
         user = lines[at].user
-        if user >= heads.shape[0]:
-            raise ValueError(f"user {user} of {heads.shape[0]}")
+        if user >= users:
+            raise ValueError(f"user {user} of {users}")
+        head = blocked if lines[at].action >= FIRST_BLOCK else acted
         before = head[user]
         while before > at:  # left by a writer that died before its state was published
             before = lines[before - 1].before
@@ -162,8 +167,8 @@ def link_events(events, Py_ssize_t start, Py_ssize_t stop, heads):
         st_store32(head + user, <uint32_t>at + 1)  # SYNC POINT: newest event
 
 
-def chain_events(events, heads, uint32_t user, uint32_t end, Py_ssize_t most):
-    """Positions (uint32) of the ``most`` latest events below ``end`` of one user, the latest first."""
+def chain_events(events, heads, uint32_t user, uint32_t end, Py_ssize_t most, uint32_t since=0):
+    """Positions (uint32) of the ``most`` latest events in ``since`` .. ``end`` of one user, the latest first."""
     cdef const EventLine* lines = <const EventLine*>checked(events, EVENT).data
     cdef const uint32_t* head = <const uint32_t*>checked(heads, np.uint32).data
     cdef Py_ssize_t count = 0, at
@@ -175,7 +180,7 @@ def chain_events(events, heads, uint32_t user, uint32_t end, Py_ssize_t most):
     while place > end:
         place = lines[place - 1].before
     newest = place
-    while place and count < most:
+    while place > since and count < most:
         count += 1
         place = lines[place - 1].before
     found = np.empty(count, dtype=np.uint32)

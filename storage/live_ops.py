@@ -61,18 +61,23 @@ class PatchUser(Operation, frozen=True, tag="patch_user", kw_only=True):
     vectors: dict[str, bytes | list[float]] = {}
 
 
-class Block(Operation, frozen=True, tag="block", kw_only=True):
-    """Never show ``item`` to ``user``, until it is unblocked."""
+class Blocking(Operation, frozen=True, kw_only=True):
+    """What of items, for whom: an ``item``, or all that have ``value`` in ``column``, also those that come later.
+    ``creator`` is a value of the column that the build's ``[items] creator`` names. Without ``user``: for everybody."""
 
-    user: Id
-    item: Id
+    user: Id | None = None
+    item: Id | None = None
+    column: str | None = None
+    value: Id | None = None
+    creator: Id | None = None
 
 
-class Unblock(Operation, frozen=True, tag="unblock", kw_only=True):
+class Block(Blocking, frozen=True, tag="block", kw_only=True):
+    """Never show it, until it is unblocked."""
+
+
+class Unblock(Blocking, frozen=True, tag="unblock", kw_only=True):
     """Take a block back."""
-
-    user: Id
-    item: Id
 
 
 class Events(Operation, frozen=True, tag="events", kw_only=True):

@@ -18,14 +18,18 @@ from mixline.storage.catalogue import Catalogue
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import LiveFull
 from mixline.storage.growing import LIVE_BYTES_MAX, LIVE_ROWS_MAX, GrowingArrays, Tail
-from mixline.storage.live_index import EVENT, ID_LINE, STATE_WORDS
+from mixline.storage.live_index import BLOCK, EVENT, ID_LINE, STATE_WORDS
 from mixline.storage.records import Record, decode_record
 
 EVENTS_MAX = 1 << 25
 DEATHS_MAX = 1 << 21
 LABEL_BYTES_MAX = 1 << 26
 CHUNK_BYTES = 1 << 16  # room is taken in steps of this
-BLOCK, UNBLOCK = 0x100, 0x101  # in the place of an event's action
+LAYOUT = 2  # of the files here; an overlay of another one is made anew from the log
+# In the place of an event's action: an item, or every item that has a value in a column, whose number stands above
+# (``BLOCK_VALUE | column << 16``); the value is the 64 bits of ``item`` and ``spare``.
+UNBLOCK, BLOCK_VALUE, UNBLOCK_VALUE = BLOCK + 1, BLOCK + 2, BLOCK + 3
+COLUMN_SHIFT = 16
 SPAN = np.dtype([("start", "<u8"), ("length", "<u8")])
 
 
@@ -46,8 +50,14 @@ class State(NamedTuple):
 
 
 def boot_number() -> int:
-    """Names this run of the machine: files that were not synced are believed only while it lasts."""
-    return int(Path("/proc/sys/kernel/random/boot_id").read_text().replace("-", "")[:15], 16)
+    """Names this run of the machine, and the layout: files that were not synced are believed only while both last."""
+    run = int(Path("/proc/sys/kernel/random/boot_id").read_text().replace("-", "")[:13], 16)
+    return run << 8 | LAYOUT
+
+
+def everybody(epoch: Epoch) -> int:
+    """The row that stands for all users in blocks; no user has it, it lies in the gap behind the epoch's."""
+    return epoch.users.base - 1
 
 
 def map_state(folder: Path) -> np.ndarray | None:
@@ -73,6 +83,7 @@ def own_files(epoch: Epoch) -> dict[str, tuple[np.dtype, int]]:
         "events": (EVENT, EVENTS_MAX),
         "labels": (np.dtype("u1"), LABEL_BYTES_MAX),
         "users.heads": (word, epoch.users.base + LIVE_ROWS_MAX),
+        "users.block_heads": (word, epoch.users.base + LIVE_ROWS_MAX),
         "items.deaths": (word, DEATHS_MAX),
         "users.deaths": (word, DEATHS_MAX),
     }

@@ -18,9 +18,18 @@ from mixline.storage.errors import UnknownId
 from mixline.storage.growing import GrowingArrays
 from mixline.storage.histories import History
 from mixline.storage.ids import is_id, look_up
+from mixline.storage.live_blocks import NO_BLOCKS, Blocks, ValueRows, blocks_after, unmark
 from mixline.storage.live_index import chain_events, find_ids, newest_versions, read_state, state_generation
 from mixline.storage.live_labels import Labelled, labelled, read_labels
-from mixline.storage.live_segments import BLOCK, State, boot_number, map_own, map_state, open_late_records
+from mixline.storage.live_segments import (
+    EVENTS_MAX,
+    State,
+    boot_number,
+    everybody,
+    map_own,
+    map_state,
+    open_late_records,
+)
 from mixline.storage.spaces import Space
 
 EVENTS_OF_USER_MAX = 100_000  # looked at for one request, the latest
@@ -33,6 +42,7 @@ class LiveReader:
         assert isinstance(epoch.arrays, GrowingArrays)
         self.epoch, self.arrays, self.folder = epoch, epoch.arrays, folder
         self.own: dict[str, np.ndarray] = {}
+        self.values = ValueRows(epoch)
         self._state = map_state(folder)
         self._boot = boot_number()
         self._generation = 0
@@ -93,8 +103,15 @@ class LiveView:
         self.alive: np.ndarray | None
         self.epoch_whole: bool
         self._late: dict[str, LateRows | None] = {}
+        since = 0 if before is None else before.state.events
+        known = NO_BLOCKS if before is None else before.for_all
+        more = self._blocks(everybody(self.epoch), since)
+        self.for_all: Blocks = blocks_after(known, more) if len(more) else known
+        self._unblocked: np.ndarray | None = None
         if before is not None and (before.state.items, before.state.deaths) == (state.items, state.deaths):
             self.alive, self.epoch_whole = before.alive, before.epoch_whole
+            if self.for_all is known:
+                self._unblocked = before._unblocked
             return
         self.alive = self._alive(before)
         died = reader.own["items.deaths"][before.state.deaths if before is not None else 0 : state.deaths]
@@ -114,8 +131,7 @@ class LiveView:
             set_range(bits, 0, self.epoch.items.count)
         known = before.items_end if before is not None and before.alive is not None else 0
         set_range(bits, max(base, known), self.items_end)
-        died = own["items.deaths"][start : state.deaths]
-        np.bitwise_and.at(bits, died >> 3, ~(np.uint8(1) << (died & 7).astype(np.uint8)))
+        unmark(words, own["items.deaths"][start : state.deaths])
         return words
 
     def late_rows(self, space: Space) -> LateRows | None:
@@ -216,7 +232,7 @@ class LiveView:
     # Users
 
     def events(self, user: int) -> np.ndarray:
-        """A user's events since the build, the latest first, blocks among them."""
+        """A user's events since the build, the latest first."""
         if not self.state.events:
             return self.reader.own["events"][:0]
         events = self.reader.own["events"]
@@ -227,7 +243,6 @@ class LiveView:
         """What a user did, newest first: by time, of equal times the later one."""
         stored = self.epoch.history(user)
         events = self.events(user)
-        events = events[events["action"] < BLOCK]
         if not len(events):
             return stored
         times = np.concatenate((events["time"], stored.times))
@@ -241,17 +256,43 @@ class LiveView:
     def seen(self, user: int) -> np.ndarray:
         """Sorted rows of all items, in their present versions, that a user ever acted on."""
         rows = self.epoch.seen(user)
-        events = self.events(user)
-        items = events["item"][events["action"] < BLOCK]
+        items = self.events(user)["item"]
         rows = self.current(self.epoch.items, np.concatenate((rows, items)) if len(items) else rows)
         return np.unique(rows) if len(items) or self.alive is not None else rows
 
-    def blocked(self, user: int) -> np.ndarray:
-        """Sorted rows of the items, in their present versions, that are blocked for a user."""
-        events = self.events(user)
-        events = events[events["action"] >= BLOCK]
-        items, first = np.unique(events["item"], return_index=True)  # the latest word on each
-        return np.unique(self.current(self.epoch.items, items[events["action"][first] == BLOCK]))
+    # Blocks
+
+    def _blocks(self, user: int, since: int = 0) -> np.ndarray:
+        """What was blocked for a user, and taken back, the latest first."""
+        events = self.reader.own["events"]
+        heads = self.reader.own["users.block_heads"]
+        return events[chain_events(events, heads, user, self.state.events, EVENTS_MAX, since)]
+
+    def blocked(self, user: int) -> list[np.ndarray]:
+        """What is blocked for this user alone: sets of item rows, each sorted (uint32) or a bitmap (uint64 words)."""
+        lines = self._blocks(user)
+        if not len(lines):
+            return []
+        blocks = blocks_after(NO_BLOCKS, lines)
+        sets = self.reader.values.of(blocks.values, self.items_end)
+        if len(blocks.items):
+            sets.append(np.unique(self.current(self.epoch.items, blocks.items)))
+        return sets
+
+    @property
+    def unblocked(self) -> np.ndarray | None:
+        """Bitmap (uint64 words) of the item rows that are not blocked for everybody; None while nothing is."""
+        if self._unblocked is None and not self.for_all.none:
+            words = np.zeros(-(-self.items_end // 64), dtype=np.uint64)
+            set_range(words.view(np.uint8), 0, self.items_end)
+            for rows in self.reader.values.of(self.for_all.values, self.items_end):
+                if rows.dtype == np.uint64:
+                    words &= ~rows
+                else:
+                    unmark(words, rows)
+            unmark(words, self.current(self.epoch.items, self.for_all.items))
+            self._unblocked = words
+        return self._unblocked
 
 
 def set_range(bits: np.ndarray, start: int, stop: int) -> None:

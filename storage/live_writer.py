@@ -20,7 +20,7 @@ from mixline.storage.epoch import Epoch
 from mixline.storage.errors import BadOperation, LogUnwritable, StorageError
 from mixline.storage.growing import GrowingArrays
 from mixline.storage.live_catalogue import LiveCatalogue, Mark
-from mixline.storage.live_index import link_events, publish_state, read_state
+from mixline.storage.live_index import BLOCK, link_events, publish_state, read_state
 from mixline.storage.live_labels import LiveLabels
 from mixline.storage.live_log import LiveLog
 from mixline.storage.live_ops import (
@@ -37,14 +37,8 @@ from mixline.storage.live_ops import (
     UpsertUser,
 )
 from mixline.storage.live_paths import overlay_folder
-from mixline.storage.live_segments import (
-    BLOCK,
-    UNBLOCK,
-    State,
-    boot_number,
-    open_late_records,
-    open_segments,
-)
+from mixline.storage.live_segments import UNBLOCK, State, boot_number, everybody, open_late_records, open_segments
+from mixline.storage.live_targets import Target, target_of
 from mixline.storage.manifest import read_manifest
 from mixline.storage.publish import epoch_folder, epoch_numbers
 
@@ -141,7 +135,9 @@ class Overlay:
         self.items.reserve()
         self.users.reserve()
         events = self.segments["events"].values[self.state.events : self.staged_events]
-        self.segments["users.heads"].take_at(np.unique(events["user"]))
+        blocks = events["action"] >= BLOCK
+        self.segments["users.heads"].take_at(np.unique(events["user"][~blocks]))
+        self.segments["users.block_heads"].take_at(np.unique(events["user"][blocks]))
         self.segments["state"].take(0, 1)
 
     def release(self, sequence: int) -> None:
@@ -149,9 +145,8 @@ class Overlay:
         self.items.release()
         self.users.release()
         self.labels.release()
-        link_events(
-            self.segments["events"].values, self.state.events, self.staged_events, self.segments["users.heads"].values
-        )
+        lines, *heads = (self.segments[name].values for name in ("events", "users.heads", "users.block_heads"))
+        link_events(lines, self.state.events, self.staged_events, *heads)
         self.state = self.state._replace(
             sequence=sequence,
             items=self.items.count,
@@ -188,11 +183,17 @@ class Overlay:
             case PatchUser():
                 self.users.patch(op.id, op.columns, op.vectors)
             case Block() | Unblock():
-                users, items = self._users([op.user]), self._items([op.item])
-                times = np.array([at], dtype=np.int64)
-                self._append(users, items, times, np.array([BLOCK if isinstance(op, Block) else UNBLOCK]))
+                self._block(op, at)
             case Events():
                 self._events(op, at, lenient=lenient)
+
+    def _block(self, op: Block | Unblock, at: int) -> None:
+        target = target_of(op, self.epoch, self.items, self.labels)
+        if target is None:
+            (item,) = self._items([op.item]).tolist()
+            target = Target(item, BLOCK if isinstance(op, Block) else UNBLOCK, 0)
+        users = np.array([everybody(self.epoch)], dtype=np.uint32) if op.user is None else self._users([op.user])
+        self._append(users, *(np.array([value]) for value in (target.item, at, target.action, target.spare)))
 
     def _events(self, op: Events, at: int, *, lenient: bool) -> None:
         users, items = ids_of(op.users), ids_of(op.items)
@@ -223,14 +224,19 @@ class Overlay:
             rows, times, codes = rows[known], times[known], codes[known]
         self._append(self._users(users), rows, times, codes)
 
-    def _append(self, users: np.ndarray, items: np.ndarray, times: np.ndarray, actions: np.ndarray) -> None:
+    def _append(
+        self, users: np.ndarray, items: np.ndarray, times: np.ndarray, actions: np.ndarray, spare: np.ndarray | int = 0
+    ) -> None:
         segment, start = self.segments["events"], self.staged_events
         if not len(users):
             return
         segment.take(start, len(users))
         lines = segment.values[start : start + len(users)]
         lines["time"], lines["user"], lines["item"], lines["action"] = times, users, items, actions
-        lines["weight"] = 1.0  # and ``before`` as it is: a writer that died may have linked these very lines
+        lines["weight"], lines["spare"] = (
+            1.0,
+            spare,
+        )  # and ``before`` as it is: a writer that died may have linked these very lines
         self.staged_events += len(users)
 
     def _items(self, ids: list | np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import get_args
 
 import msgspec
 
+from mixline.storage.columns import BLOCKABLE
 from mixline.storage.errors import BadSpec
 from mixline.storage.manifest import ColumnKind, IdKind, Metric
 
@@ -23,12 +24,13 @@ RESERVED = ("popularity",)
 
 
 class TableSpec(msgspec.Struct, frozen=True):
-    """[items] and [users]. ``id_kind`` None: from the file."""
+    """[items] and [users]. ``id_kind`` None: from the file; ``creator``: the column that says who made an item."""
 
     path: str
     id: str
     columns: dict[str, str] = {}
     id_kind: str | None = None
+    creator: str | None = None
 
     def wanted(self, section: str) -> dict[str, str]:
         """Key path of the specification -> column of the file."""
@@ -140,6 +142,7 @@ def columns(value: object) -> str | None:
 
 
 TABLE: dict[str, Check] = {"path": source, "id": text, "columns": columns, "id_kind": one_of(*get_args(IdKind))}
+ITEMS = TABLE | {"creator": text}
 EVENTS: dict[str, Check] = {
     "path": source,
     "user": text,
@@ -216,7 +219,7 @@ class SpecReader:
     def table(self, key: str) -> TableSpec | None:
         if key not in self.raw:
             return None
-        good = self.section(key, self.raw[key], TABLE, ("path", "id"))
+        good = self.section(key, self.raw[key], ITEMS if key == "items" else TABLE, ("path", "id"))
         for name, kind in good.get("columns", {}).items():
             self.name(f"{key}.columns.{name}", name)
             if name in RESERVED:
@@ -224,6 +227,14 @@ class SpecReader:
             wrong = one_of(*get_args(ColumnKind))(kind)
             if wrong:
                 self.fault(f"{key}.columns.{name}", wrong)
+        creator, declared = good.get("creator"), good.get("columns", {})
+        if creator is not None and creator not in declared:
+            self.fault(
+                f"{key}.creator", f"is {creator!r}, which is not declared in columns{nearest(creator, declared)}"
+            )
+        elif creator is not None and declared[creator] not in BLOCKABLE:
+            kinds = ", ".join(BLOCKABLE)
+            self.fault(f"{key}.creator", f"names a column of kind {declared[creator]}; it must be one of {kinds}")
         return TableSpec(**good) if {"path", "id"} <= good.keys() else None
 
     def events(self) -> EventsSpec | None:

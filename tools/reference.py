@@ -82,7 +82,8 @@ group), `seen(group)`, `recent(group, count)`, `allowed(group)` (a bitmap of wha
 for all) and `stopped()` (look at it in long loops). What a component returns is checked for length; what it raises is
 recorded in the coverage. What no request changes can be made once, when the surface is loaded: whatever the method
 `bind(epoch)` returns is `call.bound` while the component runs. A filter may also define `excludes(call, group)`, the
-rows that it drops for this user, and `admits(call, bound)`, a bitmap of the items that it keeps; sources obey both.
+items that it drops for this user (rows, a bitmap, or a list of these), and
+`admits(call, bound)`, a bitmap of the items that it keeps; sources obey both.
 """
 
 

@@ -6,7 +6,7 @@ may not know other components, only the columns it reads and writes. Time, count
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from mixline.node.block import Candidates
     from mixline.node.call import Call
     from mixline.node.scans import Scan
+
+
+Excluded = np.ndarray | list[np.ndarray] | None
+
+
+def sets_of(excluded: Excluded) -> Sequence[np.ndarray]:
+    """The sets of items in what a filter excludes."""
+    if excluded is None:
+        return ()
+    return (excluded,) if isinstance(excluded, np.ndarray) else excluded
 
 
 class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,8 +115,9 @@ class Filter(Component, frozen=True, kw_only=True):
         """Boolean per candidate of the block, True to drop."""
         raise TypeError(f"{type(self).__name__} defines no drops(call)")
 
-    def excludes(self, call: Call, group: int) -> np.ndarray | None:
-        """Rows that it would drop whatever else is known, for sources to leave out; None when it cannot say."""
+    def excludes(self, call: Call, group: int) -> Excluded:
+        """Items that it would drop whatever else is known, for sources to leave out; None when it cannot say. Rows
+        (uint32), a bitmap (uint64 words), or a list of such sets."""
         return None
 
     def admits(self, call: Call, bound: Any) -> np.ndarray | None:

@@ -19,6 +19,7 @@ SPEC = """
 path = "items.jsonl"
 id = "id"
 columns = { title = "text", year = "f32", price = "i64", studio = "category", genres = "tags", colour = "bool" }
+creator = "studio"
 [users]
 path = "users.csv"
 id = "id"

@@ -42,12 +42,19 @@ def test_a_writer_that_died_after_pointing_ahead_is_made_good(given, kept):
 def test_chains_of_events(users, end, most, died):
     events, heads = np.zeros(64, dtype=index.EVENT), np.zeros(16, dtype=np.uint32)
     events["user"][: len(users)] = users
+    events["action"] = kinds = np.resize([0, index.BLOCK, 5, index.BLOCK + 3, index.BLOCK], 64)
+    since, blocks = end // 3, np.zeros(16, dtype=np.uint32)
     died, end = min(died, len(users)), min(end, len(users))
-    index.link_events(events, 0, len(users), heads)
-    index.link_events(events, died, len(users), heads)  # a writer that died had linked all, and published ``died``
+    index.link_events(events, 0, len(users), heads, blocks)
+    index.link_events(
+        events, died, len(users), heads, blocks
+    )  # a writer that died had linked all, and published ``died``
     for user in range(10):
-        expected = [at for at in range(end) if users[at] == user][::-1][:most]
-        assert index.chain_events(events, heads, user, end, most).tolist() == expected
+        for chain, wanted in ((heads, kinds < index.BLOCK), (blocks, kinds >= index.BLOCK)):
+            expected = [at for at in range(end) if users[at] == user and wanted[at]][::-1]
+            assert index.chain_events(events, chain, user, end, most).tolist() == expected[:most]
+            later = [at for at in expected if at >= since][:most]
+            assert index.chain_events(events, chain, user, end, most, since).tolist() == later
 
 
 @given(keys=st.lists(st.integers(0, (1 << 64) - 1), max_size=60, unique=True), end=st.integers(0, 60))
@@ -74,7 +81,7 @@ def test_a_state_is_whole_and_the_latest():
     "wrong",
     [
         lambda: index.version_rows(np.zeros(1, np.uint32), 0, np.zeros(99, np.uint32), np.zeros(9, np.uint32), BASE),
-        lambda: index.link_events(np.zeros(4, index.EVENT), 0, 5, np.zeros(4, np.uint32)),
+        lambda: index.link_events(np.zeros(4, index.EVENT), 0, 5, *[np.zeros(4, np.uint32)] * 2),
         lambda: index.find_ids(np.zeros(3, index.ID_LINE), np.zeros(1, np.uint64), 1),
         lambda: index.newest_versions(np.zeros(1), np.zeros(9, np.uint32), np.zeros(9, np.uint32), BASE, BASE),
         lambda: index.publish_state(np.zeros(3, np.uint64), [1]),

@@ -309,6 +309,9 @@ SPECS: dict[str, tuple[str, str, list[str]]] = {
     "metric": ('items = "items.npy"', 'items = "items.npy"\nmetric = "cosin"', ["did you mean 'cosine'?"]),
     "both": ('items = "items.npy"', 'items = "items.npy"\nlearn = "als"\ndim = 2', ["not both"]),
     "toml": ("[users]", "[users", ["spec.toml: not TOML"]),
+    "creator": ('id = "film"', 'id = "film"\ncreator = "scor"', ["items.creator: is 'scor'", "did you mean 'score'?"]),
+    "creator-kind": ('id = "film"', 'id = "film"\ncreator = "score"', ["items.creator: names a column of kind f32"]),
+    "creator-user": ("[users]", '[users]\ncreator = "x"', ["users.creator: unknown key"]),
     "type": ('path = "users.csv"', "path = 3", ["users.path: must be a path"]),
 }
 
