@@ -41,7 +41,12 @@ BROKER_COUNTERS = (
     "epoch",
 )
 BROKER_GAUGES = ("queued", "queued_bytes", "open", "active", "epoch")  # of the above, those that also fall
-WORKER_COUNTERS = ("asks", "echoes", "errors", "cancelled", "too_large", "arena_waits", "busy_ns", "stale", "wakes")
+WRITER_COUNTERS = ("batches", "operations", "commits")
+WORKER_GAUGES = ("reader_age_s", "reader_lag")  # of the writer too: the oldest reader of the log
+WORKER_COUNTERS = (
+    *("asks", "echoes", "errors", "cancelled", "too_large", "arena_waits", "busy_ns", "stale", "wakes"),
+    *(*WRITER_COUNTERS, *WORKER_GAUGES),
+)
 COUNTERS_MAX = 64  # room in the layouts below; names are appended, never moved
 
 

@@ -275,6 +275,7 @@ class Broker:
                     for seat in self.orders.seats
                     if not seat.writes
                 ],
+                "writer": next((f"/proc/{pid}/fd/{seat.seat_fd}" for seat in self.orders.seats if seat.writes), None),
             },
         }
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from mixline.ipc.counters import WORKER_COUNTERS, WORKER_GAUGES, WRITER_COUNTERS
 from mixline.ipc.seats import STATE_NAMES
 from mixline.node.directory import COMPONENT, COMPONENT_COUNTS, LATENCY, QUEUE, SEARCH_COUNTS, SURFACE
 from mixline.node.histogram import Histogram
-from mixline.node.readings import MeterReader, Rows, Snapshot, merge
+from mixline.node.readings import MeterReader, Rows, Snapshot, counters_of, merge
 from mixline.node.supervisor_breaker import Breaker
 
 BOUNDS_US = [1 << power for power in range(6, 27)]  # 64 us to 67 s, edges of the buckets, so nothing is estimated
@@ -25,6 +26,13 @@ GAUGES = {
     "open": ("mixline_open_requests", "Requests without a reply yet, waiting or running."),
     "active": ("mixline_workers_active", "Workers that get work; the standby is none."),
     "epoch": ("mixline_epoch", "Epoch of the store that is served."),
+}
+READER_GAUGES = {
+    "reader_age_s": (
+        "mixline_log_oldest_reader_seconds",
+        "How long the oldest reader of the log has read.",
+    ),
+    "reader_lag": ("mixline_log_oldest_reader_lag", "Commits made since the oldest reader of the log began."),
 }
 STATES = [name for name in COMPONENT_COUNTS if name not in ("taken", "left", *SEARCH_COUNTS)]
 SEARCHES = {
@@ -90,6 +98,7 @@ class NodeCollector(Collector):
         yield from node_families(now, self.breaker)
         yield from broker_families(now)
         yield from seat_families(now)
+        yield from writer_families(counters_of(now.writer))
         work = now.work
         yield from surface_families(now.rows, work)
         yield from component_families(work)
@@ -117,14 +126,23 @@ def broker_families(now: Snapshot) -> Iterator[Metric]:
 
 def seat_families(now: Snapshot) -> Iterator[Metric]:
     """Counters of the workers by seat; they go on when the worker in the seat is another."""
-    names = now.seats[0].counters if now.seats else {}
-    for name in names:
+    for name in WORKER_COUNTERS if now.seats else ():
+        if name in WRITER_COUNTERS or name in WORKER_GAUGES:
+            continue
         scale = 1e-9 if name == "busy_ns" else 1
         named = "busy_seconds" if name == "busy_ns" else name
         family = CounterMetricFamily(f"mixline_worker_{named}", f"The workers' counter {named!r}.", labels=["seat"])
         for seat in now.seats:
             family.add_metric([str(seat.number)], seat.counters[name] * scale)
         yield family
+
+
+def writer_families(counters: dict[str, int]) -> Iterator[Metric]:
+    """What the writer counts, and how old the oldest reader of its log is."""
+    for name in WRITER_COUNTERS:
+        yield CounterMetricFamily(f"mixline_writer_{name}", f"The writer's counter {name!r}.", counters.get(name, 0))
+    for name, (named, text) in READER_GAUGES.items():
+        yield GaugeMetricFamily(named, text, counters.get(name, 0))
 
 
 def surface_families(broker: Rows, work: Rows) -> Iterator[Metric]:

@@ -81,6 +81,7 @@ class Snapshot(NamedTuple):
     gauges: dict[str, int]
     rows: Rows
     seats: list[SeatReading]
+    writer: SeatReading | None = None
 
     @property
     def surfaces(self) -> list[str]:
@@ -113,6 +114,7 @@ class Difference(NamedTuple):
     rows: Rows
     work: Rows
     seats: dict[int, dict[str, int]]
+    writer: dict[str, int] = {}  # of its counters
 
     def rate(self, many: int) -> float:
         """Per second."""
@@ -156,13 +158,22 @@ def difference(before: Snapshot, after: Snapshot) -> Difference:
         rows=rows_since(after.rows, before.rows),
         work=merge(rows_since(seat.rows, old.rows if old else {}) for seat, old in pairs),
         seats={seat.number: grown(seat.counters, old.counters if old else {}) for seat, old in pairs},
+        writer={} if after.writer is None else grown(after.writer.counters, counters_of(before.writer)),
     )
 
 
-class MeterReader:
-    """Maps a node's segments from descriptors, which stay the caller's; ``seat_fds`` are (seat, meters) pairs."""
+def counters_of(seat: SeatReading | None) -> dict[str, int]:
+    """The counters of a seat, if there is one."""
+    return {} if seat is None else seat.counters
 
-    def __init__(self, board_fd: int, broker_meters_fd: int, seat_fds: Sequence[tuple[int, int]]) -> None:
+
+class MeterReader:
+    """Maps a node's segments from descriptors, which stay the caller's; ``seat_fds`` are (seat, meters) pairs, and
+    ``writer_fd`` is the writer's seat."""
+
+    def __init__(
+        self, board_fd: int, broker_meters_fd: int, seat_fds: Sequence[tuple[int, int]], writer_fd: int | None = None
+    ) -> None:
         self.board = Board(board_fd, -1, writable=False)
         memory = map_segment(broker_meters_fd, limits.broker_meters_bytes, writable=False)
         self.broker = Meters(memory, limits.broker_meter_rows)
@@ -171,17 +182,21 @@ class MeterReader:
             memory = map_segment(meters_fd, limits.worker_meters_bytes, writable=False)
             view = SeatView(number, limits.seat_layout, seat_fd)
             self.seats.append((view, Meters(memory, limits.worker_meter_rows)))
+        self.writer = None if writer_fd is None else SeatView(len(self.seats), limits.seat_layout, writer_fd)
 
     @classmethod
     def open(cls, paths: dict[str, Any]) -> MeterReader:
         """By the paths in INFO's ``meters``; OSError or SegmentError when they are not a node's to be read here."""
         fds: list[int] = []
         try:
-            for path in (paths["board"], paths["broker"], *(path for pair in paths["seats"] for path in pair)):
+            writer = [paths["writer"]] if paths.get("writer") else []
+            for path in (paths["board"], paths["broker"], *(path for pair in paths["seats"] for path in pair), *writer):
                 if not str(Path(path).readlink()).startswith("/memfd:mixline-"):
                     raise SegmentError(f"{path}: is no segment of a node")
                 fds.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            return cls(fds[0], fds[1], list(zip(fds[2::2], fds[3::2], strict=True)))
+            seats = fds[2 : len(fds) - len(writer)]
+            writes = fds[-1] if writer else None
+            return cls(fds[0], fds[1], list(zip(seats[::2], seats[1::2], strict=True)), writes)
         finally:
             for fd in fds:  # the mappings live on without them
                 os.close(fd)
@@ -200,7 +215,13 @@ class MeterReader:
                 SeatReading(view.number, view.state_name, view.epoch, view.counters.as_dict(), read_rows(meters))
                 for view, meters in self.seats
             ],
+            writer=None if self.writer is None else read_seat(self.writer),
         )
+
+
+def read_seat(view: SeatView) -> SeatReading:
+    """A seat that has no rows."""
+    return SeatReading(view.number, view.state_name, view.epoch, view.counters.as_dict(), {})
 
 
 def read_rows(meters: Meters) -> Rows:

@@ -47,7 +47,7 @@ class Exchange:
     def reader(self) -> MeterReader:
         """All that broker and workers count, mapped read-only; the last seat is the writer's."""
         workers = [(seat.seat_fd, seat.meters_read_fd) for seat in self.seats[:-1]]
-        return MeterReader(self.board_read_fd, self.meters_fd, workers)
+        return MeterReader(self.board_read_fd, self.meters_fd, workers, self.seats[-1].seat_fd)
 
     def worker_fds(self, number: int) -> list[int]:
         """What the worker in a seat inherits."""

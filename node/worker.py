@@ -77,6 +77,8 @@ class Worker:
         if hasattr(self.engine, "meter"):
             memory = map_segment(self.orders.meters_fd, limits.worker_meters_bytes, writable=True)
             self.engine.meter(Meters(memory, limits.worker_meter_rows))
+        if hasattr(self.engine, "count_in"):
+            self.engine.count_in(self.counters)
         if hasattr(self.engine, "await_live"):
             self.engine.await_live(
                 limits.ready_timeout_ms / 1000

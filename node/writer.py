@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Event, Thread
 from time import monotonic_ns
 
 import msgspec
 
+from mixline.ipc.counters import Counters
 from mixline.ipc.wire import RequestHeader, Status
 from mixline.node.engine import Asked
 from mixline.node.errors import BadRequest, InternalError, NodeError, NotReady, Overloaded, RequestTimeout
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import BadOperation, ExtraMissing, LiveFull, LogUnwritable, StorageError, StoreLocked
+from mixline.storage.live_log import LiveLog
 from mixline.storage.live_ops import Batch, decode_batch
 from mixline.storage.live_writer import Ack, LiveWriter
 from mixline.storage.store import Store
 
+WATCH_S = 5.0  # between two looks at the readers of the log; a worker that died holds its slot no longer
 FULL_RETRY_US = 1_000_000
 STANDS_FOR: tuple[tuple[type[StorageError], type[NodeError]], ...] = (
     (BadOperation, BadRequest),
@@ -39,6 +43,8 @@ class Writer:
         """Be the writer of ``store``; brings the overlays of its active epoch, and of all that somebody reads, up to
         the log."""
         self._turn: Callable[[int | None], None] = lambda _: None
+        self._counters: Counters | None = None
+        self._watch: ReaderWatch | None = None
         self._epochs = open_epochs(Store(store))
         self.epoch_number = max(epoch.number for epoch in self._epochs)
         try:
@@ -48,6 +54,12 @@ class Writer:
                 epoch.close()
             raise
 
+    def count_in(self, counters: Counters) -> None:
+        """Count in a segment of this process from now on, and look at the readers of the log now and then."""
+        self._counters = counters
+        self._watch = ReaderWatch(self._writer.log, counters)
+        self._watch.start()
+
     @property
     def live_seq(self) -> int:
         """The last operation that was acknowledged."""
@@ -56,7 +68,7 @@ class Writer:
     def apply(self, body: bytes | memoryview) -> bytes:
         """One batch; raises a :class:`NodeError` instead of an acknowledgement."""
         try:
-            return encode_ack(self._writer.apply([decode_batch(body)])[0])
+            return encode_ack(self._commit([decode_batch(body)])[0])
         except StorageError as error:
             raise failure(error) from error
 
@@ -81,15 +93,46 @@ class Writer:
             except StorageError as error:
                 yield at, failure(error)
         self._turn = turn
-        outcomes = self._writer.apply([*batches.values()])
+        outcomes = self._commit([*batches.values()])
         for at, outcome in zip(batches, outcomes, strict=True):
             yield at, (Status.OK, encode_ack(outcome)) if isinstance(outcome, Ack) else failure(outcome)
 
+    def _commit(self, batches: Sequence[Batch]) -> list[Ack | StorageError]:
+        outcomes = self._writer.apply(batches)
+        done = [outcome for outcome in outcomes if isinstance(outcome, Ack) and not outcome.repeated]
+        if self._counters is not None and done:
+            self._counters.add("commits")
+            self._counters.add("batches", len(done))
+            self._counters.add("operations", sum(ack.live_seq - ack.first + 1 for ack in done))
+        return outcomes
+
     def close(self) -> None:
         """Let another writer in."""
+        if self._watch is not None:
+            self._watch.end()
         self._writer.close()
         for epoch in self._epochs:
             epoch.close()
+
+
+class ReaderWatch(Thread):
+    """Looks at the readers of the log also while nothing is written, and says how old the oldest is."""
+
+    def __init__(self, log: LiveLog, counters: Counters) -> None:
+        super().__init__(name="log readers", daemon=True)
+        self._log, self._counters = log, counters
+        self._over = Event()
+
+    def run(self) -> None:
+        while not self._over.wait(WATCH_S):
+            oldest = self._log.look_at_readers()
+            self._counters.put("reader_age_s", 0 if oldest is None else int(oldest.age_s))
+            self._counters.put("reader_lag", 0 if oldest is None else oldest.lag)
+
+    def end(self) -> None:
+        """No more looks."""
+        self._over.set()
+        self.join()
 
 
 def open_epochs(store: Store) -> list[Epoch]:

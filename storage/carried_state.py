@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from mixline.storage.catalogue import Catalogue
+from mixline.storage.live_index import BLOCK
 from mixline.storage.live_ops import OPERATIONS_MAX, AnyOperation, Batch, Block, DeleteItem, Events, Id, UpsertItem
-from mixline.storage.live_segments import BLOCK
+from mixline.storage.live_segments import BLOCK_VALUE, COLUMN_SHIFT, UNBLOCK, UNBLOCK_VALUE, everybody
 from mixline.storage.live_view import LiveView
 
 LOST_MAX = 1 << 22  # events of items that are gone; of more the newest
@@ -23,7 +24,7 @@ def carried_batches(view: LiveView, lost: Sequence[np.ndarray]) -> list[Batch]:
     events = newest_of(np.concatenate(lost)) if lost else None
     users, items = view.epoch.users, view.epoch.items
     blocks = blocks_of(view)
-    named = [blocks["item"], *([events["item"]] if events is not None else [])]
+    named = [of_items(blocks)["item"], *([events["item"]] if events is not None else [])]
     identities = np.unique(np.concatenate(named))
     gone = identities[view.versions(items, identities) == 0xFFFFFFFF]
     ghosts = ids_of(items, gone)
@@ -40,7 +41,7 @@ def carried_batches(view: LiveView, lost: Sequence[np.ndarray]) -> list[Batch]:
                 actions=[labels[code] if labels else "" for code in part["action"].tolist()],
             )
             batches.append(batch(len(batches), [op]))
-    pack(batches, block_ops(users, items, blocks))
+    pack(batches, block_ops(view, blocks))
     pack(batches, (DeleteItem(id=one) for one in ghosts))
     return batches
 
@@ -54,18 +55,36 @@ def newest_of(events: np.ndarray) -> np.ndarray:
 
 
 def blocks_of(view: LiveView) -> np.ndarray:
-    """The line of each block that stands, by user and item."""
+    """The line of each block that stands, in the order in which they were made."""
     lines = view.reader.own["events"][: view.state.events]
     lines = lines[lines["action"] >= BLOCK][::-1]
-    pairs = lines["user"].astype(np.uint64) << np.uint64(32) | lines["item"]
-    _, latest = np.unique(pairs, return_index=True)
+    about = np.zeros(len(lines), dtype=[("user", "<u4"), ("item", "<u4"), ("spare", "<u4"), ("target", "<u4")])
+    for name in ("user", "item", "spare"):
+        about[name] = lines[name]
+    about["target"] = lines["action"] - (lines["action"] & 1)  # a block and its taking back differ in the lowest bit
+    _, latest = np.unique(about, return_index=True)
     lines = lines[np.sort(latest)]
-    return lines[lines["action"] == BLOCK][::-1]
+    return lines[lines["action"] & 1 == 0][::-1]
 
 
-def block_ops(users: Catalogue, items: Catalogue, blocks: np.ndarray) -> Iterator[Block]:
-    pairs = zip(ids_of(users, blocks["user"]), ids_of(items, blocks["item"]), strict=True)
-    return (Block(user=user, item=item) for user, item in pairs)
+def of_items(blocks: np.ndarray) -> np.ndarray:
+    """Those that are about an item."""
+    return blocks[blocks["action"] == BLOCK]
+
+
+def block_ops(view: LiveView, blocks: np.ndarray) -> Iterator[Block]:
+    """Operations that make blocks again."""
+    users, items = view.epoch.users, view.epoch.items
+    names, everyone = [*items.facts.columns], everybody(view.epoch)
+    for line in blocks:
+        user = None if line["user"] == everyone else users.id_of(int(line["user"]))
+        if line["action"] == BLOCK:
+            yield Block(user=user, item=items.id_of(int(line["item"])))
+            continue
+        column = items.columns[names[int(line["action"]) >> COLUMN_SHIFT]]
+        bits = int(line["spare"]) << 32 | int(line["item"])
+        value = bits - (1 << 64) if bits >> 63 else bits
+        yield Block(user=user, column=column.name, value=value if column.kind == "i64" else column.labels[value])
 
 
 def ids_of(catalogue: Catalogue, rows: np.ndarray) -> list[Id]:
@@ -81,3 +100,7 @@ def pack(batches: list[Batch], ops: Iterable[AnyOperation]) -> None:
 
 def batch(sequence: int, ops: list[AnyOperation]) -> Batch:
     return Batch(client="carried", sequence=sequence, ops=ops)
+
+
+assert BLOCK & 1 == BLOCK_VALUE & 1 == 0
+assert (UNBLOCK, UNBLOCK_VALUE) == (BLOCK + 1, BLOCK_VALUE + 1)

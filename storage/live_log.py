@@ -6,24 +6,32 @@ In the same transaction stands the last batch of its client, so a batch that is 
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, TypeVar
 
 import lmdb
 import msgspec
 
-from mixline.storage.errors import LogUnwritable, StoreDamaged, StoreLocked
+from mixline.storage.errors import LogUnwritable, StorageError, StoreDamaged, StoreLocked
 from mixline.storage.live_ops import Batch, decode_batch, encode_batch, operation_count
-from mixline.storage.live_paths import LOG_TABLE, log_exists, log_folder
+from mixline.storage.live_paths import LOG_TABLE, MAP_STEP, log_exists, log_folder, map_bytes, unverified_mark
+from mixline.storage.log_readers import LogReaders, OldestReader, clock_ns
 
+log = logging.getLogger("mixline.live")
+CLIENT_TABLE = b"clients"
 FACTS_TABLE = b"facts"
-TABLES = (LOG_TABLE, b"clients", FACTS_TABLE)
+TABLES = (LOG_TABLE, CLIENT_TABLE, FACTS_TABLE)
 PRUNED = b"pruned"  # in facts: the number of the last operation that is no longer there
-MAP_BYTES = 1 << 40  # address space; the file grows only with what is written
 READERS_MAX = 1024
 PRUNE_BATCHES = 10_000  # let go of in one transaction
+T = TypeVar("T")
+FULL = (errno.ENOSPC, errno.EDQUOT)
+PAGES_SPARE = 32 * 4096  # that a commit may need beside the batches themselves
 
 
 _here: dict[tuple[int, Path], LiveLog] = {}  # open in this process: LMDB forbids to open an environment twice
@@ -41,80 +49,164 @@ _written = msgspec.msgpack.Decoder(Written)
 
 
 class LiveLog:
-    """The one writer's handle. Any error of the disk ends writing until the log is opened again."""
+    """The one writer's handle. A full disk refuses what is written, until there is room; after any other error nothing
+    is written until the log has been opened again, and read whole."""
 
     def __init__(self, store: Path) -> None:
-        self.path = log_folder(store)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path.parent / "WRITER", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.store, self.path = store, log_folder(store)
+        self.fault = ""
+        self.readers = LogReaders(self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path.parent / "WRITER", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise LogUnwritable(f"{self.path.parent}: cannot be written: {error.strerror}") from error
         try:
             lock_writer(self._lock, store)
-            self._env = lmdb.open(str(self.path), map_size=MAP_BYTES, max_dbs=len(TABLES), max_readers=READERS_MAX)
-            self._env.reader_check()
+            self._open()
+            if unverified_mark(store).exists():
+                self._verify()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        _here[os.getpid(), self.path.resolve()] = self
+
+    def _open(self) -> None:
+        try:
+            self._env = lmdb.open(
+                str(self.path), map_size=map_bytes(self.store), max_dbs=len(TABLES), max_readers=READERS_MAX
+            )
             self._log, self._clients, self._facts = (self._env.open_db(name) for name in TABLES)
             with self._env.begin() as transaction:
                 self.pruned, self.last = reach_in(transaction, self._log, self._facts)
         except lmdb.Error as error:
-            os.close(self._lock)
+            if getattr(error, "code", 0) in (*FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
+                raise LogUnwritable(f"{self.path}: cannot be opened for writing: {error}") from error
             raise StoreDamaged(f"{self.path}: {error}; restore a snapshot, or move the folder away") from error
-        except BaseException:
-            os.close(self._lock)
-            raise
-        self.fault = ""
-        _here[os.getpid(), self.path.resolve()] = self
+
+    def _verify(self) -> None:
+        """After an I/O error: believe the log only once all of it has been read."""
+        from mixline.storage.log_check import faults_in
+
+        if faults := faults_in(self._env, self.path):
+            self._env.close()
+            more = f" ({len(faults)} faults)" if len(faults) > 1 else ""
+            raise StoreDamaged(
+                f"{faults[0]}{more}; an I/O error came before: restore a snapshot, or move {self.path.parent} away"
+            )
+        try:
+            unverified_mark(self.store).unlink(missing_ok=True)
+        except OSError as error:
+            self._env.close()
+            raise LogUnwritable(f"{unverified_mark(self.store)}: cannot be removed: {error.strerror}") from error
+        log.warning("%s: is whole up to %d, read after an I/O error", self.path, self.last)
+
+    def look_at_readers(self) -> OldestReader | None:
+        """Free the slots of readers that died; returns the oldest of those that hold something up."""
+        with suppress(lmdb.Error):  # closed meanwhile
+            self.readers.look(self._env, clock_ns())
+        return self.readers.oldest
 
     def written(self, client: str) -> Written | None:
         """The last batch that stands there of a client."""
-        with self._env.begin(db=self._clients) as transaction:
-            raw = transaction.get(client.encode("utf-8", "surrogatepass"))
+        try:
+            with self._env.begin(db=self._clients) as transaction:
+                raw = transaction.get(client.encode("utf-8", "surrogatepass"))
+        except lmdb.Error as error:
+            raise LogUnwritable(self.fault or f"{self.path}: cannot be read: {error}") from error
         return None if raw is None else _written.decode(raw)
 
     def append(self, batches: list[Batch]) -> list[Written]:
-        """Put batches down in one transaction, durable on return. All or none."""
+        """Put batches down in one transaction, durable on return. All or none, unless :attr:`last` moved in spite of
+        the error: then they are there, and have to be replayed."""
         if self.fault:
             raise LogUnwritable(self.fault)
+        encoded = [encode_batch(batch) for batch in batches]
+        return self._commit(sum(map(len, encoded)) + PAGES_SPARE, lambda: self._put(batches, encoded))
+
+    def _commit(self, needed: int, write: Callable[[], T]) -> T:
+        """Run one transaction, with more address space where it lacks some."""
+        while True:
+            try:
+                self.readers.look(self._env, clock_ns())
+                return write()
+            except lmdb.MapFullError:
+                self._grow(needed)
+            except (lmdb.Error, OSError) as error:
+                raise self._failed(error, needed) from error
+
+    def _put(self, batches: list[Batch], encoded: list[bytes]) -> list[Written]:
         last, notes = self.last, []
-        try:
-            with self._env.begin(write=True) as transaction:
-                for batch in batches:
-                    first, last = last + 1, last + operation_count(batch)
-                    note = Written(batch.sequence, first, last)
-                    transaction.put(last.to_bytes(8, "big"), encode_batch(batch), db=self._log, append=True)
-                    name = batch.client.encode("utf-8", "surrogatepass")
-                    transaction.put(name, msgspec.msgpack.encode(note), db=self._clients)
-                    notes.append(note)
-        except (lmdb.Error, OSError) as error:
-            self._fail(error)
+        with self._env.begin(write=True) as transaction:
+            for batch, raw in zip(batches, encoded, strict=True):
+                first, last = last + 1, last + operation_count(batch)
+                note = Written(batch.sequence, first, last)
+                transaction.put(last.to_bytes(8, "big"), raw, db=self._log, append=True)
+                name = batch.client.encode("utf-8", "surrogatepass")
+                transaction.put(name, msgspec.msgpack.encode(note), db=self._clients)
+                notes.append(note)
         self.last = last
         return notes
 
-    def _fail(self, error: Exception) -> NoReturn:
-        # LMDB reports a full disk as an I/O error at times; what lies on the disk now is known after a new open.
-        self.fault = (
-            f"{self.path}: cannot be written: {error}; nothing was acknowledged. Make room or mend the disk, "
-            "then restart the node; it goes on serving, and reads what was acknowledged"
-        )
-        raise LogUnwritable(self.fault) from error
-
     def prune(self, sequence: int, pulse: Callable[[], None] = lambda: None) -> None:
-        """Let go of what epochs that are kept contain already, the last batch excepted; :class:`LogUnwritable`."""
-        while not self.fault:
+        """Let go of what epochs that are kept contain already, the last batch excepted."""
+        while not self.fault and self._commit(PAGES_SPARE, lambda: self._drop(sequence)) == PRUNE_BATCHES:
             pulse()
+
+    def _drop(self, sequence: int) -> int:
+        with self._env.begin(write=True) as transaction, transaction.cursor(self._log) as cursor:
+            done, pruned, found = 0, self.pruned, cursor.first()
+            while found and done < PRUNE_BATCHES:
+                last = int.from_bytes(cursor.key(), "big")
+                if last > sequence or last == self.last:
+                    break
+                found, pruned, done = cursor.delete(), last, done + 1
+            if done:
+                transaction.put(PRUNED, pruned.to_bytes(8, "big"), db=self._facts)
+        self.pruned = pruned
+        return done
+
+    def _grow(self, needed: int) -> None:
+        """More address space; what the file may take is up to the disk."""
+        free = self._free()
+        if free < needed:
+            raise LogUnwritable(self._no_room(needed, free))
+        size = self._env.info()["map_size"]
+        self._env.set_mapsize(size + max(size, -(-needed // MAP_STEP) * MAP_STEP))
+
+    def _failed(self, error: Exception, needed: int) -> LogUnwritable:
+        """What to say of a commit that failed; on a full disk the log is opened again, to go on once there is room."""
+        code = getattr(error, "code", 0) or getattr(error, "errno", 0)
+        free = self._free()
+        # LMDB says EIO of a write that came out short, as on a disk that fills up.
+        if code in FULL or (code == errno.EIO and free < needed):
             try:
-                with self._env.begin(write=True) as transaction, transaction.cursor(self._log) as cursor:
-                    done, pruned = 0, self.pruned
-                    found = cursor.first()
-                    while found and done < PRUNE_BATCHES:
-                        last = int.from_bytes(cursor.key(), "big")
-                        if last > sequence or last == self.last:
-                            break
-                        found, pruned, done = cursor.delete(), last, done + 1
-                    transaction.put(PRUNED, pruned.to_bytes(8, "big"), db=self._facts)
-            except (lmdb.Error, OSError) as error:
-                self._fail(error)
-            self.pruned = pruned
-            if done < PRUNE_BATCHES:
-                return
+                with self.readers.lock:
+                    self._env.close()
+                    self._open()
+                return LogUnwritable(self._no_room(needed, free))
+            except StorageError as again:
+                self.fault = f"{again}; make room on the disk ({free} bytes are free), then reload the node (SIGHUP)"
+                return LogUnwritable(self.fault)
+        self.fault = (
+            f"{self.path}: cannot be written: {error}; nothing was acknowledged, and nothing will be until the log has "
+            "been opened again and read whole: mend the disk, then reload the node (SIGHUP). It goes on serving what "
+            "was acknowledged"
+        )
+        with suppress(OSError):  # the disk fails; the fault holds in this process all the same
+            unverified_mark(self.store).touch()
+        return LogUnwritable(self.fault)
+
+    def _free(self) -> int:
+        """Bytes that may be written to the log's file system."""
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+    def _no_room(self, needed: int, free: int) -> str:
+        return (
+            f"{self.path}: no room: a commit of {needed} bytes was to be written, and {free} are free; nothing was "
+            "acknowledged. Make room on that file system: writing goes on by itself, and serving never stopped"
+        )
 
     def after(self, sequence: int) -> Iterator[tuple[int, Batch]]:
         """Batches whose last operation lies behind ``sequence``, with the number of the last."""
@@ -144,8 +236,18 @@ def lock_writer(fd: int, store: Path) -> None:
         raise StoreLocked(
             f"{store}: process {holder or 'unknown'} writes it; send updates to that node, or stop it"
         ) from error
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    with suppress(OSError):  # it only tells others who we are
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+
+@contextmanager
+def reading(store: Path) -> Iterator[lmdb.Environment]:
+    """The log's environment, read beside the writer; not where this process writes it, and not where there is none."""
+    with lmdb.open(
+        str(log_folder(store)), readonly=True, map_size=map_bytes(store), max_dbs=len(TABLES), max_readers=READERS_MAX
+    ) as env:
+        yield env
 
 
 def reach_in(transaction: lmdb.Transaction, log: lmdb._Database, facts: lmdb._Database) -> tuple[int, int]:
@@ -170,10 +272,7 @@ def log_reach(store: Path) -> tuple[int, int]:
     if ours is not None:
         return ours.pruned, ours.last
     try:
-        with (
-            lmdb.open(str(path), readonly=True, max_dbs=len(TABLES), max_readers=READERS_MAX) as env,
-            env.begin() as transaction,
-        ):
+        with reading(store) as env, env.begin() as transaction:
             log, facts = (env.open_db(name, transaction, create=False) for name in (LOG_TABLE, FACTS_TABLE))
             return reach_in(transaction, log, facts)
     except lmdb.NotFoundError:

@@ -10,6 +10,7 @@ LIVE, LOG, OVERLAY = "live", "log", "overlay"
 STATE_FIELDS = 16  # of each of the two states in an overlay's page, behind two words (storage/live_index.pyx)
 STATE_WORDS = 2 + 2 * STATE_FIELDS
 LOG_DATA = "data.mdb"  # LMDB's name for it
+MAP_STEP = 1 << 30
 LOG_TABLE = b"log"  # of the tables in there the one with the batches
 
 
@@ -36,6 +37,20 @@ def pending_operations(store: Path) -> int:
     found = re.search(rb'"live_seq": (\d+)', manifest)
     reached = words[2 + (words[0] & 1) * STATE_FIELDS]
     return max(0, reached - int(found[1])) if found else 0
+
+
+def map_bytes(store: Path) -> int:
+    """Address space for the log: twice its file and at least 1 GiB, so that it may grow while it is opened."""
+    try:
+        size = (log_folder(store) / LOG_DATA).stat().st_size
+    except FileNotFoundError:
+        size = 0
+    return -(-max(1, 2 * size) // MAP_STEP) * MAP_STEP
+
+
+def unverified_mark(store: Path) -> Path:
+    """Is there after an I/O error of the log, until the log has been read whole."""
+    return store / LIVE / "UNVERIFIED"
 
 
 def overlay_folder(store: Path, epoch: int) -> Path:

@@ -25,7 +25,7 @@ EVENTS_MAX = 1 << 25
 DEATHS_MAX = 1 << 21
 LABEL_BYTES_MAX = 1 << 26
 CHUNK_BYTES = 1 << 16  # room is taken in steps of this
-LAYOUT = 2  # of the files here; an overlay of another one is made anew from the log
+LAYOUT = 3  # of the files here; an overlay of another one is made anew from the log
 # In the place of an event's action: an item, or every item that has a value in a column, whose number stands above
 # (``BLOCK_VALUE | column << 16``); the value is the 64 bits of ``item`` and ``spare``.
 UNBLOCK, BLOCK_VALUE, UNBLOCK_VALUE = BLOCK + 1, BLOCK + 2, BLOCK + 3
@@ -61,7 +61,7 @@ def everybody(epoch: Epoch) -> int:
 
 
 def map_state(folder: Path) -> np.ndarray | None:
-    """The state's words, of an empty state where no writer was yet; None where the store cannot be written at all."""
+    """The state's words, of an empty state where no writer was yet; None where the store cannot be written now."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(folder / "state", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

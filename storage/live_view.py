@@ -52,6 +52,8 @@ class LiveReader:
 
     def view(self) -> LiveView | None:
         """The view of the latest state, None while nothing was ever published."""
+        if self._state is None:
+            self._state = map_state(self.folder)  # what was in the way may be gone
         if self._state is None or state_generation(self._state) == self._generation:
             return self._view
         self._generation, fields = read_state(self._state)

@@ -7,6 +7,7 @@ with one commit, then the watermark is moved and they are acknowledged. A batch 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from mixline.storage.growing import GrowingArrays
 from mixline.storage.live_catalogue import LiveCatalogue, Mark
 from mixline.storage.live_index import BLOCK, link_events, publish_state, read_state
 from mixline.storage.live_labels import LiveLabels
-from mixline.storage.live_log import LiveLog
+from mixline.storage.live_log import FULL, LiveLog
 from mixline.storage.live_ops import (
     AnyOperation,
     Batch,
@@ -37,7 +38,15 @@ from mixline.storage.live_ops import (
     UpsertUser,
 )
 from mixline.storage.live_paths import overlay_folder
-from mixline.storage.live_segments import UNBLOCK, State, boot_number, everybody, open_late_records, open_segments
+from mixline.storage.live_segments import (
+    CHUNK_BYTES,
+    UNBLOCK,
+    State,
+    boot_number,
+    everybody,
+    open_late_records,
+    open_segments,
+)
 from mixline.storage.live_targets import Target, target_of
 from mixline.storage.manifest import read_manifest
 from mixline.storage.publish import epoch_folder, epoch_numbers
@@ -275,6 +284,9 @@ class LiveWriter:
                 self.overlays.append(Overlay(store, epoch))
                 self._replay(self.overlays[-1])
             self.log.prune(contained(store), pulse)
+        except OSError as error:
+            self.close()
+            raise unwritable(self.log.path.parent, error) from error
         except BaseException:
             self.close()
             raise
@@ -308,10 +320,7 @@ class LiveWriter:
                 outcomes[at] = error
                 continue
             except OSError as error:
-                outcomes[at] = LogUnwritable(
-                    f"{self.log.path.parent}: no room for what a batch needs ({error.strerror}); nothing of it was "
-                    "applied. Make room on the disk; serving goes on"
-                )
+                outcomes[at] = unwritable(self.log.path.parent, error)
                 continue
             good.append((at, stamped))
             fresh[batch.client] = batch.sequence, at
@@ -361,13 +370,15 @@ class LiveWriter:
                 for overlay in self.overlays:
                     overlay.reserve()
             except OSError as error:
-                what = f"{self.log.path.parent}: no room ({error.strerror}); make room on the disk"
-                raise LogUnwritable(what) from error
+                raise unwritable(self.log.path.parent, error) from error
             notes = self.log.append([batch for _, batch in good])
         except StorageError as error:
             for overlay in self.overlays:
                 overlay.drop()
             outcomes.update({at: error for at, _ in good})
+            for overlay in self.overlays:
+                if overlay.state.sequence < self.log.last:  # they are in the log in spite of the error
+                    self._replay(overlay)
             return
         for overlay in self.overlays:
             overlay.release(self.log.last)
@@ -416,6 +427,21 @@ def contained(store: Path) -> int:
         except StorageError:
             return 0  # one that cannot be read now may be mended
     return min(found, default=0)
+
+
+def unwritable(folder: Path, error: OSError) -> LogUnwritable:
+    """What to say of a file of an overlay that could not be written."""
+    if error.errno not in FULL:
+        return LogUnwritable(
+            f"{error.filename or folder}: cannot be written: {error.strerror}; nothing of the batch was applied. What "
+            "lies there is derived from the log: mend the disk, then reload the node (SIGHUP). Serving goes on"
+        )
+    found = os.statvfs(folder)
+    return LogUnwritable(
+        f"{folder}: no room: steps of {CHUNK_BYTES} bytes are taken, and {found.f_bavail * found.f_frsize} are free; "
+        "nothing of the batch was applied. Make room on that file system: writing goes on by itself, and serving never "
+        "stopped"
+    )
 
 
 def ids_of(ids: list[Id] | bytes) -> list | np.ndarray:

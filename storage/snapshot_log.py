@@ -9,7 +9,7 @@ from pathlib import Path
 import lmdb
 
 from mixline.storage.errors import StoreDamaged
-from mixline.storage.live_paths import LOG_TABLE, log_exists, log_folder
+from mixline.storage.live_paths import LOG_TABLE, log_exists, log_folder, map_bytes
 
 TABLES_MAX = 8
 
@@ -24,7 +24,14 @@ def log_copy(store_path: str | Path, target_folder: str | Path) -> int:
         return 0
     target.mkdir(parents=True, exist_ok=True)
     try:
-        with lmdb.open(str(source), readonly=True, lock=True, create=False, max_dbs=TABLES_MAX) as log:
+        with lmdb.open(
+            str(source),
+            readonly=True,
+            lock=True,
+            create=False,
+            max_dbs=TABLES_MAX,
+            map_size=map_bytes(Path(store_path)),
+        ) as log:
             log.copy(str(target), compact=True)
     except lmdb.DiskError as error:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error

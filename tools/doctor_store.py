@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixline.storage.errors import StorageError
+from mixline.storage.live_paths import log_exists
 from mixline.storage.manifest import MANIFEST, Manifest, read_manifest
 from mixline.storage.publish import EPOCHS, epoch_folder, epoch_numbers
 from mixline.storage.store import Store
@@ -19,6 +20,7 @@ from mixline.tools.doctor_memory import memory_limit, node_bytes
 RESIDENT_OK, RESIDENT_NOTE = 0.99, 0.9
 FREE_BYTES_MIN = 64 * MIB
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "fuse", "fuseblk", "virtiofs")
+MEMORY = ("tmpfs", "ramfs")
 READERS_FREE_MIN = 16
 LAG_MAX = 1000
 
@@ -139,6 +141,9 @@ def file_system(case: Case) -> Iterator[Finding]:
         yield Finding(
             "file system", "warn", f"{kind} at {best}", costs, "copy the store to a local disk, and serve that"
         )
+    elif kind in MEMORY and log_exists(store_of(case)):
+        costs = "when it is full, looking where nothing was written yet takes memory that is not there (SIGBUS)"
+        yield Finding("file system", "warn", f"{kind} at {best}, with living data", costs, "keep it on a disk")
     else:
         yield Finding("file system", "ok", f"{kind} at {best}")
 

@@ -15,6 +15,7 @@ import msgspec
 
 from mixline.storage.digests import Advance
 from mixline.storage.errors import StoreDamaged
+from mixline.storage.live_paths import log_exists
 from mixline.storage.publish import epoch_folder
 from mixline.storage.store import Store
 from mixline.tools.progress import progress_on_stderr
@@ -98,12 +99,17 @@ def list_epochs(store: Path, as_json: bool) -> None:
 @NUMBER
 @JSON
 def verify(store: Path, number: int | None, as_json: bool) -> None:
-    """Compare every file of an epoch with its digest; ends with 65 and names the files that differ."""
+    """Compare every file of an epoch with its digest, and read the log of what came since; ends with 65 and names what
+    differs."""
     where = Store(store)
     number = where.current() if number is None else number
     with digests_shown(where, number, as_json) as advance:
         faults = where.verify(number, advance)
-    tell({"epoch": number, "faults": faults}, as_json, f"epoch {number}: whole" if not faults else "\n".join(faults))
+    from mixline.storage.log_check import log_faults
+
+    faults += log_faults(store)
+    whole = f"epoch {number}: whole" + (", and so is the log" if log_exists(store) else "")
+    tell({"epoch": number, "faults": faults}, as_json, whole if not faults else "\n".join(faults))
     if faults:
         sys.exit(StoreDamaged.exit_code)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from mixline.ipc.counters import WORKER_GAUGES, WRITER_COUNTERS
 from mixline.node.directory import COMPONENT, LATENCY, QUEUE
 from mixline.node.histogram import Histogram
 from mixline.node.readings import NOTHING, Difference, Key, Snapshot, difference
@@ -47,6 +48,7 @@ def draw_picture(before: Snapshot, after: Snapshot, info: dict[str, Any], uptime
         "surfaces": [surface_numbers(grown, name) for name in after.surfaces],
         "components": component_numbers(grown),
         "workers": [worker_numbers(grown, after, at) for at in range(len(after.seats))],
+        "writer": writer_numbers(grown, after),
     }
 
 
@@ -129,6 +131,20 @@ def worker_numbers(grown: Difference, now: Snapshot, at: int) -> dict[str, Any]:
         "echoes_per_s": grown.rate(counts["echoes"]),
         "errors_per_s": grown.rate(counts["errors"]),
         "busy": grown.rate(counts["busy_ns"]) / 1e9,
+    }
+
+
+def writer_numbers(grown: Difference, now: Snapshot) -> dict[str, Any] | None:
+    """The one that writes; None while its seat is vacant, since nothing was ever written."""
+    seat = now.writer
+    if seat is None or seat.state == "vacant":
+        return None
+    return {
+        "state": seat.state,
+        "epoch": seat.epoch,
+        **{f"{name}_per_s": grown.rate(grown.writer[name]) for name in (*WRITER_COUNTERS, "errors")},
+        "busy": grown.rate(grown.writer["busy_ns"]) / 1e9,
+        **{name: seat.counters[name] for name in WORKER_GAUGES},
     }
 
 

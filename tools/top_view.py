@@ -109,6 +109,23 @@ def broker_lines(picture: dict[str, Any]) -> list[str]:
     ]
 
 
+def writer_line(picture: dict[str, Any]) -> str | None:
+    """The writer, where there is one."""
+    writer = picture["writer"]
+    if writer is None:
+        return None
+    rates = "  ".join(
+        f"{write_number(writer[f'{name}_per_s'], 'rate')} {name}"
+        for name in ("operations", "batches", "commits", "errors")
+    )
+    busy = write_number(writer["busy"], "share")
+    line = f"{writer['state']}  epoch {writer['epoch']}  per second: {rates}  busy {busy}"
+    if writer["reader_lag"]:
+        age = write_uptime(writer["reader_age_s"])
+        line += f"  oldest reader of the log: {age}, {writer['reader_lag']} commits behind"
+    return line
+
+
 def say(name: str) -> str:
     """A counter in people's words."""
     return "retries" if name == "redispatched" else name.replace("_", " ")
@@ -117,6 +134,8 @@ def say(name: str) -> str:
 def text_lines(picture: dict[str, Any]) -> list[str]:
     """For pipes and terminals without rich: one line per subject, tab-separated words."""
     lines = ["node\t" + node_line(picture), *(f"broker\t{line}" for line in broker_lines(picture))]
+    if (writes := writer_line(picture)) is not None:
+        lines.append(f"writer\t{writes}")
     for what, columns in (
         ("surfaces", SURFACE_COLUMNS),
         ("components", COMPONENT_COLUMNS),
@@ -145,6 +164,7 @@ def draw(picture: dict[str, Any], endpoint: str, height: int) -> RenderableType:
         head,
         Text(line, style="bold red" if "SILENT" in line else ""),
         *(Text(each) for each in broker_lines(picture)),
+        *([Text(f"writer {writes}")] if (writes := writer_line(picture)) is not None else []),
         table(SURFACE_COLUMNS, surfaces),
         table(COMPONENT_COLUMNS, components),
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from film_store import write_config
+from film_store import build_store, films, write_config
 from node_process import alive, running, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -53,6 +53,38 @@ def assert_none_fell(before, after):
     after = counters(after)
     fallen = {key: (many, after.get(key)) for key, many in counters(before).items() if after.get(key, -1) < many}
     assert fallen == {}
+
+
+READS = """
+import lmdb, sys
+held = lmdb.open(sys.argv[1], readonly=True, max_dbs=2, map_size=1 << 30).begin()
+print("reads", flush=True)
+sys.stdin.read(1)
+"""
+
+
+def test_the_writer_is_counted_and_an_old_reader_of_its_log_told(tmp_path):
+    store, config = build_store(tmp_path), write_config(tmp_path)
+    config.write_text('metrics = "127.0.0.1:0"\n')
+    with running(tmp_path, store=store, workers=1, serve=["--config", config]) as node, Client(node.endpoint) as client:
+
+        def now(name):
+            return value(scrape(node.told["metrics"])[0], f"mixline_{name}")
+
+        assert now("writer_operations_total") == 0
+        item = films()[0]["id"]
+        client.apply([{"op": "events", "users": [1, 2, 3], "items": [item] * 3}])
+        command = [sys.executable, "-c", READS, str(store / "live" / "log")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+            assert reader.stdout.readline() == "reads\n"
+            client.record(1, item)
+            client.record(2, item)
+            wait_until(lambda: now("log_oldest_reader_lag") == 2)
+            assert now("writer_operations_total") == 5 and now("writer_batches_total") == 3
+            assert 1 <= now("writer_commits_total") <= 3
+            wait_until(lambda: now("log_oldest_reader_seconds") > 0)
+            reader.kill()
+        wait_until(lambda: now("log_oldest_reader_lag") == 0)
 
 
 def test_a_served_surface_is_counted(tmp_path, film_store):

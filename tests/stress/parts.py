@@ -55,6 +55,10 @@ PARTS = (
         tests(f"snapshot-faults-{what}", f"tests/storage/test_snapshot_faults.py::test_every_call_fails[{what}]")
         for what in ("create", "restore")
     ),
+    *(
+        tests(f"log-faults-{error}", f"tests/storage/test_live_faults.py::test_every_call_fails[{error}]")
+        for error in ("EIO", "ENOSPC")
+    ),
     tests("rings", "tests/ipc/test_rings.py"),
     tests("writer-kills", "tests/storage/test_live_crash.py"),
     tests("fuzz-decoders", "tests/node/test_broker_probe.py"),

@@ -124,6 +124,11 @@ def test_file_system(sick, built, tmp_path):
     sick.put({"/proc/self/mounts": lines})
     verdict(store, "file system", sick, "warn", "nfs4", store=built)
     verdict(store, "file system", sick, "ok", "ext4", store=Path("/elsewhere"))
+    sick.put({"/proc/self/mounts": "a / tmpfs rw 0 0"})
+    verdict(store, "file system", sick, "ok", "tmpfs", store=tmp_path)
+    (tmp_path / "live" / "log").mkdir(parents=True)
+    (tmp_path / "live" / "log" / "data.mdb").touch()
+    verdict(store, "file system", sick, "warn", "SIGBUS", store=tmp_path)
     verdict(store, "file system", sick.put({"/proc/self/mounts": "a / fuse.sshfs rw 0 0"}), "warn", store=tmp_path)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mixline.ipc.counters import WORKER_COUNTERS
 from mixline.ipc.meters import bucket_of
 from mixline.node.histogram import Histogram
 from mixline.node.readings import Key, MeterReader, RowReading, SeatReading, Snapshot
@@ -81,6 +82,24 @@ def test_the_picture_is_what_happened_between():
     assert lines[0].startswith("node\tepoch 4  life 1") and "up 1h01m" in lines[0]
     assert [line.split("\t")[1] for line in lines if line.startswith("surface")] == ["surface", "feed"]
     assert "25.0%" in next(line for line in lines if line.startswith("component\tfeed"))
+
+
+def writer(state="ready", **counters):
+    return SeatReading(2, state, 4, {**dict.fromkeys(WORKER_COUNTERS, 0), **counters}, {})
+
+
+def test_the_writer_is_shown_once_there_is_one():
+    before, after = snapshot(1, 5), snapshot(3, 5)
+    picture = draw_picture(before, after._replace(writer=writer("vacant")), INFO, 1.0)
+    assert picture["writer"] is None and not [line for line in text_lines(picture) if line.startswith("writer")]
+    counted = {"operations": 500, "batches": 40, "commits": 20, "busy_ns": 10**9, "reader_age_s": 75, "reader_lag": 9}
+    after = after._replace(writer=writer(**counted))
+    picture = draw_picture(before._replace(writer=writer(operations=100)), after, INFO, 1.0)
+    assert picture["writer"]["operations_per_s"] == 200 and picture["node"]["workers"] == {"ready": 1, "standby": 1}
+    (line,) = [line for line in text_lines(picture) if line.startswith("writer")]
+    assert "200 operations  20.0 batches  10.0 commits  0 errors" in line and "1m15s, 9 commits behind" in line
+    assert draw_picture(before, after, INFO, 1.0)["writer"]["operations_per_s"] == 250  # it came meanwhile
+    draw(picture, "ipc://x", 40)
 
 
 def test_nothing_happened():
