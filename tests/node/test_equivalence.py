@@ -45,6 +45,15 @@ OPERATION = st.one_of(
     st.tuples(st.just("patch_item"), st.sampled_from(IDS), COLUMNS, st.one_of(st.none(), st.integers(0, 3))),
     st.tuples(st.just("delete_item"), st.sampled_from(IDS)),
     st.tuples(st.just("events"), st.integers(0, USERS - 1), st.sampled_from(IDS)),
+    st.tuples(
+        st.sampled_from(["block", "block", "unblock"]),
+        st.one_of(st.none(), st.integers(0, USERS - 1)),
+        st.one_of(
+            st.builds(lambda one: {"item": one}, st.sampled_from(IDS)),
+            st.builds(lambda one: {"creator": one}, st.sampled_from([*STUDIOS, "east"])),
+            st.builds(lambda one: {"column": "genres", "value": one}, st.sampled_from(["War", "Noir"])),
+        ),
+    ),
 )
 STEP = st.one_of(
     *[OPERATION] * 5,
@@ -58,6 +67,8 @@ def as_operation(drawn, at):
         return {"op": kind, "id": rest[0]}
     if kind == "events":
         return {"op": kind, "users": [rest[0]], "items": [rest[1]], "times": [1_800_000_000 + at]}
+    if kind.endswith("block"):
+        return {"op": kind, **rest[1], **({} if rest[0] is None else {"user": rest[0]})}
     one, columns, place = rest
     vectors = {} if place is None else {name: vector(place) for name in ("taste", "look")}
     return {"op": kind, "id": one, "columns": columns, "vectors": vectors}
@@ -70,6 +81,8 @@ def makes_sense(op, exists):
         return True
     if op["op"] == "events":
         return op["items"][0] in exists
+    if op["op"].endswith("block"):
+        return op.get("item") is None or op["item"] in exists
     if op["id"] not in exists:
         return False
     if op["op"] == "delete_item":
@@ -146,6 +159,8 @@ def build_from_scratch(folder, operations):
     matrix = dict(zip(rows, np.load(folder / "items.npy"), strict=True))
     lines = []
     for op in operations:
+        if op["op"].endswith("block"):
+            continue  # no file says so
         if op["op"] == "events":
             lines += [f"{op['users'][0]},{op['items'][0]},{op['times'][0]}\n"]
         elif op["op"] == "delete_item":
@@ -189,6 +204,9 @@ def check(pristine, folder, steps):
         asks += [("look", {"vector": vector(at)}) for at in range(4)]
         asks += [(surface, {"user": user}) for user in range(USERS) for surface in ("fresh", "recent")]
         with node_with(scratch, folder / "again", **SURFACES) as built:
+            said = [op for op in applied if op["op"].endswith("block") and makes_sense(op, exists)]
+            if said:
+                built.apply(said)
             for surface, ask in asks:
                 one, other = living.node.ask(surface, **ask), built.ask(surface, **ask)
                 assert one.ids.tolist() == other.ids.tolist(), (surface, ask)

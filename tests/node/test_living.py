@@ -242,7 +242,13 @@ def test_many_new_items_are_found_by_their_codes(store, tmp_path, monkeypatch):
     """Whatever the batches were that brought them: with and without vectors, changed, deleted, over a restart."""
     scans = []
     late_scans = SpaceSearch.late_scans
-    monkeypatch.setattr(SpaceSearch, "late_scans", lambda *given: scans.append(late_scans(*given)) or scans[-1])
+
+    def counted(*given):
+        found = late_scans(*given)
+        scans.append(len(found))
+        return found
+
+    monkeypatch.setattr(SpaceSearch, "late_scans", counted)
     rng = np.random.default_rng(3)
     whole = {"taste": {}, "look": {}}
     for film, row in zip(films(), np.load(tmp_path / "items.npy"), strict=True):
