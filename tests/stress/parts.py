@@ -48,6 +48,7 @@ PARTS = (
     ),
     tests("neon", "tests/kernels/test_other_machines.py"),
     tests("epoch-flips", "tests/node/test_epoch_flips.py"),
+    tests("fold-faults", "tests/storage/test_compaction_faults.py"),
     tests("equivalence", "tests/node/test_equivalence.py"),
     tests("epoch-folds", "tests/node/test_compaction_served.py"),
     tests("damage", "tests/storage/test_damage.py"),
