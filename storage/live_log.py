@@ -79,6 +79,8 @@ class LiveLog:
             self._log, self._clients, self._facts = (self._env.open_db(name) for name in TABLES)
             with self._env.begin() as transaction:
                 self.pruned, self.last = reach_in(transaction, self._log, self._facts)
+        except OSError as error:  # of the folder, before LMDB begins
+            raise LogUnwritable(f"{self.path}: cannot be opened for writing: {error.strerror}") from error
         except lmdb.Error as error:
             if getattr(error, "code", 0) in (*FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
                 raise LogUnwritable(f"{self.path}: cannot be opened for writing: {error}") from error

@@ -158,7 +158,10 @@ def test_two_hundred_flips_and_fifty_rollbacks_under_writes(store, tmp_path):
                 wait_until(lambda: {each["epoch"] for each in node.info()["workers"]} == {number}, 60)
 
             while flips < 200 and not crowd.wrong:
+                before = crowd.live_seq
+                wait_until(lambda: crowd.live_seq > before or crowd.wrong)  # noqa: B023
                 manifest = compact(store)
+                assert manifest is not None and manifest.live_seq > before
                 flip(manifest.number)
                 flips += 1
                 if flips % 4 == 0:

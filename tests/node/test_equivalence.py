@@ -231,7 +231,8 @@ def test_the_answers_are_the_same(pristine, tmp_path_factory, steps):
 
 
 @pytest.mark.stress
-@settings(WITHOUT_SHRINKING, max_examples=600)
+@pytest.mark.timeout(880)
+@settings(WITHOUT_SHRINKING, max_examples=300)
 @given(steps=st.lists(STEP, min_size=5, max_size=40))
 def test_the_answers_are_the_same_after_many_steps(pristine, tmp_path_factory, steps):
     check(pristine, tmp_path_factory.mktemp("case"), steps)
