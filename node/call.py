@@ -24,6 +24,7 @@ from mixline.node.scans import Scan
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
+from mixline.storage.histories import History, unpack_history
 from mixline.storage.live_view import LiveView
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ NO_ENTRY = Coverage("", "", "")  # of what runs outside of a component
 NOBODY = np.array([NO_ROW], dtype=np.uint32)
 NO_ROWS = np.zeros(0, dtype=np.uint32)
 BITMAP = np.dtype(np.uint64)
+NOTHING_DONE = unpack_history(None)
+HISTORY_MAX = 1000  # of a store that was built without events, as by default of one with
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -42,7 +45,7 @@ class Call:
     ``users`` has the row (uint32) of one user per group, ``NO_ROW`` for an unknown one; a request that names no user
     has one group without. ``bound`` is what the component that runs has made of the store (:meth:`Component.bind`).
     ``view`` is one state of what changed since the epoch was built, None while nothing did; rows of items lie below
-    ``items_end``.
+    ``items_end``. ``now``: the second (since 1970) that the answer is given for, the same from start to end.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Call:
         self.ask = ask
         self.epoch = epoch
         self.view = view
+        self.now = int(time.clock_gettime(time.CLOCK_REALTIME)) if ask.time is None else ask.time
         self.items_end = epoch.items.count if view is None else view.items_end
         self.scratch = scratch
         self.deadline_ns = deadline_ns
@@ -71,6 +75,7 @@ class Call:
         self.users = user_rows(ask, epoch, view)
         self.groups = len(self.users)
         self._items: np.ndarray | None = None
+        self._histories: dict[int, History] = {}
         self._admitted: tuple[np.ndarray | None] | None = None
         self._allowed: dict[int, np.ndarray | None] = {}
         self._without: tuple[int, np.ndarray, np.ndarray] | None = None
@@ -122,15 +127,28 @@ class Call:
         view = self.view
         return rows if view is None or view.epoch_whole else view.versions(self.epoch.items, rows)
 
+    def history(self, group: int) -> History:
+        """What the user of ``group`` did, newest first, at most what a build keeps of it; rows are those that now stand
+        for the items, and what was done to items that are gone is left out."""
+        found = self._histories.get(group)
+        if found is None:
+            row = int(self.users[group])
+            if row == NO_ROW:
+                return NOTHING_DONE
+            found = self.epoch.history(row) if self.view is None else self.view.history(row)
+            rows = found.rows if self.view is None else self.view.versions(self.epoch.items, found.rows)
+            if self.view is not None and (gone := rows == NO_ROW).any():
+                rows, found = rows[~gone], History(*(part[~gone] for part in found))
+            facts = self.epoch.manifest.events
+            most = HISTORY_MAX if facts is None else facts.history_max
+            found = self._histories[group] = History(rows[:most], found.times[:most], found.actions[:most])
+        return found
+
     def recent(self, group: int, count: int) -> np.ndarray:
         """Rows of the newest ``count`` distinct items that the user of ``group`` acted on, newest first."""
-        row = int(self.users[group])
-        if row == NO_ROW:
+        rows = self.history(group).rows[: 4 * count]
+        if not len(rows):
             return NO_ROWS
-        if self.view is None:
-            rows = self.epoch.history(row).rows[: 4 * count]
-        else:
-            rows = self.view.current(self.epoch.items, self.view.history(row).rows[: 4 * count])
         _, first = np.unique(rows, return_index=True)
         return rows[np.sort(first)][:count]
 

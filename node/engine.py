@@ -259,6 +259,8 @@ class Engine:
             check_count("items", ask.items, 1, limits.candidates_max)
         if ask.candidates is not None:
             check_count("candidates", ask.candidates, 0, limits.candidates_max)
+        if ask.time is not None and not 0 <= ask.time <= limits.time_max:
+            raise BadRequest(f"time {ask.time}: give seconds since 1970, at most {limits.time_max}")
         if ask.cursor is not None:
             raise BadRequest("cursor: this surface has no paging")
         if ask.fields:

@@ -71,6 +71,7 @@ limit_max = 1000  # items of one page, per group
 groups_max = 256  # users of one request
 candidates_max = 20_000  # ids a request may bring
 vectors_max = 64  # that one request gives
+time_max = 1 << 40  # seconds since 1970, beyond the year 30,000: a time beyond is in other units
 source_limit_max = 20_000  # candidates one source may bring per group
 
 # Time, microseconds on the wire and nanoseconds inside.

@@ -38,6 +38,7 @@ class Ask(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, frozen
     params: dict[str, bool | int | float | str] | None = None
     explain: bool = False
     live_seq: int = 0
+    time: int | None = None
 
 
 class Prepared(NamedTuple):
@@ -99,12 +100,14 @@ def prepare(
     tenant: str = "",
     explain: bool = False,
     live_seq: int = 0,
+    time: int | None = None,
     request_id: bytes | int | str | uuid.UUID | None = None,
 ) -> Prepared:
     """Check and encode one ask; :class:`BadRequest` before anything is sent.
 
     ``vector`` is one, or several in the rows of a matrix.
     ``live_seq``: what was acknowledged up to this number must be in the answer, else NOT_READY.
+    ``time``: the second since 1970 that the answer is given for, which windows of time end with; left out, now.
     ``deadline_ms`` None takes the surface's own deadline; ``priority`` 0 is the most urgent, 255 the least.
     """
     if deadline_ms is not None and not (isinstance(deadline_ms, SupportsFloat) and 0 < float(deadline_ms) <= 60_000):
@@ -128,6 +131,7 @@ def prepare(
             params=None if params is None else {name: _plain(value) for name, value in params.items()},
             explain=bool(explain),
             live_seq=_plain(live_seq),
+            time=_plain(time),
         )
         body = _encoder.encode(ask)
         header = RequestHeader(

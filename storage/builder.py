@@ -24,6 +24,7 @@ from mixline.storage.digests import files_of
 from mixline.storage.errors import BadSpec, StoreUnwritable
 from mixline.storage.events import Settler, Spill
 from mixline.storage.graph_index import write_graph
+from mixline.storage.item_times_builder import ItemTimesWriter, item_times
 from mixline.storage.ivf import build_ivf, is_wanted
 from mixline.storage.kernels import BuildKernels
 from mixline.storage.live_log import log_reach
@@ -136,14 +137,19 @@ class Builder:
         if stream is None or spec is None:
             return None
         spill = Spill(self.scratch / "events", 0, users.count, stream.expected)
+        timed = "time" in stream.fields
+        by_item = Spill(self.scratch / "item_times", 0, items.count, stream.expected, key="item")
         self.progress.phase("reading events")
         try:
             for events in stream.batches():
                 if not self.complaints:
                     spill.write(events)
+                    if timed:
+                        by_item.write(item_times(events))
                 self.progress.advance(len(events))
         finally:
             spill.close()
+            by_item.close()
         self.complaints.settle()
         newest = stream.newest if spec.time is not None else None
         settler = Settler(self.folder, self.scratch, spec, stream.fields, items.count, newest, self.records)
@@ -151,6 +157,8 @@ class Builder:
         for part, one in enumerate(spill.paths):
             settler.settle(one, *spill.bounds(part), self.progress)
         settler.close()
+        if timed:
+            self._item_times(by_item, stream.count)
         keys = map_array(ids / "items" / "keys.npy")
         build_popularity(self.folder, settler.popularity, keys, spec.popular_max)
         if spec.neighbours_max:
@@ -165,7 +173,15 @@ class Builder:
             half_life_days=spec.half_life_days if spec.time is not None else None,
             history_max=spec.history_max,
             neighbours=spec.neighbours_max > 0,
+            item_times=timed,
         )
+
+    def _item_times(self, spill: Spill, count: int) -> None:
+        self.progress.phase("settling times of items", count)
+        writer = ItemTimesWriter(self.folder)
+        for part, one in enumerate(spill.paths):
+            writer.settle(one, *spill.bounds(part), self.progress)
+        writer.close()
 
     def _space(self, name: str, space: SpaceSpec, items: CatalogueFacts, users: CatalogueFacts) -> SpaceFacts:
         folder = self.folder / "spaces" / name

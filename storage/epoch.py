@@ -14,10 +14,12 @@ import numpy as np
 
 from mixline.storage.arrays import map_array
 from mixline.storage.catalogue import Catalogue
+from mixline.storage.counting import Built
 from mixline.storage.digests import stamp_of, stamps_of
 from mixline.storage.errors import StoreDamaged
 from mixline.storage.growing import Arrays, GrowingArrays
 from mixline.storage.histories import History, unpack_history
+from mixline.storage.item_times import open_item_times
 from mixline.storage.lock import Lease
 from mixline.storage.manifest import Manifest, read_manifest
 from mixline.storage.neighbours import Csr, Popularity, open_neighbours, open_popularity
@@ -87,6 +89,13 @@ class Epoch:
         self._owner.check()
         events = self.manifest.events
         return open_neighbours(self.path) if events is not None and events.neighbours else None
+
+    @cached_property
+    def item_times(self) -> Built | None:
+        """When the events of each item happened, to be counted; None when the epoch does not have it."""
+        self._owner.check()
+        events = self.manifest.events
+        return open_item_times(self.path) if events is not None and events.item_times else None
 
     def history(self, user_row: int) -> History:
         """The newest events of a user (at most the specification's ``history_max``), newest first."""

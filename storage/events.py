@@ -158,22 +158,22 @@ def _number(value: object, key: str, unit: str) -> float:
 
 
 class Spill:
-    """Events of users [low, high), divided into files by user range."""
+    """Events of users (or of what ``key`` says) [low, high), divided into files by ranges of them."""
 
-    def __init__(self, folder: Path, low: int, high: int, events: int) -> None:
-        self.low, self.high = low, high
+    def __init__(self, folder: Path, low: int, high: int, events: int, key: str = "user") -> None:
+        self.low, self.high, self.key = low, high, key
         self.parts = max(1, min(RANGES_MAX, high - low, -(-events // SETTLE_EVENTS)))
         folder.mkdir()
         self.paths = [folder / f"{part:03d}" for part in range(self.parts)]
         self._files = [path.open("wb") for path in self.paths]
 
     def bounds(self, part: int) -> tuple[int, int]:
-        """Users of a part: those u with (u - low) * parts // (high - low) == part."""
+        """Keys of a part: those u with (u - low) * parts // (high - low) == part."""
         width = self.high - self.low
         return self.low - (-part * width // self.parts), self.low - (-(part + 1) * width // self.parts)
 
     def write(self, events: np.ndarray) -> None:
-        part = (events["user"].astype(np.int64) - self.low) * self.parts // (self.high - self.low)
+        part = (events[self.key].astype(np.int64) - self.low) * self.parts // (self.high - self.low)
         order = np.argsort(part, kind="stable")
         ordered, sizes = events[order], np.bincount(part, minlength=self.parts)
         at = 0

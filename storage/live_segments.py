@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mixline.storage.catalogue import Catalogue
+from mixline.storage.counting import ACTIONS, NODE
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import LiveFull
 from mixline.storage.growing import LIVE_BYTES_MAX, LIVE_ROWS_MAX, GrowingArrays, Tail
@@ -75,12 +76,19 @@ def map_state(folder: Path) -> np.ndarray | None:
         os.close(fd)
 
 
+def count_stride(epoch: Epoch) -> int:
+    """Heads of the chains of items, for each action."""
+    return epoch.items.base + LIVE_ROWS_MAX
+
+
 def own_files(epoch: Epoch) -> dict[str, tuple[np.dtype, int]]:
     """Files of an overlay that continue no array of the epoch: dtype and number of entries."""
     word = np.dtype("<u4")
     found = {
         "state": (np.dtype("<u8"), STATE_WORDS),
         "events": (EVENT, EVENTS_MAX),
+        "counts": (NODE, EVENTS_MAX),
+        "counts.heads": (word, ACTIONS * count_stride(epoch)),
         "labels": (np.dtype("u1"), LABEL_BYTES_MAX),
         "users.heads": (word, epoch.users.base + LIVE_ROWS_MAX),
         "users.block_heads": (word, epoch.users.base + LIVE_ROWS_MAX),

@@ -13,6 +13,7 @@ import numpy as np
 
 from mixline.storage.catalogue import NO_ROW, Catalogue
 from mixline.storage.codes import Codes, rows_of_codes
+from mixline.storage.counting import Late
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
 from mixline.storage.growing import GrowingArrays
@@ -25,6 +26,7 @@ from mixline.storage.live_segments import (
     EVENTS_MAX,
     State,
     boot_number,
+    count_stride,
     everybody,
     map_own,
     map_state,
@@ -47,6 +49,7 @@ class LiveReader:
         self._boot = boot_number()
         self._generation = 0
         self._view: LiveView | None = None
+        self.late: Late  # of the events, to be counted
         self.labels: list[Labelled] = []
         self._label_bytes = 0
 
@@ -71,9 +74,15 @@ class LiveReader:
     def _attach(self) -> None:
         self.own = map_own(self.folder, self.epoch)
         self.arrays.attach(self.folder)
+        self.late = Late(self.own["counts"], self.own["counts.heads"], count_stride(self.epoch))
         self.labels = labelled(self.epoch)
         for catalogue in (self.epoch.items, self.epoch.users):
             open_late_records(catalogue, self.own)
+
+    @property
+    def actions(self) -> Labelled:
+        """The labels of actions, also of those that came later."""
+        return self.labels[0]
 
 
 class LateRows(NamedTuple):

@@ -17,11 +17,12 @@ import numpy as np
 
 from mixline.storage.carried import read_carried
 from mixline.storage.catalogue import NO_ROW
+from mixline.storage.counting import ACTIONS, link_counts
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import BadOperation, LogUnwritable, StorageError
 from mixline.storage.growing import GrowingArrays
 from mixline.storage.live_catalogue import LiveCatalogue, Mark
-from mixline.storage.live_index import BLOCK, link_events, publish_state, read_state
+from mixline.storage.live_index import BLOCK, EVENT, link_events, publish_state, read_state
 from mixline.storage.live_labels import LiveLabels
 from mixline.storage.live_log import FULL, LiveLog
 from mixline.storage.live_ops import (
@@ -43,6 +44,7 @@ from mixline.storage.live_segments import (
     UNBLOCK,
     State,
     boot_number,
+    count_stride,
     everybody,
     open_late_records,
     open_segments,
@@ -147,6 +149,9 @@ class Overlay:
         blocks = events["action"] >= BLOCK
         self.segments["users.heads"].take_at(np.unique(events["user"][~blocks]))
         self.segments["users.block_heads"].take_at(np.unique(events["user"][blocks]))
+        counted = events[events["action"] < ACTIONS]
+        heads = counted["action"].astype(np.int64) * count_stride(self.epoch) + counted["item"]
+        self.segments["counts.heads"].take_at(np.unique(heads))
         self.segments["state"].take(0, 1)
 
     def release(self, sequence: int) -> None:
@@ -154,8 +159,11 @@ class Overlay:
         self.items.release()
         self.users.release()
         self.labels.release()
+        span = self.state.events, self.staged_events
         lines, *heads = (self.segments[name].values for name in ("events", "users.heads", "users.block_heads"))
-        link_events(lines, self.state.events, self.staged_events, *heads)
+        link_events(lines, *span, *heads)
+        counts, chains = self.segments["counts"].values, self.segments["counts.heads"].values
+        link_counts(counts, lines, *span, EVENT, chains, count_stride(self.epoch))
         self.state = self.state._replace(
             sequence=sequence,
             items=self.items.count,
@@ -240,6 +248,7 @@ class Overlay:
         if not len(users):
             return
         segment.take(start, len(users))
+        self.segments["counts"].take(start, len(users))
         lines = segment.values[start : start + len(users)]
         lines["time"], lines["user"], lines["item"], lines["action"] = times, users, items, actions
         lines["weight"], lines["spare"] = (

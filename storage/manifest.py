@@ -61,7 +61,8 @@ class SpaceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EventFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``newest`` is in seconds since 1970, None when the events have no times; ``actions``: label by action code."""
+    """``newest`` is in seconds since 1970, None when the events have no times; ``actions``: label by action code;
+    ``item_times``: whether the times of each item's events are kept."""
 
     count: int
     skipped: int
@@ -70,6 +71,7 @@ class EventFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     half_life_days: float | None
     history_max: int
     neighbours: bool
+    item_times: bool = False
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

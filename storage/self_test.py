@@ -17,6 +17,7 @@ from mixline.storage.catalogue import Catalogue
 from mixline.storage.codes import BLOCK_ROWS, Codes, decode
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import StorageError, StoreDamaged
+from mixline.storage.item_times import map_item_times
 from mixline.storage.records import TABLES
 from mixline.storage.spaces import Space
 
@@ -99,6 +100,8 @@ def event_faults(epoch: Epoch) -> Iterator[str]:
     popular = epoch.popularity
     if len(popular.rows) and (int(popular.rows.max()) >= items or not (np.diff(popular.scores) <= 0).all()):
         yield "graph/popular_rows.npy: not rows of items by falling score"
+    if epoch.item_times is not None:
+        yield from item_time_faults(epoch)
     neighbours = epoch.neighbours
     if neighbours is not None:
         if len(neighbours.indptr) != items + 1 or int(neighbours.indptr[-1]) != len(neighbours.indices):
@@ -108,6 +111,18 @@ def event_faults(epoch: Epoch) -> Iterator[str]:
             found = neighbours.indices[neighbours.indptr[row] : neighbours.indptr[row + 1]]
             if len(found) and int(found.max()) >= items:
                 yield f"graph/neighbours_indices.npy: item {row}: a row that no item has"
+
+
+def item_time_faults(epoch: Epoch) -> Iterator[str]:
+    """Lists that do not fit, and times that do not rise. That the last ends with the next array was seen at opening."""
+    indptr, _, starts, times = map_item_times(epoch.path)
+    if len(indptr) != epoch.items.count + 1 or not (np.diff(indptr) >= 0).all():
+        yield "graph/item_indptr.npy: does not fit the items"
+        return
+    for pair in sample_of(len(starts) - 1).tolist():
+        found = times[starts[pair] : starts[pair + 1]]
+        if not len(found) or not (found[1:] >= found[:-1]).all():
+            yield f"graph/item_times.npy: list {pair}: no rising times"
 
 
 def space_faults(space: Space, items: int, users: int) -> Iterator[str]:

@@ -11,6 +11,7 @@ import msgspec
 
 from mixline.node.components import KINDS, Component
 from mixline.node.config import SurfaceKeys
+from mixline.node.windows import Counter
 
 HEAD = """# Surfaces
 
@@ -104,6 +105,8 @@ def shown_type(annotation: Any) -> str:
     names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     if annotation in names:
         return names[annotation]
+    if annotation == dict[str, Counter]:
+        return "table of tables"
     return {"list[str]": "list of text", "dict[str, float]": "table of numbers"}.get(str(annotation), str(annotation))
 
 

@@ -6,6 +6,7 @@ from mixline.node.components.filters.duplicate_filter import DuplicateFilter
 from mixline.node.components.filters.predicate_filter import PredicateFilter
 from mixline.node.components.filters.seen_filter import SeenFilter
 from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
+from mixline.node.components.hydrators.counters_hydrator import CountersHydrator
 from mixline.node.components.scorers.dot_scorer import DotScorer
 from mixline.node.components.scorers.weighted_scorer import WeightedScorer
 from mixline.node.components.selectors.category_cap_selector import CategoryCapSelector
@@ -34,7 +35,7 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "popular": PopularSource,
         "given": GivenSource,
     },
-    "hydrator": {"columns": ColumnsHydrator},
+    "hydrator": {"columns": ColumnsHydrator, "counters": CountersHydrator},
     "filter": {
         "seen": SeenFilter,
         "blocked": BlockedFilter,
