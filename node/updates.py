@@ -19,13 +19,15 @@ class Acknowledged(msgspec.Struct, frozen=True):
     """Operations ``first`` .. ``live_seq`` are durable, and visible to every later request on this node.
 
     ``durability`` says how: ``sync``, they are on the disk. ``repeated``: they were applied before, under the same
-    client and sequence.
+    client and sequence. ``granted``: for each operation on budgets, in their order, a byte for each entry, 1 where it
+    was granted.
     """
 
     first: int
     live_seq: int
     durability: str
     repeated: bool
+    granted: list[bytes] = []
 
 
 class Prepared:

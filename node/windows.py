@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -91,11 +91,17 @@ def as_column(totals: np.ndarray) -> np.ndarray:
     return (totals / ONE).astype(np.float32)
 
 
-def faults(counters: Iterable[tuple[str, Counter]]) -> Iterable[str]:
-    """What is wrong with columns as a file declares them."""
-    for name, counter in counters:
+def column_name_faults(names: Iterable[str]) -> Iterator[str]:
+    """Names that no predicate could read."""
+    for name in names:
         if not (name.isidentifier() and name.isascii()):
             yield f"columns.{name}: a name is ASCII letters, digits and _, not first a digit"
+
+
+def faults(counters: Mapping[str, Counter]) -> Iterator[str]:
+    """What is wrong with columns as a file declares them."""
+    yield from column_name_faults(counters)
+    for name, counter in counters.items():
         if bool(counter.window) == bool(counter.half_life):
             yield f"columns.{name}: give window or half_life"
             continue

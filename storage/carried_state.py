@@ -1,4 +1,4 @@
-"""What a new epoch carries of the state that it was built from: blocks, and events of items that are gone."""
+"""What a new epoch carries of the state that it was built from: blocks, grants, and events of items that are gone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ import numpy as np
 
 from mixline.storage.catalogue import Catalogue
 from mixline.storage.live_index import BLOCK
-from mixline.storage.live_ops import OPERATIONS_MAX, AnyOperation, Batch, Block, DeleteItem, Events, Id, UpsertItem
+from mixline.storage.live_ops import (
+    OPERATIONS_MAX,
+    AnyOperation,
+    Batch,
+    Block,
+    DeleteItem,
+    Events,
+    Grants,
+    Id,
+    UpsertItem,
+)
 from mixline.storage.live_segments import BLOCK_VALUE, COLUMN_SHIFT, UNBLOCK, UNBLOCK_VALUE, everybody
 from mixline.storage.live_view import LiveView
 
+WINDOW_SLACK = 1.001  # a line has its window as float32
 LOST_MAX = 1 << 22  # events of items that are gone; of more the newest
 
 
@@ -42,6 +53,7 @@ def carried_batches(view: LiveView, lost: Sequence[np.ndarray]) -> list[Batch]:
             )
             batches.append(batch(len(batches), [op]))
     pack(batches, block_ops(view, blocks))
+    batches += [batch(len(batches) + at, [op]) for at, op in enumerate(grant_ops(view))]
     pack(batches, (DeleteItem(id=one) for one in ghosts))
     return batches
 
@@ -85,6 +97,23 @@ def block_ops(view: LiveView, blocks: np.ndarray) -> Iterator[Block]:
         bits = int(line["spare"]) << 32 | int(line["item"])
         value = bits - (1 << 64) if bits >> 63 else bits
         yield Block(user=user, column=column.name, value=value if column.kind == "i64" else column.labels[value])
+
+
+def grant_ops(view: LiveView) -> Iterator[Grants]:
+    """The lines of budgets that may still be needed, in their order."""
+    lines, users = view.reader.own["grants"][: view.state.grants], view.epoch.users
+    if not len(lines):
+        return
+    windows = np.zeros(int(lines["budget"].max()) + 1)
+    np.maximum.at(windows, lines["budget"], np.where(lines["window"] == 0, np.inf, lines["window"] * WINDOW_SLACK + 1))
+    lines = lines[lines["time"] + windows[lines["budget"]] >= lines["time"].max()]
+    for start in range(0, len(lines), OPERATIONS_MAX):
+        part = lines[start : start + OPERATIONS_MAX]
+        ids: list[Id | None] = [None] * len(part)
+        own = np.flatnonzero(part["user"] != everybody(view.epoch))
+        for at, one in zip(own.tolist(), ids_of(users, part["user"][own]), strict=True):
+            ids[at] = one
+        yield Grants(budgets=list(view.reader.labels[-1].labels), users=ids, lines=part.tobytes())
 
 
 def ids_of(catalogue: Catalogue, rows: np.ndarray) -> list[Id]:

@@ -29,13 +29,13 @@ class Labelled(NamedTuple):
 
 
 def labelled(epoch: Epoch) -> list[Labelled]:
-    """Every set of labels of an epoch, the actions first, columns in the order of the catalogues; lists to grow."""
+    """Every set of labels of an epoch: of actions, of columns in the order of the catalogues, of budgets; to grow."""
     # Events without labels have the code 0 in a build: there the empty label is the first.
     actions = list(epoch.manifest.events.actions) or [""] if epoch.manifest.events is not None else []
     found = [Labelled(actions, {label: code for code, label in enumerate(actions)})]
     for _, column in labelled_columns(epoch):
         found.append(Labelled(column.labels, column.codes))
-    return found
+    return [*found, Labelled([], {})]
 
 
 def labelled_columns(epoch: Epoch) -> list[tuple[str, Column]]:
@@ -76,6 +76,10 @@ class LiveLabels:
                 f"action {label!r:.80}: the {ACTIONS_MAX + 1}th different one; at most {ACTIONS_MAX} are kept"
             )
         return found
+
+    def budget(self, label: str) -> int:
+        """The code of a budget."""
+        return self._code(len(self._sets) - 1, label)
 
     def _code(self, number: int, label: str) -> int:
         labels, codes = self._sets[number]

@@ -18,7 +18,7 @@ import lmdb
 import msgspec
 
 from mixline.storage.errors import LogUnwritable, StorageError, StoreDamaged, StoreLocked
-from mixline.storage.live_ops import Batch, decode_batch, encode_batch, operation_count
+from mixline.storage.live_ops import Batch, decode_batch, encode_batch, granted_in, operation_count
 from mixline.storage.live_paths import LOG_TABLE, MAP_STEP, log_exists, log_folder, map_bytes, unverified_mark
 from mixline.storage.log_readers import LogReaders, OldestReader, clock_ns
 
@@ -38,11 +38,13 @@ _here: dict[tuple[int, Path], LiveLog] = {}  # open in this process: LMDB forbid
 
 
 class Written(NamedTuple):
-    """A client's last batch: its ``sequence``, and the numbers ``first`` .. ``last`` of its operations."""
+    """A client's last batch: its ``sequence``, the numbers ``first`` .. ``last`` of its operations, and what it was
+    granted (:attr:`Ack.granted`)."""
 
     sequence: int
     first: int
     last: int
+    granted: list[bytes] = []
 
 
 _written = msgspec.msgpack.Decoder(Written)
@@ -142,7 +144,7 @@ class LiveLog:
         with self._env.begin(write=True) as transaction:
             for batch, raw in zip(batches, encoded, strict=True):
                 first, last = last + 1, last + operation_count(batch)
-                note = Written(batch.sequence, first, last)
+                note = Written(batch.sequence, first, last, granted_in(batch))
                 transaction.put(last.to_bytes(8, "big"), raw, db=self._log, append=True)
                 name = batch.client.encode("utf-8", "surrogatepass")
                 transaction.put(name, msgspec.msgpack.encode(note), db=self._clients)

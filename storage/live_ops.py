@@ -90,7 +90,58 @@ class Events(Operation, frozen=True, tag="events", kw_only=True):
     actions: list[str] | str = ""
 
 
-AnyOperation = UpsertItem | PatchItem | DeleteItem | UpsertUser | PatchUser | Block | Unblock | Events
+class BudgetOperation(Operation, frozen=True, kw_only=True):
+    """An entry for each of ``users`` (left out: one, of the budget for all), with amounts, one for all or one each.
+
+    ``window``: seconds after which what was granted is free again, 0 never. ``taken``: what the writer decided, int64
+    for each entry, -1 for a refusal; an operation has it in the log.
+    """
+
+    budget: str
+    users: list[Id] | bytes | None = None
+    amounts: list[int] | int = 1
+    window: int = 0
+    taken: bytes = b""
+
+
+class Reserve(BudgetOperation, frozen=True, tag="reserve", kw_only=True):
+    """Take amounts from budgets where no more than ``limit`` is then in use."""
+
+    limit: int
+
+
+class Spend(BudgetOperation, frozen=True, tag="spend", kw_only=True):
+    """Say that reserved amounts were spent, the latest first; what exceeds them is taken as by :class:`Reserve`."""
+
+    limit: int
+
+
+class Release(BudgetOperation, frozen=True, tag="release", kw_only=True):
+    """Give reserved amounts back, the latest first."""
+
+
+class Grants(Operation, frozen=True, tag="grants", kw_only=True):
+    """What an epoch carries of budgets: their lines, as they were. None among ``users`` is the budget for all."""
+
+    budgets: list[str]
+    users: list[Id | None]
+    lines: bytes
+
+
+AnyOperation = (
+    UpsertItem
+    | PatchItem
+    | DeleteItem
+    | UpsertUser
+    | PatchUser
+    | Block
+    | Unblock
+    | Events
+    | Reserve
+    | Spend
+    | Release
+    | Grants
+)
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -133,8 +184,8 @@ def decode_batch(body: bytes | memoryview) -> Batch:
         raise BadOperation(f"durability {batch.durability!r}: give {' or '.join(map(repr, DURABLE))}")
     if not batch.ops:
         raise BadOperation("ops: none; give at least one operation")
-    if (count := operation_count(batch)) > OPERATIONS_MAX:
-        raise BadOperation(f"ops: {count} operations, each event counted; give at most {OPERATIONS_MAX}")
+    if not 0 < (count := operation_count(batch)) <= OPERATIONS_MAX:
+        raise BadOperation(f"ops: {count} operations, each event counted; give 1 to {OPERATIONS_MAX}")
     return batch
 
 
@@ -142,8 +193,15 @@ def operation_count(batch: Batch) -> int:
     """How many numbers of the log a batch takes."""
     count = 0
     for op in batch.ops:
-        if isinstance(op, Events):
+        if isinstance(op, Events | BudgetOperation) and op.users is not None:
             count += len(op.users) // 8 if isinstance(op.users, bytes) else len(op.users)
         else:
             count += 1
     return count
+
+
+def granted_in(batch: Batch) -> list[bytes]:
+    """For each operation on budgets that was decided, a byte for each entry: 1 where it was granted."""
+    return [
+        (np.frombuffer(op.taken, dtype="<i8") >= 0).tobytes() for op in batch.ops if isinstance(op, BudgetOperation)
+    ]

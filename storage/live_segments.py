@@ -18,15 +18,17 @@ from mixline.storage.catalogue import Catalogue
 from mixline.storage.counting import ACTIONS, NODE
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import LiveFull
+from mixline.storage.granting import LINE
 from mixline.storage.growing import LIVE_BYTES_MAX, LIVE_ROWS_MAX, GrowingArrays, Tail
 from mixline.storage.live_index import BLOCK, EVENT, ID_LINE, STATE_WORDS
 from mixline.storage.records import Record, decode_record
 
 EVENTS_MAX = 1 << 25
+GRANTS_MAX = 1 << 24
 DEATHS_MAX = 1 << 21
 LABEL_BYTES_MAX = 1 << 26
 CHUNK_BYTES = 1 << 16  # room is taken in steps of this
-LAYOUT = 3  # of the files here; an overlay of another one is made anew from the log
+LAYOUT = 4  # of the files here; an overlay of another one is made anew from the log
 # In the place of an event's action: an item, or every item that has a value in a column, whose number stands above
 # (``BLOCK_VALUE | column << 16``); the value is the 64 bits of ``item`` and ``spare``.
 UNBLOCK, BLOCK_VALUE, UNBLOCK_VALUE = BLOCK + 1, BLOCK + 2, BLOCK + 3
@@ -48,6 +50,7 @@ class State(NamedTuple):
     user_deaths: int = 0
     label_bytes: int = 0
     boot: int = 0
+    grants: int = 0
 
 
 def boot_number() -> int:
@@ -57,7 +60,7 @@ def boot_number() -> int:
 
 
 def everybody(epoch: Epoch) -> int:
-    """The row that stands for all users in blocks; no user has it, it lies in the gap behind the epoch's."""
+    """The row that stands for all users in blocks and budgets; no user has it, it is in the gap behind the epoch's."""
     return epoch.users.base - 1
 
 
@@ -89,6 +92,8 @@ def own_files(epoch: Epoch) -> dict[str, tuple[np.dtype, int]]:
         "events": (EVENT, EVENTS_MAX),
         "counts": (NODE, EVENTS_MAX),
         "counts.heads": (word, ACTIONS * count_stride(epoch)),
+        "grants": (LINE, GRANTS_MAX),
+        "grants.heads": (word, epoch.users.base + LIVE_ROWS_MAX),
         "labels": (np.dtype("u1"), LABEL_BYTES_MAX),
         "users.heads": (word, epoch.users.base + LIVE_ROWS_MAX),
         "users.block_heads": (word, epoch.users.base + LIVE_ROWS_MAX),

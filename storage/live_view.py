@@ -16,6 +16,7 @@ from mixline.storage.codes import Codes, rows_of_codes
 from mixline.storage.counting import Late
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
+from mixline.storage.granting import tally_budget
 from mixline.storage.growing import GrowingArrays
 from mixline.storage.histories import History
 from mixline.storage.ids import is_id, look_up
@@ -270,6 +271,18 @@ class LiveView:
         items = self.events(user)["item"]
         rows = self.current(self.epoch.items, np.concatenate((rows, items)) if len(items) else rows)
         return np.unique(rows) if len(items) or self.alive is not None else rows
+
+    # Budgets
+
+    def budget(self, user: int | None, budget: str, window: int, now: int) -> tuple[int, int]:
+        """What is in use of a user's budget, or of the one for all (None), and how much of it is reserved and not
+        spent; of ``window`` seconds up to ``now``, 0 for ever."""
+        code = self.reader.labels[-1].codes.get(budget)
+        if code is None or not self.state.grants:
+            return 0, 0
+        row, own = everybody(self.epoch) if user is None else user, self.reader.own
+        since = now - window if window else -1
+        return tally_budget(own["grants"], own["grants.heads"], row, self.state.grants, code, since)
 
     # Blocks
 

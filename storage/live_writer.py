@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
+from mixline.storage.budgets import Budgets
 from mixline.storage.carried import read_carried
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.counting import ACTIONS, link_counts
@@ -31,9 +33,13 @@ from mixline.storage.live_ops import (
     Block,
     DeleteItem,
     Events,
+    Grants,
     Id,
     PatchItem,
     PatchUser,
+    Release,
+    Reserve,
+    Spend,
     Unblock,
     UpsertItem,
     UpsertUser,
@@ -59,12 +65,16 @@ TIME_MAX = 1 << 40  # seconds: a time beyond is in other units
 
 
 class Ack(NamedTuple):
-    """A batch is durable and visible: its operations have the numbers ``first`` .. ``live_seq``."""
+    """A batch is durable and visible: its operations have the numbers ``first`` .. ``live_seq``.
+
+    ``granted``: for each operation on budgets, in their order, a byte for each entry, 1 where it was granted.
+    """
 
     first: int
     live_seq: int
     durability: str
     repeated: bool
+    granted: list[bytes] = []
 
 
 def wall_clock() -> int:
@@ -107,27 +117,32 @@ class Overlay:
             open_late_records(catalogue, {name: segment.values for name, segment in self.segments.items()})
         self.items = LiveCatalogue(epoch.items, epoch.spaces, self.segments, tails, labels)
         self.users = LiveCatalogue(epoch.users, epoch.spaces, self.segments, tails, labels)
+        self.budgets = Budgets(epoch, self.segments, labels, self.state.grants)
         self.items.open(self.state.items, self.state.deaths)
         self.users.open(self.state.users, self.state.user_deaths)
 
-    def mark(self) -> tuple[Mark, Mark, int, int]:
+    def mark(self) -> tuple[Mark, Mark, int, int, int]:
         """Where to go back to when a batch turns out bad."""
-        return self.items.mark(), self.users.mark(), self.labels.staged, self.staged_events
+        return self.items.mark(), self.users.mark(), self.labels.staged, self.staged_events, self.budgets.staged
 
-    def back(self, mark: tuple[Mark, Mark, int, int]) -> None:
+    def back(self, mark: tuple[Mark, Mark, int, int, int]) -> None:
         """Forget what was staged since ``mark``."""
         items, users, self.staged_events = mark[0], mark[1], mark[3]
         self.items.back(items)
         self.users.back(users)
         self.labels.back(mark[2])
+        self.budgets.back(mark[4])
 
-    def stage(self, batch: Batch) -> None:
-        """Write a batch where no reader looks; when it raises, some of it may be staged."""
+    def stage(self, batch: Batch) -> Batch:
+        """Write a batch where no reader looks, and return it with what was decided on the way; when it raises, some of
+        it may be staged."""
+        done = []
         for at, op in enumerate(batch.ops):
             try:
-                self._stage(op, batch.at, lenient=False)
+                done.append(self._stage(op, batch.at, lenient=False))
             except BadOperation as error:
                 raise BadOperation(f"ops[{at}] {type(op).__struct_config__.tag}: {error}") from error
+        return msgspec.structs.replace(batch, ops=done)
 
     def restage(self, batch: Batch) -> None:
         """The same for a batch that was acknowledged on another epoch: what does not fit this one, since items or
@@ -152,6 +167,7 @@ class Overlay:
         counted = events[events["action"] < ACTIONS]
         heads = counted["action"].astype(np.int64) * count_stride(self.epoch) + counted["item"]
         self.segments["counts.heads"].take_at(np.unique(heads))
+        self.budgets.reserve()
         self.segments["state"].take(0, 1)
 
     def release(self, sequence: int) -> None:
@@ -159,6 +175,7 @@ class Overlay:
         self.items.release()
         self.users.release()
         self.labels.release()
+        self.budgets.release()
         span = self.state.events, self.staged_events
         lines, *heads = (self.segments[name].values for name in ("events", "users.heads", "users.block_heads"))
         link_events(lines, *span, *heads)
@@ -172,6 +189,7 @@ class Overlay:
             deaths=self.items.deaths_count,
             user_deaths=self.users.deaths_count,
             label_bytes=self.labels.bytes,
+            grants=self.budgets.staged,
         )
         publish_state(self.segments["state"].values, self.state)
 
@@ -181,13 +199,14 @@ class Overlay:
         self.users.forget()
         self.labels.back(self.labels.bytes)
         self.staged_events = self.state.events
+        self.budgets.back(self.state.grants)
 
     def close(self) -> None:
         """Let go of the files."""
         for segment in self.segments.values():
             segment.close()
 
-    def _stage(self, op: AnyOperation, at: int, *, lenient: bool) -> None:
+    def _stage(self, op: AnyOperation, at: int, *, lenient: bool) -> AnyOperation:
         match op:
             case UpsertItem():
                 self.items.upsert(op.id, op.columns, op.vectors)
@@ -203,6 +222,9 @@ class Overlay:
                 self._block(op, at)
             case Events():
                 self._events(op, at, lenient=lenient)
+            case Reserve() | Spend() | Release() | Grants():
+                return self.budgets.stage(op, lambda ids: self._users(ids_of(ids)), at, lenient=lenient)
+        return op
 
     def _block(self, op: Block | Unblock, at: int) -> None:
         target = target_of(op, self.epoch, self.items, self.labels)
@@ -321,10 +343,11 @@ class LiveWriter:
                 if known is not None:
                     outcomes[at] = known
                     continue
-                stamped = Batch(
-                    client=batch.client, sequence=batch.sequence, ops=batch.ops, durability="sync", at=self._now()
+                stamped = self._stage(
+                    Batch(
+                        client=batch.client, sequence=batch.sequence, ops=batch.ops, durability="sync", at=self._now()
+                    )
                 )
-                self._stage(stamped)
             except StorageError as error:
                 outcomes[at] = error
                 continue
@@ -345,14 +368,15 @@ class LiveWriter:
             overlay.close()
         self.log.close()
 
-    def _stage(self, batch: Batch) -> None:
-        """Stage a batch for every epoch, or for none."""
+    def _stage(self, batch: Batch) -> Batch:
+        """Stage a batch for every epoch, or for none; returns it as it is to be logged."""
         self._pulse()
         marks = [overlay.mark() for overlay in self.overlays]
         try:
-            self.overlays[0].stage(batch)
+            decided = self.overlays[0].stage(batch)
             for overlay in self.overlays[1:]:
-                overlay.restage(batch)
+                overlay.restage(decided)
+            return decided
         except BaseException:
             for overlay, mark in zip(self.overlays, marks, strict=True):
                 overlay.back(mark)
@@ -365,7 +389,7 @@ class LiveWriter:
         if batch.sequence > last:
             return None
         if ahead is None and written is not None and batch.sequence == written.sequence:
-            return Ack(written.first, written.last, "sync", True)
+            return Ack(written.first, written.last, "sync", True, written.granted)
         raise BadOperation(
             f"sequence {batch.sequence} of client {batch.client!r}: {last} was applied already; "
             "sequences of one client ascend, and only its last batch can be sent again"
@@ -392,7 +416,7 @@ class LiveWriter:
         for overlay in self.overlays:
             overlay.release(self.log.last)
         for (at, _), note in zip(good, notes, strict=True):
-            outcomes[at] = Ack(note.first, note.last, "sync", False)
+            outcomes[at] = Ack(note.first, note.last, "sync", False, note.granted)
 
     def _replay(self, overlay: Overlay) -> None:
         """Bring an overlay to where the log is. What the epoch carries comes first, and is seen whole or not at all."""

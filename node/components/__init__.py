@@ -5,6 +5,7 @@ from mixline.node.components.filters.blocked_filter import BlockedFilter
 from mixline.node.components.filters.duplicate_filter import DuplicateFilter
 from mixline.node.components.filters.predicate_filter import PredicateFilter
 from mixline.node.components.filters.seen_filter import SeenFilter
+from mixline.node.components.hydrators.budgets_hydrator import BudgetsHydrator
 from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
 from mixline.node.components.hydrators.counters_hydrator import CountersHydrator
 from mixline.node.components.scorers.dot_scorer import DotScorer
@@ -35,7 +36,7 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "popular": PopularSource,
         "given": GivenSource,
     },
-    "hydrator": {"columns": ColumnsHydrator, "counters": CountersHydrator},
+    "hydrator": {"columns": ColumnsHydrator, "counters": CountersHydrator, "budgets": BudgetsHydrator},
     "filter": {
         "seen": SeenFilter,
         "blocked": BlockedFilter,

@@ -39,7 +39,7 @@ class CountersHydrator(Hydrator, frozen=True, kw_only=True):
         yield from Hydrator.wrong(self)
         if not self.columns:
             yield "columns: name at least one column"
-        yield from faults(self.columns.items())
+        yield from faults(self.columns)
         if not self.category and any(counter.of == "category" for counter in self.columns.values()):
             yield 'category: name the category or tags column that of = "category" goes by'
 
