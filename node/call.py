@@ -68,6 +68,7 @@ class Call:
         self.degraded: list[str] = []
         self.bound: Any = None
         self.entry = NO_ENTRY
+        self.coverage: list[Coverage] = []
         self.scans: dict[int, list[Scan]] = {}
         self.block: CandidateBlock
         self.excluders: list[Callable[[Call, int], Excluded]] = []

@@ -62,26 +62,21 @@ class Asked(NamedTuple):
 class Running:
     """A request whose pipeline is on its way."""
 
-    __slots__ = ("_steps", "call", "coverage", "parsed_ns", "pipeline", "started_ns")
+    __slots__ = ("call", "parsed_ns", "pipeline", "started_ns", "steps")
 
     def __init__(self, pipeline: Pipeline, call: Call, limit: int, started_ns: int) -> None:
         self.pipeline = pipeline
         self.call = call
         self.started_ns = started_ns
         self.parsed_ns = monotonic_ns()
-        self.coverage: list[Coverage] = []
-        self._steps = pipeline.execute(call, limit)
+        self.steps = pipeline.execute(call, limit)
 
     def resume(self) -> list[Scan] | None:
         """Go on to the next scans that it waits for; None at its end."""
-        while True:
-            try:
-                scans = next(self._steps)
-            except StopIteration as finished:
-                self.coverage = finished.value
-                return None
+        for scans in self.steps:
             if scans:
                 return scans
+        return None
 
 
 class Engine:
@@ -151,7 +146,7 @@ class Engine:
         self, header: RequestHeader, body: bytes | memoryview, deadline_ns: int, pulse: Callable[[], bool]
     ) -> tuple[Status, bytes]:
         """Answer one request of kind ASK; raises a :class:`~mixline.node.errors.NodeError` instead of an answer."""
-        running = self._begin(header, body, deadline_ns, pulse)
+        running = self.begin(header, body, deadline_ns, pulse)
         while scans := running.resume():
             for _ in make_passes(scans):
                 pass
@@ -170,7 +165,7 @@ class Engine:
         for at, asked in enumerate(asks):
             turn(at)
             try:
-                waiting[at] = self._begin(*asked)
+                waiting[at] = self.begin(*asked)
             except Exception as error:  # noqa: BLE001  # it is this request's outcome
                 yield at, error
                 continue
@@ -199,7 +194,7 @@ class Engine:
             yield at, error
         del waiting[at]
 
-    def _begin(
+    def begin(
         self, header: RequestHeader, body: bytes | memoryview, deadline_ns: int, pulse: Callable[[], bool]
     ) -> Running:
         """Check one request and set its pipeline up."""
@@ -224,7 +219,7 @@ class Engine:
     def _finish(self, running: Running) -> tuple[Status, bytes]:
         """The reply of a pipeline that ran to its end, counted; then its side effects."""
         executed_ns = monotonic_ns()
-        pipeline, call, coverage = running.pipeline, running.call, running.coverage
+        pipeline, call, coverage = running.pipeline, running.call, running.call.coverage
         answer = self._answer(call, pipeline, coverage)
         answer.timing = {
             "parse_us": (running.parsed_ns - running.started_ns) // 1000,

@@ -1,8 +1,8 @@
 """One surface run on one request: the stages in order, written once, for every surface and every caller.
 
-``execute`` is a plain generator. It yields where a worker may turn to something else (between components) and returns
-the block and the coverage; the framework around each component keeps its time and counts, and decides what a failure
-means, so that components need not.
+``execute`` is a plain generator. It yields where a worker may turn to something else (between components); the
+framework around each component keeps its time and counts, and decides what a failure means, so that components need
+not.
 """
 
 from __future__ import annotations
@@ -91,12 +91,13 @@ class Pipeline:
             if step.excludes or step in self.admitters:
                 step.how = INSIDE
 
-    def execute(self, call: Call, limit: int) -> Generator[list[Scan] | None, None, list[Coverage]]:
-        """Run every stage; the settled block is ``call.block``, its slate in page order.
+    def execute(self, call: Call, limit: int) -> Generator[list[Scan] | None, None, None]:
+        """Run every stage. The settled block is ``call.block``, its slate in page order; ``call.coverage`` says what
+        each component did.
 
         Yields the scans that it waits for, or None between components.
         """
-        coverage: list[Coverage] = []
+        coverage = call.coverage
         call.excluders, call.admitters = self.excluders, self.admitters
         found: list[tuple[str, list[Candidates]]] = []
         for step in self.sources:
@@ -124,7 +125,6 @@ class Pipeline:
             yield None
         yield from self._select(call, coverage, limit)
         block.settle()
-        return coverage
 
     def after(self, call: Call) -> None:
         """Side effects, once the reply is made."""

@@ -25,6 +25,7 @@ VERBS = {
     "doctor": "mixline.tools.doctor:doctor",
     "build": "mixline.tools.build:build",
     "epoch": "mixline.tools.epoch:epoch",
+    "plan": "mixline.tools.plan:plan_command",
     "serve": "mixline.tools.serve:serve",
     "snapshot": "mixline.tools.snapshot:snapshot",
     "systemd": "mixline.tools.systemd:systemd",

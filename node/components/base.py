@@ -62,6 +62,10 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """What no request changes, made once when the surface is loaded: ``call.bound`` while the component runs."""
         return None
 
+    def way(self, bound: Any) -> str:
+        """How it will go about it, for whoever looks at the plan; ``bound`` is what :meth:`bind` made."""
+        return ""
+
     def reads(self) -> set[str]:
         """Columns that must be written before it runs; item columns of the store always are."""
         return set()

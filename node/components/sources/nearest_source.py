@@ -65,6 +65,16 @@ class NearestSource(Source, frozen=True, kw_only=True):
         assert space is not None
         return SpaceSearch(epoch, space, self.limit, self.index, self.recall)
 
+    def way(self, bound: SpaceSearch) -> str:
+        found = bound.plan(None, 1)
+        how = {
+            "rows": "exact: float32 rows",
+            "codes": "exact: int8 codes, in passes that requests share",
+            "ivf": f"ivf: {found.width} lists",
+            "graph": f"graph: width {found.width}",
+        }
+        return f"space {bound.space.name!r}, {how[found.way]}, about {found.ns / 1000:.0f} us where nothing is filtered"
+
     def shares(self, bound: SpaceSearch) -> bool:
         return bound.shares
 
