@@ -12,7 +12,9 @@ from film_store import films, node_with, write_inputs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from mixline.node.compaction import compact
 from mixline.node.errors import BadRequest, ConfigError
+from mixline.storage.store import Store
 from mixline.tools.build import build
 
 NOW = 1_800_000_000
@@ -143,7 +145,7 @@ def base(tmp_path_factory):
 
 
 @settings(
-    max_examples=30,
+    max_examples=20,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -173,8 +175,14 @@ def test_counted_live_or_built_from_scratch_it_is_what_happened(base, tmp_path_f
                       "actions": action}]
                 )  # fmt: skip
         live = {user: pages(node, user) for user in range(4)}
+        compact(folder / "living")
     kept = [event for event in events if event[1] not in gone]
     scratch = build_with(folder / "again", kept, gone)
+    with node_with(folder / "living", folder, **SURFACES) as node:
+        assert node.engine.epoch_number == 2 or not node.engine.live_seq
+        folded = {user: pages(node, user) for user in range(4)}
+    Store(folder / "living").activate(1)
+    shutil.rmtree(folder / "living" / "live" / "overlay")
     with node_with(folder / "living", folder, **SURFACES) as node:
         restarted = {user: pages(node, user) for user in range(4)}
     with node_with(scratch, folder / "again", **SURFACES) as node:
@@ -182,7 +190,7 @@ def test_counted_live_or_built_from_scratch_it_is_what_happened(base, tmp_path_f
     studio = {film["id"]: [film["studio"]] if film["studio"] else [] for film in films()}
     for user in range(4):
         for name, page in live[user].items():
-            for other in (again[user][name], restarted[user][name]):
+            for other in (again[user][name], restarted[user][name], folded[user][name]):
                 assert page.ids.tolist() == other.ids.tolist() and page.scores.tobytes() == other.scores.tobytes()
             assert {*page.ids.tolist()} == {*IDS} - gone
             for item, score in zip(page.ids.tolist(), page.scores.tolist(), strict=True):
