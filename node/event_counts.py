@@ -42,15 +42,18 @@ def wanted_actions(call: Call, labels: tuple[str, ...]) -> np.ndarray:
     if not labels:
         return ALL_ACTIONS
     found = np.zeros(ACTIONS, dtype=np.uint8)
-    if call.view is not None:
-        codes = call.view.reader.actions.codes
-        known = [codes[label] for label in labels if label in codes]
-    else:
-        facts = call.epoch.manifest.events
-        actions = () if facts is None else facts.actions or ("",)
-        known = [actions.index(label) for label in labels if label in actions]
-    found[known] = 1
+    codes = action_codes(call)
+    found[[codes[label] for label in labels if label in codes]] = 1
     return found
+
+
+def action_codes(call: Call) -> dict[str, int]:
+    """The code of each label of an action."""
+    if call.view is not None:
+        return call.view.reader.actions.codes
+    facts = call.epoch.manifest.events
+    labels = () if facts is None else facts.actions or ("",)
+    return {label: code for code, label in enumerate(labels)}
 
 
 def codes_of(column: Column, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

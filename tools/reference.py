@@ -12,6 +12,7 @@ import msgspec
 from mixline.node.components import KINDS, Component
 from mixline.node.components.hydrators.budgets_hydrator import Budget
 from mixline.node.config import SurfaceKeys
+from mixline.node.session import Recent
 from mixline.node.windows import Counter
 
 HEAD = """# Surfaces
@@ -107,6 +108,8 @@ def shown_type(annotation: Any) -> str:
     names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     if annotation in names:
         return names[annotation]
+    if annotation is Recent:
+        return "table"
     if annotation in (dict[str, Counter], dict[str, Budget]):
         return "table of tables"
     return {"list[str]": "list of text", "dict[str, float]": "table of numbers"}.get(str(annotation), str(annotation))

@@ -9,6 +9,7 @@ import numpy as np
 
 from mixline.node import limits
 from mixline.node.errors import BadRequest
+from mixline.node.session import Recent, session_vector
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.spaces import Space
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from mixline.node.call import Call
 
 QueryKind = Literal["user", "item", "recent", "given"]
-RECENT_ITEMS = 20
 
 
 def find_space(epoch: Epoch, name: str, query: str) -> Space | None:
@@ -47,7 +47,7 @@ def space_misfits(epoch: Epoch, name: str, query: str) -> Iterator[str]:
         yield f"query = {query!r}: {lacking}"
 
 
-def query_vectors(call: Call, space: Space, query: str, group: int) -> np.ndarray:
+def query_vectors(call: Call, space: Space, query: str, group: int, recent: Recent) -> np.ndarray:
     """The float32 vectors (m, dim), C-contiguous, to ask with; none when there are none, as for a user without history.
 
     Of several a row of zeros only fills up a matrix, and is left out.
@@ -57,8 +57,9 @@ def query_vectors(call: Call, space: Space, query: str, group: int) -> np.ndarra
         found = given_vectors(call, space) if query == "given" else user_vectors(call, space, group)
         return found if len(found) < 2 else found[found.any(axis=1)]
     assert space.all_items is not None
-    rows = call.items if query == "item" else call.recent(group, RECENT_ITEMS)
-    found = space.all_items[rows]
+    if query == "recent":
+        return session_vector(call, space.all_items, group, recent)
+    found = space.all_items[call.items]
     found = found[~np.isnan(found[:, 0])]  # an item may have come without a vector
     return found if len(found) < 2 else found.mean(axis=0, dtype=np.float32, keepdims=True)
 

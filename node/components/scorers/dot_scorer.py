@@ -11,6 +11,7 @@ import numpy as np
 from mixline.kernels.scan import score_rows
 from mixline.node.components.base import Scorer
 from mixline.node.components.vectors import QueryKind, find_space, query_vectors, space_misfits
+from mixline.node.session import Recent
 from mixline.storage.epoch import Epoch
 from mixline.storage.spaces import Space
 
@@ -21,11 +22,17 @@ if TYPE_CHECKING:
 class DotScorer(Scorer, frozen=True, kw_only=True):
     """The space's metric between a vector and each candidate, by the kernel and in the bits of `nearest`.
 
-    - `space`, `query`: as for `nearest`; of several vectors the best score counts. A user without a vector scores 0.
+    - `space`, `query`, `recent`: as for `nearest`; of several vectors the best score counts. A user without a
+      vector scores 0.
     """
 
     space: str = ""
     query: QueryKind = "user"
+    recent: Recent = Recent()
+
+    def wrong(self) -> Iterator[str]:
+        yield from Scorer.wrong(self)
+        yield from self.recent.faults()
 
     def misfits(self, epoch: Epoch) -> Iterator[str]:
         return space_misfits(epoch, self.space, self.query)
@@ -45,7 +52,7 @@ class DotScorer(Scorer, frozen=True, kw_only=True):
             if stop == start:
                 continue
             rows, best = block.row[start:stop], scores[start:stop]
-            for at, vector in enumerate(query_vectors(call, space, self.query, group)):
+            for at, vector in enumerate(query_vectors(call, space, self.query, group, self.recent)):
                 found = score_rows(space.items, vector, rows, metric=space.metric, norms=space.item_norms)
                 best[:] = np.maximum(best, found) if at else found
         return scores

@@ -12,6 +12,7 @@ from mixline.node.components.base import Source
 from mixline.node.components.vectors import QueryKind, find_space, query_vectors, space_misfits
 from mixline.node.retrieval_plan import Index
 from mixline.node.scans import Scan
+from mixline.node.session import Recent
 from mixline.node.space_search import SpaceSearch
 from mixline.storage.epoch import Epoch
 
@@ -23,8 +24,11 @@ class NearestSource(Source, frozen=True, kw_only=True):
     """Items nearest to a vector under the space's metric (dot, cosine, or l2 as minus the squared distance).
 
     - `space`: the embedding space; left out, the first of the store that fits.
-    - `query`: `"user"` (the user's vector), `"item"` (the vector of `item`, the mean of `items`), `"recent"` (the mean
-      of the user's 20 newest items), `"given"` (the request's `vector`).
+    - `query`: `"user"` (the user's vector), `"item"` (the vector of `item`, the mean of `items`), `"recent"` (the
+      session vector), `"given"` (the request's `vector`).
+    - `recent`: of the session vector, the mean of the newest `items` different items that the user acted on: an item
+      counts half for every `half_life` that it is older than the newest, times the weight of the action in `actions`
+      (`{ buy = 3.0, view = 1.0 }`; others count 1, and 0 leaves one out; of several the weightiest counts).
     - `limit`: candidates per user.
     - `index`: `"exact"` gives what a scan of all float32 rows gives, certified; `"ivf"` and `"graph"` use that index;
       `"auto"` takes what is cheapest for the query out of what the build made, and is exact where it made no index.
@@ -37,11 +41,13 @@ class NearestSource(Source, frozen=True, kw_only=True):
 
     space: str = ""
     query: QueryKind = "user"
+    recent: Recent = Recent()
     index: Index = "auto"
     recall: float = 0.99
 
     def wrong(self) -> Iterator[str]:
         yield from Source.wrong(self)
+        yield from self.recent.faults()
         if not 0 < self.recall <= 1:
             yield f"recall = {self.recall}: must lie above 0 and not above 1"
 
@@ -120,6 +126,6 @@ class NearestSource(Source, frozen=True, kw_only=True):
 
     def _query(self, call: Call, group: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Vectors to ask with, and the bitmap of what may be found."""
-        vectors = query_vectors(call, call.bound.space, self.query, group)
+        vectors = query_vectors(call, call.bound.space, self.query, group, self.recent)
         allowed = call.allowed(group, call.items if self.query == "item" else None)
         return vectors, call.bound.with_vectors(call, allowed)
