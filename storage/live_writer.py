@@ -166,7 +166,7 @@ class Overlay:
         self.segments["users.block_heads"].take_at(np.unique(events["user"][blocks]))
         counted = events[events["action"] < ACTIONS]
         heads = counted["action"].astype(np.int64) * count_stride(self.epoch) + counted["item"]
-        self.segments["counts.heads"].take_at(np.unique(heads))
+        self.segments["counts.heads"].take_at(heads)
         self.budgets.reserve()
         self.segments["state"].take(0, 1)
 

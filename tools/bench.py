@@ -26,6 +26,7 @@ NAMES = {
     "load": "mixline.tools.bench_load:load",
     "serving": "mixline.tools.bench_serving:serving",
     "shared": "mixline.tools.bench_shared:shared",
+    "counters": "mixline.tools.bench_counters:counters",
     "live": "mixline.tools.bench_live:live",
     "snapshot": "mixline.tools.bench_snapshot:snapshot",
     "warm": "mixline.tools.bench_warm:warm_up",
