@@ -4,14 +4,17 @@ import itertools
 import json
 import math
 import shutil
+import threading
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from film_store import films, node_with, write_inputs
+from film_store import build_store, films, node_with, write_config, write_inputs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from node_process import running
 
+from mixline.node import Client
 from mixline.node.compaction import compact
 from mixline.node.errors import BadRequest, ConfigError
 from mixline.storage.store import Store
@@ -253,3 +256,31 @@ def test_left_out_the_time_is_now(base, tmp_path):
         node.record(1, IDS[3], "view")
         page = node.ask("hour", candidates=IDS)
         assert page.scores.sum() == before + 1 and page.ids[0] == IDS[3]
+
+
+def test_a_page_counts_what_its_state_has_while_others_write(tmp_path):
+    """Every operation is an event of one item, so the count is the number of the state, whichever worker answers."""
+    config = write_config(tmp_path, views=surface("hour").replace('window = "1h"', 'window = "30d"'))
+    stop = threading.Event()
+
+    def write(endpoint, user):
+        with Client(endpoint) as client:
+            while not stop.is_set():
+                client.apply([{"op": "events", "users": [user] * 7, "items": [IDS[0]] * 7}], deadline_ms=30_000)
+
+    store = build_store(tmp_path)
+    with running(tmp_path, store=store, workers=2, serve=["--config", config]) as run, Client(run.endpoint) as client:
+        client.record(0, IDS[0])
+        threads = [threading.Thread(target=write, args=(run.endpoint, user)) for user in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            states = set()
+            while len(states) < 40:
+                page = client.ask("views", candidates=IDS[:1])
+                assert page.scores.tolist() == [page.live_seq]
+                states.add(page.live_seq)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
