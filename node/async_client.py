@@ -75,6 +75,10 @@ class AsyncClient:
 
         return await self.apply([event(user, item, action, time)], **named)
 
+    async def forget(self, user: int | str, **named: Any) -> Acknowledged:
+        """As :meth:`mixline.node.client.Client.forget`."""
+        return await self.apply([{"op": "forget", "user": user}], **named)
+
     async def echo(self, body: bytes, deadline_ms: float | None = None) -> bytes:
         """The same bytes, through a worker and back."""
         return (await self._one(Call(Kind.ECHO, body, deadline_ms=deadline_ms)))[1]

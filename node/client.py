@@ -99,6 +99,11 @@ class Client:
 
         return self.apply([event(user, item, action, time)], **named)
 
+    def forget(self, user: int | str, **named: Any) -> Acknowledged:
+        """Remove a user from living data and its log; the active epoch knows them no more, ``mixline forget`` writes it
+        again without. Takes as long as the log is long: give a ``deadline_ms``."""
+        return self.apply([{"op": "forget", "user": user}], **named)
+
     def _named(self) -> Updates:
         from mixline.node.updates import Updates  # brings NumPy, which a client that only echoes does not need
 

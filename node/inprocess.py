@@ -71,6 +71,10 @@ class Node:
         """One event, as :meth:`apply` with one operation."""
         return self.apply([event(user, item, action, time)], **named)
 
+    def forget(self, user: int | str, **named: Any) -> Acknowledged:
+        """Remove a user, as :meth:`mixline.node.client.Client.forget` does."""
+        return self.apply([{"op": "forget", "user": user}], **named)
+
     def ask(self, surface: str, **arguments: Any) -> Page:
         """Answer here and now; raises what a client would raise. Goes through the wire's bytes, as a client does."""
         asked = asked_now(surface, **arguments)

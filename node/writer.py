@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from time import monotonic_ns
 
 import msgspec
@@ -43,6 +43,7 @@ class Writer:
         """Be the writer of ``store``; brings the overlays of its active epoch, and of all that somebody reads, up to
         the log."""
         self._turn: Callable[[int | None], None] = lambda _: None
+        self._lock = Lock()
         self._counters: Counters | None = None
         self._watch: ReaderWatch | None = None
         self._epochs = open_epochs(Store(store))
@@ -57,8 +58,21 @@ class Writer:
     def count_in(self, counters: Counters) -> None:
         """Count in a segment of this process from now on, and look at the readers of the log now and then."""
         self._counters = counters
-        self._watch = ReaderWatch(self._writer.log, counters)
+        self._watch = ReaderWatch(self._writer.log, counters, self.let_go)
         self._watch.start()
+
+    def let_go(self) -> None:
+        """Close the epochs that nobody else reads any more, so that they can be pruned."""
+        with self._lock:
+            for epoch in self._epochs[1:]:
+                try:
+                    if epoch.read_by_others():
+                        continue
+                except StorageError:
+                    pass  # it is being pruned
+                self._writer.let_go(epoch)
+                self._epochs.remove(epoch)
+                epoch.close()
 
     @property
     def live_seq(self) -> int:
@@ -98,7 +112,8 @@ class Writer:
             yield at, (Status.OK, encode_ack(outcome)) if isinstance(outcome, Ack) else failure(outcome)
 
     def _commit(self, batches: Sequence[Batch]) -> list[Ack | StorageError]:
-        outcomes = self._writer.apply(batches)
+        with self._lock:
+            outcomes = self._writer.apply(batches)
         done = [outcome for outcome in outcomes if isinstance(outcome, Ack) and not outcome.repeated]
         if self._counters is not None and done:
             self._counters.add("commits")
@@ -116,11 +131,12 @@ class Writer:
 
 
 class ReaderWatch(Thread):
-    """Looks at the readers of the log also while nothing is written, and says how old the oldest is."""
+    """Looks at the readers of the log also while nothing is written, and says how old the oldest is; and at those of
+    epochs that were replaced."""
 
-    def __init__(self, log: LiveLog, counters: Counters) -> None:
+    def __init__(self, log: LiveLog, counters: Counters, let_go: Callable[[], None]) -> None:
         super().__init__(name="log readers", daemon=True)
-        self._log, self._counters = log, counters
+        self._log, self._counters, self._let_go = log, counters, let_go
         self._over = Event()
 
     def run(self) -> None:
@@ -128,6 +144,7 @@ class ReaderWatch(Thread):
             oldest = self._log.look_at_readers()
             self._counters.put("reader_age_s", 0 if oldest is None else int(oldest.age_s))
             self._counters.put("reader_lag", 0 if oldest is None else oldest.lag)
+            self._let_go()
 
     def end(self) -> None:
         """No more looks."""

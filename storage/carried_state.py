@@ -26,15 +26,19 @@ WINDOW_SLACK = 1.001  # a line has its window as float32
 LOST_MAX = 1 << 22  # events of items that are gone; of more the newest
 
 
-def carried_batches(view: LiveView, lost: Sequence[np.ndarray]) -> list[Batch]:
-    """Batches that bring a new epoch to where ``view`` is; ``lost`` are the events that found no place in it.
+def carried_batches(view: LiveView, lost: Sequence[np.ndarray], there: np.ndarray) -> list[Batch]:
+    """Batches that bring a new epoch to where ``view`` is; ``lost`` are the events that found no place in it, ``there``
+    says of each row of a user whether it is anybody's.
 
     An item that is gone is made and deleted again, for what its users did with it: should it come back, they have
     seen it.
     """
     events = newest_of(np.concatenate(lost)) if lost else None
     users, items = view.epoch.users, view.epoch.items
+    there = there.copy()
+    there[everybody(view.epoch)] = True
     blocks = blocks_of(view)
+    blocks = blocks[there[blocks["user"]]]
     named = [of_items(blocks)["item"], *([events["item"]] if events is not None else [])]
     identities = np.unique(np.concatenate(named))
     gone = identities[view.versions(items, identities) == 0xFFFFFFFF]
@@ -53,7 +57,7 @@ def carried_batches(view: LiveView, lost: Sequence[np.ndarray]) -> list[Batch]:
             )
             batches.append(batch(len(batches), [op]))
     pack(batches, block_ops(view, blocks))
-    batches += [batch(len(batches) + at, [op]) for at, op in enumerate(grant_ops(view))]
+    batches += [batch(len(batches) + at, [op]) for at, op in enumerate(grant_ops(view, there))]
     pack(batches, (DeleteItem(id=one) for one in ghosts))
     return batches
 
@@ -99,9 +103,10 @@ def block_ops(view: LiveView, blocks: np.ndarray) -> Iterator[Block]:
         yield Block(user=user, column=column.name, value=value if column.kind == "i64" else column.labels[value])
 
 
-def grant_ops(view: LiveView) -> Iterator[Grants]:
+def grant_ops(view: LiveView, there: np.ndarray) -> Iterator[Grants]:
     """The lines of budgets that may still be needed, in their order."""
     lines, users = view.reader.own["grants"][: view.state.grants], view.epoch.users
+    lines = lines[there[lines["user"]]]
     if not len(lines):
         return
     windows = np.zeros(int(lines["budget"].max()) + 1)

@@ -6,6 +6,7 @@ So a worker is ready in milliseconds and pays only for the pages that its reques
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from mixline.storage.errors import StoreDamaged
 from mixline.storage.growing import Arrays, GrowingArrays
 from mixline.storage.histories import History, unpack_history
 from mixline.storage.item_times import open_item_times
-from mixline.storage.lock import Lease
+from mixline.storage.lock import Lease, try_evict
 from mixline.storage.manifest import Manifest, read_manifest
 from mixline.storage.neighbours import Csr, Popularity, open_neighbours, open_popularity
 from mixline.storage.owner import Owner
@@ -130,6 +131,16 @@ class Epoch:
         """A further hold on this epoch that outlives :meth:`close`."""
         self._owner.check()
         return Lease(self.path)
+
+    def read_by_others(self) -> bool:
+        """Whether anybody else holds a lease; ours is let go for the moment."""
+        self._owner.check()
+        self._lease.close()
+        held = try_evict(self.path)
+        if held is not None:
+            os.close(held)
+        self._lease = Lease(self.path)
+        return held is None
 
     def close(self) -> None:
         """Close LMDB and let go of the lease. Arrays already handed out stay valid while they are referenced."""

@@ -61,6 +61,7 @@ class LiveCatalogue:
         self.count = 0  # of live rows, published
         self.deaths: dict[int, None] = {}  # staged, in order
         self.deaths_count = 0  # published
+        self.forgotten: set[int] = set()  # rows of the build that are nobody's any more
         self.dead = np.zeros(self.base + LIVE_ROWS_MAX, dtype=bool)
         self._identities: list[int] = []  # staged, by row from ``count`` on
         self._fresh: dict[int | str, int] = {}  # staged: row by new id
@@ -89,6 +90,8 @@ class LiveCatalogue:
     def identities(self, ids: list | np.ndarray) -> np.ndarray:
         """The same for many (uint32)."""
         rows = self.catalogue.rows_of(ids)
+        if self.forgotten:
+            rows = np.where(np.isin(rows, [*self.forgotten]), np.uint32(NO_ROW), rows)
         missing = np.flatnonzero(rows == NO_ROW)
         if len(missing) and (self.count or self._fresh):
             rows = rows.copy()
@@ -141,7 +144,7 @@ class LiveCatalogue:
 
     def upsert(self, one: int | str, columns: dict[str, Any], vectors: dict[str, Any]) -> int:
         """Stage a whole new version; returns its identity."""
-        self._check_id(one)
+        self.check_id(one)
         identity = self.identity(one)
         record = [self._parsed(name, kind, columns.get(name)) for name, kind in self.kinds.items()]
         return self._version(one, identity, None, record, columns, vectors)
@@ -206,7 +209,8 @@ class LiveCatalogue:
         self._own["deaths"].take(self.deaths_count + len(self.deaths))
         self.deaths[row] = None
 
-    def _check_id(self, one: object) -> None:
+    def check_id(self, one: object) -> None:
+        """:class:`BadOperation` for what cannot be an id here."""
         if not is_id(self.catalogue.id_kind, one):
             wanted = "a whole number from 0 to 2^64 - 1" if self.catalogue.id_kind == "u64" else "a string"
             raise BadOperation(f"{self.name[:-1]} id {one!r:.80}: must be {wanted}, as in the store")
@@ -226,6 +230,26 @@ class LiveCatalogue:
             return found
         except (ValueError, TypeError, OverflowError) as error:
             raise BadOperation(f"column {name!r} is {kind}; the value {value!r:.80} is {wrong}") from error
+
+    # What lies there, to be written over
+
+    def segment(self, name: str) -> np.ndarray:
+        """The entries of late rows in one of the files."""
+        return self._segments[name].values
+
+    def heap_base(self, heap: str) -> int:
+        """The place of a heap's first late entry in the whole array."""
+        return self._tails[heap].base
+
+    def span(self, heap: str, offsets: str, at: int) -> np.ndarray:
+        """What a late row has in a heap."""
+        start, stop = (int(one) - self.heap_base(heap) for one in self.segment(offsets)[at : at + 2])
+        return self.segment(heap)[start:stop]
+
+    def matrices(self) -> list[tuple[str, str, int]]:
+        """The files of vectors and norms, and how many rows each one has."""
+        each = [(matrix, norms, space.vectors) for space, matrix, norms in self._spaces.values()]
+        return each if self.name == "users" else [(matrix, norms, 1) for matrix, norms, _ in each]
 
     def _place(self, name: str, at: int, value: Any) -> None:
         segment = self._own[name]

@@ -53,6 +53,8 @@ class LiveLabels:
     def __init__(self, epoch: Epoch, segment: Segment) -> None:
         self._segment = segment
         self._sets = labelled(epoch)
+        self._columns = [column for _, column in labelled_columns(epoch)]
+        self._built = [len(one.labels) for one in self._sets]
         self._numbers = {
             (catalogue, column.name): at for at, (catalogue, column) in enumerate(labelled_columns(epoch), 1)
         }
@@ -105,6 +107,24 @@ class LiveLabels:
             self._sets[number].labels.pop()
             del self._sets[number].codes[label]
         self.staged = staged
+
+    def column_of(self, number: int) -> tuple[str, Column | None]:
+        """Catalogue and column of a set; of actions none."""
+        for (catalogue, _), (at, column) in zip(self._numbers, enumerate(self._columns, 1), strict=True):
+            if at == number:
+                return catalogue, column
+        return "", None
+
+    def first_codes(self) -> list[int]:
+        """The code that the first label since the build got, by set."""
+        return [*self._built]
+
+    def rename(self, number: int, code: int, label: str) -> None:
+        """Let a label be another."""
+        labels, codes = self._sets[number]
+        if codes.get(labels[code]) == code:
+            del codes[labels[code]]
+        labels[code] = label
 
     def release(self) -> None:
         """They count once the state says so."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,8 +19,18 @@ import lmdb
 import msgspec
 
 from mixline.storage.errors import LogUnwritable, StorageError, StoreDamaged, StoreLocked
-from mixline.storage.live_ops import Batch, decode_batch, encode_batch, granted_in, operation_count
-from mixline.storage.live_paths import LOG_TABLE, MAP_STEP, log_exists, log_folder, map_bytes, unverified_mark
+from mixline.storage.live_ops import Batch, Id, decode_batch, encode_batch, granted_in, operation_count
+from mixline.storage.live_paths import (
+    LOG,
+    LOG_DATA,
+    LOG_TABLE,
+    MAP_STEP,
+    ROOM_BYTES,
+    log_exists,
+    log_folder,
+    map_bytes,
+    unverified_mark,
+)
 from mixline.storage.log_readers import LogReaders, OldestReader, clock_ns
 
 log = logging.getLogger("mixline.live")
@@ -65,6 +76,7 @@ class LiveLog:
             raise LogUnwritable(f"{self.path.parent}: cannot be written: {error.strerror}") from error
         try:
             lock_writer(self._lock, store)
+            shutil.rmtree(self.path.with_name(f"{LOG}.new"), ignore_errors=True)  # of one that died while forgetting
             self._open()
             if unverified_mark(store).exists():
                 self._verify()
@@ -212,6 +224,30 @@ class LiveLog:
             "acknowledged. Make room on that file system: writing goes on by itself, and serving never stopped"
         )
 
+    def forget(self, user: Id, batch: Batch, pulse: Callable[[], None]) -> Written:
+        """Write the log anew without a user, and ``batch`` behind it; durable on return, all or nothing."""
+        from mixline.storage.log_rewrite import exchange, write_without
+
+        if self.fault:
+            raise LogUnwritable(self.fault)
+        fresh = self.path.with_name(f"{LOG}.new")
+        try:
+            shutil.rmtree(fresh, ignore_errors=True)
+            write_without(self._env, TABLES, fresh, user, pulse)
+            pulse()
+            sync_folder(fresh)
+            with self.readers.lock:
+                exchange(fresh, self.path)
+                sync_folder(self.path.parent)
+                self._env.close()
+                self._open()
+        except (lmdb.Error, OSError) as error:
+            needed = 2 * (self.path / LOG_DATA).stat().st_size
+            raise self._failed(error, needed) from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return self.append([batch])[0]
+
     def after(self, sequence: int) -> Iterator[tuple[int, Batch]]:
         """Batches whose last operation lies behind ``sequence``, with the number of the last."""
         with self._env.begin(db=self._log) as transaction, transaction.cursor() as cursor:
@@ -227,6 +263,30 @@ class LiveLog:
             self._env.close()
             os.close(self._lock)
             self._lock = -1
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def unwritable(folder: Path, error: OSError) -> LogUnwritable:
+    """What to say of a file of an overlay that could not be written."""
+    if error.errno not in FULL:
+        return LogUnwritable(
+            f"{error.filename or folder}: cannot be written: {error.strerror}; nothing of the batch was applied. What "
+            "lies there is derived from the log: mend the disk, then reload the node (SIGHUP). Serving goes on"
+        )
+    found = os.statvfs(folder)
+    return LogUnwritable(
+        f"{folder}: no room: steps of {ROOM_BYTES} bytes are taken, and {found.f_bavail * found.f_frsize} are free; "
+        "nothing of the batch was applied. Make room on that file system: writing goes on by itself, and serving never "
+        "stopped"
+    )
 
 
 def lock_writer(fd: int, store: Path) -> None:

@@ -128,6 +128,18 @@ class Grants(Operation, frozen=True, tag="grants", kw_only=True):
     lines: bytes
 
 
+class Forget(Operation, frozen=True, tag="forget", kw_only=True):
+    """Remove a user from all living data, the log too; alone in its batch. Unknown users may be forgotten."""
+
+    user: Id
+
+
+class Forgotten(Operation, frozen=True, tag="forgotten", kw_only=True):
+    """The log's word for ``count`` operations of users that were forgotten, so that the others keep their numbers."""
+
+    count: int
+
+
 AnyOperation = (
     UpsertItem
     | PatchItem
@@ -141,6 +153,8 @@ AnyOperation = (
     | Spend
     | Release
     | Grants
+    | Forget
+    | Forgotten
 )
 
 
@@ -195,6 +209,8 @@ def operation_count(batch: Batch) -> int:
     for op in batch.ops:
         if isinstance(op, Events | BudgetOperation) and op.users is not None:
             count += len(op.users) // 8 if isinstance(op.users, bytes) else len(op.users)
+        elif isinstance(op, Forgotten):
+            count += op.count
         else:
             count += 1
     return count

@@ -11,6 +11,7 @@ STATE_FIELDS = 16  # of each of the two states in an overlay's page, behind two 
 STATE_WORDS = 2 + 2 * STATE_FIELDS
 LOG_DATA = "data.mdb"  # LMDB's name for it
 MAP_STEP = 1 << 30
+ROOM_BYTES = 1 << 16  # files of an overlay take room in steps of this
 LOG_TABLE = b"log"  # of the tables in there the one with the batches
 
 
@@ -51,6 +52,11 @@ def map_bytes(store: Path) -> int:
 def unverified_mark(store: Path) -> Path:
     """Is there after an I/O error of the log, until the log has been read whole."""
     return store / LIVE / "UNVERIFIED"
+
+
+def forgotten_file(store: Path, epoch: int) -> Path:
+    """Rows (uint32) of an epoch's users that were forgotten since it was built."""
+    return store / LIVE / "forgotten" / f"{epoch:06d}"
 
 
 def overlay_folder(store: Path, epoch: int) -> Path:

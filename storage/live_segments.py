@@ -21,14 +21,15 @@ from mixline.storage.errors import LiveFull
 from mixline.storage.granting import LINE
 from mixline.storage.growing import LIVE_BYTES_MAX, LIVE_ROWS_MAX, GrowingArrays, Tail
 from mixline.storage.live_index import BLOCK, EVENT, ID_LINE, STATE_WORDS
+from mixline.storage.live_paths import ROOM_BYTES
 from mixline.storage.records import Record, decode_record
 
 EVENTS_MAX = 1 << 25
 GRANTS_MAX = 1 << 24
 DEATHS_MAX = 1 << 21
 LABEL_BYTES_MAX = 1 << 26
-CHUNK_BYTES = 1 << 16  # room is taken in steps of this
-LAYOUT = 4  # of the files here; an overlay of another one is made anew from the log
+CHUNK_BYTES = ROOM_BYTES  # room is taken in steps of this
+LAYOUT = 5  # of the files here; an overlay of another one is made anew from the log
 # In the place of an event's action: an item, or every item that has a value in a column, whose number stands above
 # (``BLOCK_VALUE | column << 16``); the value is the 64 bits of ``item`` and ``spare``.
 UNBLOCK, BLOCK_VALUE, UNBLOCK_VALUE = BLOCK + 1, BLOCK + 2, BLOCK + 3
@@ -51,6 +52,7 @@ class State(NamedTuple):
     label_bytes: int = 0
     boot: int = 0
     grants: int = 0
+    forgotten: int = 0
 
 
 def boot_number() -> int:
@@ -97,6 +99,7 @@ def own_files(epoch: Epoch) -> dict[str, tuple[np.dtype, int]]:
         "labels": (np.dtype("u1"), LABEL_BYTES_MAX),
         "users.heads": (word, epoch.users.base + LIVE_ROWS_MAX),
         "users.block_heads": (word, epoch.users.base + LIVE_ROWS_MAX),
+        "users.forgotten": (word, LIVE_ROWS_MAX),
         "items.deaths": (word, DEATHS_MAX),
         "users.deaths": (word, DEATHS_MAX),
     }

@@ -65,6 +65,8 @@ class Standing:
         identities = np.concatenate((np.arange(catalogue.count, dtype=np.uint32), first))
         rows = view.versions(catalogue, identities)
         there = rows != NO_ROW
+        if catalogue is view.epoch.users and view.state.forgotten:
+            there &= ~np.isin(identities, view.forgotten)
         self.rows = rows[there]
         self.place = np.full(base + late, NO_ROW, dtype=np.uint32)
         self.place[identities[there]] = np.arange(len(self.rows), dtype=np.uint32)
@@ -92,7 +94,7 @@ class StandingEvents:
     def __init__(self, epoch: Epoch, view: LiveView, items: Standing, users: Standing) -> None:
         self.epoch, self.items, self.users = epoch, items, users
         late = view.reader.own["events"][: view.state.events]
-        self._late = late[late["action"] < BLOCK]
+        self._late = late[(late["action"] < BLOCK) & (late["weight"] != 0)]  # without those of forgotten users
         facts = epoch.manifest.events
         folder = epoch.path / KEPT
         self._kept: dict[str, np.ndarray] = {}
@@ -114,7 +116,8 @@ class StandingEvents:
         self.lost: list[np.ndarray] = []
 
     def batches(self) -> Iterator[np.ndarray]:
-        for events in self._old():
+        for every in self._old():
+            events = every[self.users.place[every["user"]] != NO_ROW]
             standing = events.copy()
             standing["user"], standing["item"] = self.users.place[events["user"]], self.items.place[events["item"]]
             gone = standing["item"] == NO_ROW
@@ -234,7 +237,7 @@ class LiveSource:
 
     def carried(self) -> Sequence[Batch]:
         lost = self._events.lost if self._events is not None else []
-        return carried_batches(self.view, lost)
+        return carried_batches(self.view, lost, self._users.place != NO_ROW)
 
     def close(self) -> None:
         """Let go of the epoch."""

@@ -169,12 +169,20 @@ class LiveView:
     def row_of(self, catalogue: Catalogue, one: int | str) -> int:
         """The identity of an id: the row that stands for it in events; :class:`UnknownId` if there is none."""
         try:
-            return catalogue.row_of(one)
+            row = catalogue.row_of(one)
+            if not self.state.forgotten or catalogue is not self.epoch.users or row not in self.forgotten:
+                return row
         except UnknownId:
-            found = self._in_table(catalogue, one)
-            if found == NO_ROW:
-                raise
-            return found
+            pass
+        found = self._in_table(catalogue, one)
+        if found == NO_ROW:
+            raise UnknownId(catalogue.name, one)
+        return found
+
+    @property
+    def forgotten(self) -> np.ndarray:
+        """Rows (uint32) of the epoch's users that are nobody's any more."""
+        return self.reader.own["users.forgotten"][: self.state.forgotten]
 
     def item_row(self, one: int | str) -> int:
         """The row that now stands for an item; :class:`UnknownId` for one that is gone too."""
@@ -186,6 +194,8 @@ class LiveView:
     def rows_of(self, catalogue: Catalogue, ids: list | np.ndarray) -> np.ndarray:
         """The same for many, NO_ROW where unknown."""
         rows = catalogue.rows_of(ids)
+        if self.state.forgotten and catalogue is self.epoch.users:
+            rows = np.where(np.isin(rows, self.forgotten), np.uint32(NO_ROW), rows)
         missing = np.flatnonzero(rows == NO_ROW)
         count = self.state.items if catalogue is self.epoch.items else self.state.users
         if (

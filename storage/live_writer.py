@@ -7,7 +7,6 @@ with one commit, then the watermark is moved and they are acknowledged. A batch 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,15 +23,18 @@ from mixline.storage.epoch import Epoch
 from mixline.storage.errors import BadOperation, LogUnwritable, StorageError
 from mixline.storage.growing import GrowingArrays
 from mixline.storage.live_catalogue import LiveCatalogue, Mark
+from mixline.storage.live_erase import erase_identity, forgotten_rows, note_forgotten
 from mixline.storage.live_index import BLOCK, EVENT, link_events, publish_state, read_state
 from mixline.storage.live_labels import LiveLabels
-from mixline.storage.live_log import FULL, LiveLog
+from mixline.storage.live_log import LiveLog, unwritable
 from mixline.storage.live_ops import (
     AnyOperation,
     Batch,
     Block,
     DeleteItem,
     Events,
+    Forget,
+    Forgotten,
     Grants,
     Id,
     PatchItem,
@@ -46,7 +48,6 @@ from mixline.storage.live_ops import (
 )
 from mixline.storage.live_paths import overlay_folder
 from mixline.storage.live_segments import (
-    CHUNK_BYTES,
     UNBLOCK,
     State,
     boot_number,
@@ -86,7 +87,7 @@ class Overlay:
     """What is derived from the log for one epoch."""
 
     def __init__(self, store: Path, epoch: Epoch) -> None:
-        self.epoch = epoch
+        self.epoch, self.store = epoch, store
         self.folder = overlay_folder(store, epoch.number)
         self.state = State()
         self.left_out = 0  # operations, and events, of the log that do not fit this epoch
@@ -120,6 +121,11 @@ class Overlay:
         self.budgets = Budgets(epoch, self.segments, labels, self.state.grants)
         self.items.open(self.state.items, self.state.deaths)
         self.users.open(self.state.users, self.state.user_deaths)
+        self._forget_rows()
+        if (marker := self._marker).exists() and self.state.boot == boot_number():  # a writer died while it erased
+            for identity in np.fromfile(marker, dtype="<u4").tolist():
+                erase_identity(self, identity)
+            marker.unlink()
 
     def mark(self) -> tuple[Mark, Mark, int, int, int]:
         """Where to go back to when a batch turns out bad."""
@@ -201,6 +207,36 @@ class Overlay:
         self.staged_events = self.state.events
         self.budgets.back(self.state.grants)
 
+    @property
+    def _marker(self) -> Path:
+        return self.folder / "erasing"
+
+    def _forget_rows(self) -> None:
+        """Rows of the epoch that are nobody's any more: their file in the store is the truth."""
+        rows = forgotten_rows(self.store, self.epoch.number)
+        self.segments["users.forgotten"].take(0, max(1, len(rows)))
+        self.segments["users.forgotten"].values[: len(rows)] = rows
+        self.users.forgotten = set(rows.tolist())
+        self.state = self.state._replace(forgotten=len(rows))
+
+    def before_forgetting(self, user: Id) -> int:
+        """Note durably whose row it is, so that it is erased whatever happens; returns the row, or NO_ROW."""
+        identity = self.users.identity(user)
+        if identity == NO_ROW:
+            return identity
+        np.array([identity], dtype="<u4").tofile(self._marker)
+        if identity < self.epoch.users.count:
+            note_forgotten(self.store, self.epoch.number, [*self.users.forgotten, identity])
+        return identity
+
+    def erase(self, identity: int, sequence: int) -> None:
+        """Write over what lies here of a user, once the log knows them no more, and publish that."""
+        if identity != NO_ROW:
+            self._forget_rows()
+            erase_identity(self, identity)
+        self.release(sequence)
+        self._marker.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Let go of the files."""
         for segment in self.segments.values():
@@ -224,6 +260,8 @@ class Overlay:
                 self._events(op, at, lenient=lenient)
             case Reserve() | Spend() | Release() | Grants():
                 return self.budgets.stage(op, lambda ids: self._users(ids_of(ids)), at, lenient=lenient)
+            case Forgotten() | Forget() if not lenient:
+                raise BadOperation("is the log's own word; send forget alone in a batch")
         return op
 
     def _block(self, op: Block | Unblock, at: int) -> None:
@@ -329,6 +367,21 @@ class LiveWriter:
 
     def apply(self, batches: Sequence[Batch]) -> list[Ack | StorageError]:
         """Acknowledge each batch, or say why not. Nothing that this raises or returns as an error was applied."""
+        outcomes: list[Ack | StorageError] = []
+        alone = [at for at, batch in enumerate(batches) if any(isinstance(op, Forget) for op in batch.ops)]
+        start = 0
+        for at in [*alone, len(batches)]:
+            outcomes += self._apply(batches[start:at])
+            start = at + 1
+            if at < len(batches):
+                try:
+                    outcomes.append(self._forget(batches[at]))
+                except StorageError as error:
+                    outcomes.append(error)
+        return outcomes
+
+    def _apply(self, batches: Sequence[Batch]) -> list[Ack | StorageError]:
+        """The same for batches that may be committed together."""
         outcomes: dict[int, Ack | StorageError] = {}
         good: list[tuple[int, Batch]] = []
         fresh: dict[str, tuple[int, int]] = {}  # client -> sequence, place of the batch in this group
@@ -361,6 +414,30 @@ class LiveWriter:
             outcome = outcomes[first]
             outcomes[at] = outcome._replace(repeated=True) if isinstance(outcome, Ack) else outcome
         return [outcomes[at] for at in range(len(batches))]
+
+    def _forget(self, batch: Batch) -> Ack:
+        """Remove a user from the log and the overlays."""
+        if (known := self._known(batch, None)) is not None:
+            return known
+        op = batch.ops[0]
+        if len(batch.ops) != 1 or not isinstance(op, Forget):
+            raise BadOperation("forget: must be alone in its batch, since it writes the log anew")
+        self.overlays[0].users.check_id(op.user)
+        stamped = Batch(client=batch.client, sequence=batch.sequence, ops=[Forgotten(count=1)], at=self._now())
+        try:
+            rows = [overlay.before_forgetting(op.user) for overlay in self.overlays]
+            note = self.log.forget(op.user, stamped, self._pulse)
+        except OSError as error:
+            raise unwritable(self.log.path.parent, error) from error
+        for overlay, row in zip(self.overlays, rows, strict=True):
+            overlay.erase(row, note.last)
+        return Ack(note.first, note.last, "sync", False)
+
+    def let_go(self, epoch: Epoch) -> None:
+        """Derive nothing for an epoch any more that nobody else reads; not the first."""
+        for overlay in [one for one in self.overlays[1:] if one.epoch is epoch]:
+            self.overlays.remove(overlay)
+            overlay.close()
 
     def close(self) -> None:
         """Let another writer in; the overlays stay for readers."""
@@ -460,21 +537,6 @@ def contained(store: Path) -> int:
         except StorageError:
             return 0  # one that cannot be read now may be mended
     return min(found, default=0)
-
-
-def unwritable(folder: Path, error: OSError) -> LogUnwritable:
-    """What to say of a file of an overlay that could not be written."""
-    if error.errno not in FULL:
-        return LogUnwritable(
-            f"{error.filename or folder}: cannot be written: {error.strerror}; nothing of the batch was applied. What "
-            "lies there is derived from the log: mend the disk, then reload the node (SIGHUP). Serving goes on"
-        )
-    found = os.statvfs(folder)
-    return LogUnwritable(
-        f"{folder}: no room: steps of {CHUNK_BYTES} bytes are taken, and {found.f_bavail * found.f_frsize} are free; "
-        "nothing of the batch was applied. Make room on that file system: writing goes on by itself, and serving never "
-        "stopped"
-    )
 
 
 def ids_of(ids: list[Id] | bytes) -> list | np.ndarray:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mixline.storage.digests import Advance, check_whole, faults_of
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import StorageError, StoreDamaged, StoreMissing
-from mixline.storage.live_paths import overlay_folder
+from mixline.storage.live_paths import forgotten_file, overlay_folder
 from mixline.storage.lock import StoreLock, try_evict
 from mixline.storage.manifest import FORMAT, MANIFEST, read_manifest
 from mixline.storage.publish import (
@@ -169,11 +169,12 @@ class Store:
             for number in epoch_numbers(self.path)[:-keep]:
                 if number == active:
                     continue
-                kept = not self._remove(epoch_folder(self.path, number))
+                kept = not self.remove(epoch_folder(self.path, number))
                 (done.in_use if kept else done.removed).append(number)
             return done
 
-    def _remove(self, folder: Path) -> bool:
+    def remove(self, folder: Path) -> bool:
+        """Remove an epoch and what is derived for it, unless a reader holds it. The caller holds the store's lock."""
         held = try_evict(folder)
         if held is None:
             return False
@@ -183,6 +184,7 @@ class Store:
         sync(self.path / EPOCHS)
         shutil.rmtree(doomed)
         shutil.rmtree(overlay_folder(self.path, int(folder.name)), ignore_errors=True)  # derived, and nobody's any more
+        forgotten_file(self.path, int(folder.name)).unlink(missing_ok=True)
         return True
 
     def _folder(self, number: int) -> Path:

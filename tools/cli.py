@@ -26,6 +26,7 @@ VERBS = {
     "build": "mixline.tools.build:build",
     "epoch": "mixline.tools.epoch:epoch",
     "plan": "mixline.tools.plan:plan_command",
+    "forget": "mixline.tools.forget:forget",
     "serve": "mixline.tools.serve:serve",
     "snapshot": "mixline.tools.snapshot:snapshot",
     "systemd": "mixline.tools.systemd:systemd",
