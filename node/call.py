@@ -25,6 +25,7 @@ from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
 from mixline.storage.histories import History, unpack_history
+from mixline.storage.live_seen import built_items
 from mixline.storage.live_view import LiveView
 
 if TYPE_CHECKING:
@@ -108,9 +109,23 @@ class Call:
             yield start, min(start + slice_rows, count)
 
     def seen(self, group: int) -> np.ndarray:
-        """Sorted rows of all items that the user of ``group`` acted on."""
+        """Sorted rows (uint32) of all items that the user of ``group`` acted on."""
+        found = self.seen_set(group)
+        if found.dtype != BITMAP:
+            return found
+        return np.flatnonzero(np.unpackbits(found.view(np.uint8), bitorder="little")).astype(np.uint32)
+
+    def seen_set(self, group: int, actions: Sequence[str] | None = None) -> np.ndarray:
+        """The same as a set: sorted rows, or a bitmap (uint64 words); of some actions alone where told."""
         row = int(self.users[group])
-        return NO_ROWS if row == NO_ROW else (self.view or self.epoch).seen(row)
+        if row == NO_ROW:
+            return NO_ROWS
+        if self.view is not None:
+            return self.view.seen(row, actions)
+        if actions is None:
+            return self.epoch.seen(row)
+        codes = tuple(code for code, label in enumerate(self.epoch.actions) if label in actions)
+        return built_items(self.epoch, row, codes)
 
     def blocked(self, group: int) -> list[np.ndarray]:
         """Sets of item rows that the user of ``group`` shall not see, sorted (uint32) or bitmaps (uint64 words); what

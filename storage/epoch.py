@@ -72,6 +72,12 @@ class Epoch:
         return self._spaces
 
     @property
+    def actions(self) -> tuple[str, ...]:
+        """Label by action code; events of a build without actions have the empty one."""
+        events = self.manifest.events
+        return events.actions if events is not None and events.actions else ("",)
+
+    @property
     def creator(self) -> str | None:
         """The column of items that says who made them, None where the build named none."""
         return self.manifest.spec.get("items", {}).get("creator")

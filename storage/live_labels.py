@@ -30,8 +30,7 @@ class Labelled(NamedTuple):
 
 def labelled(epoch: Epoch) -> list[Labelled]:
     """Every set of labels of an epoch: of actions, of columns in the order of the catalogues, of budgets; to grow."""
-    # Events without labels have the code 0 in a build: there the empty label is the first.
-    actions = list(epoch.manifest.events.actions) or [""] if epoch.manifest.events is not None else []
+    actions = list(epoch.actions)
     found = [Labelled(actions, {label: code for code, label in enumerate(actions)})]
     for _, column in labelled_columns(epoch):
         found.append(Labelled(column.labels, column.codes))

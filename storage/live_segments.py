@@ -29,7 +29,7 @@ GRANTS_MAX = 1 << 24
 DEATHS_MAX = 1 << 21
 LABEL_BYTES_MAX = 1 << 26
 CHUNK_BYTES = ROOM_BYTES  # room is taken in steps of this
-LAYOUT = 5  # of the files here; an overlay of another one is made anew from the log
+LAYOUT = 6  # of the files here; an overlay of another one is made anew from the log
 # In the place of an event's action: an item, or every item that has a value in a column, whose number stands above
 # (``BLOCK_VALUE | column << 16``); the value is the 64 bits of ``item`` and ``spare``.
 UNBLOCK, BLOCK_VALUE, UNBLOCK_VALUE = BLOCK + 1, BLOCK + 2, BLOCK + 3

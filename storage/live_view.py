@@ -6,6 +6,7 @@ Until a writer has published anything a reader maps one page, and looks at one w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from mixline.storage.ids import is_id, look_up
 from mixline.storage.live_blocks import NO_BLOCKS, Blocks, ValueRows, blocks_after, unmark
 from mixline.storage.live_index import chain_events, find_ids, newest_versions, read_state, state_generation
 from mixline.storage.live_labels import Labelled, labelled, read_labels
+from mixline.storage.live_seen import SeenItems
 from mixline.storage.live_segments import (
     EVENTS_MAX,
     State,
@@ -46,6 +48,7 @@ class LiveReader:
         self.epoch, self.arrays, self.folder = epoch, epoch.arrays, folder
         self.own: dict[str, np.ndarray] = {}
         self.values = ValueRows(epoch)
+        self.seen = SeenItems(epoch)
         self._state = map_state(folder)
         self._boot = boot_number()
         self._generation = 0
@@ -71,6 +74,11 @@ class LiveReader:
             self._label_bytes = state.label_bytes
         self._view = LiveView(self, state, self._view)
         return self._view
+
+    @property
+    def action_codes(self) -> dict[str, int]:
+        """Code by label of an action."""
+        return self._sets[0].codes
 
     def _attach(self) -> None:
         self.own = map_own(self.folder, self.epoch)
@@ -275,12 +283,14 @@ class LiveView:
             np.concatenate((events["action"].astype(np.uint8), stored.actions))[order],
         )
 
-    def seen(self, user: int) -> np.ndarray:
-        """Sorted rows of all items, in their present versions, that a user ever acted on."""
-        rows = self.epoch.seen(user)
-        items = self.events(user)["item"]
-        rows = self.current(self.epoch.items, np.concatenate((rows, items)) if len(items) else rows)
-        return np.unique(rows) if len(items) or self.alive is not None else rows
+    def seen(self, user: int, actions: Sequence[str] | None = None) -> np.ndarray:
+        """The items, in their present versions, that a user ever acted on: sorted rows (uint32), or for a long history
+        a bitmap (uint64 words). Of ``actions`` alone where told; then of the build its history only."""
+        codes = None
+        if actions is not None:
+            known = self.reader.action_codes
+            codes = tuple(sorted({known[label] for label in actions if label in known}))
+        return self.reader.seen.of(self, user, codes)
 
     # Budgets
 
