@@ -78,7 +78,7 @@ class LiveReader:
     @property
     def action_codes(self) -> dict[str, int]:
         """Code by label of an action."""
-        return self._sets[0].codes
+        return self.labels[0].codes
 
     def _attach(self) -> None:
         self.own = map_own(self.folder, self.epoch)

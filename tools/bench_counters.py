@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -86,9 +87,9 @@ def counters(items: int, count: int, rows: int, rounds: int, as_json: bool) -> N
         edges = Spans(columns).edges(NOW)
         for which, some in chosen.items():
             runs: dict[str, Callable[[], np.ndarray]] = {
-                "build": lambda some=some, edges=edges: count_items(some, edges, ones, built, None, 0, 0),
-                "later": lambda some=some, edges=edges: count_items(some, edges, ones, None, late, count, KINDS),
-                "numpy": lambda some=some, edges=edges: numpy_counts(lists, some, edges),
+                "build": partial(count_items, some, edges, ones, built, None, 0, 0),
+                "later": partial(count_items, some, edges, ones, None, late, count, KINDS),
+                "numpy": partial(numpy_counts, lists, some, edges),
             }
             spent: dict[str, list[float]] = {each: [] for each in runs}
             for _ in range(rounds):
