@@ -16,7 +16,7 @@ from mixline.storage.features import interleave
 from mixline.storage.fields import Field
 from mixline.storage.identifiers import DistinctIds, IdReader, index_ids, kind_of_column, textual_kind, valid_of
 from mixline.storage.inputs import Batch, Input
-from mixline.storage.manifest import CatalogueFacts
+from mixline.storage.manifest import CatalogueFacts, IdKind
 from mixline.storage.progress import Progress
 from mixline.storage.records import RecordWriter, row_key
 from mixline.storage.spec import EventsSpec, TableSpec
@@ -57,11 +57,11 @@ class CatalogueBuilder:
             for name, kind in spec.columns.items()
         ]
         progress.phase(f"reading {self.name}")
-        decided = False
+        if spec.id_kind is not None:
+            self._take_kind(spec.id_kind)
         for batch in table.batches():
-            if not decided:
-                self._decide_kind(batch.columns[spec.id], table, spec.id_kind)
-                decided = True
+            if spec.id_kind is None and not self.count:
+                self._decide_kind(batch.columns[spec.id], table)
             self._append(batch, path, spec.id, fields)
             progress.advance(batch.count)
         for field in fields:
@@ -79,7 +79,10 @@ class CatalogueBuilder:
         for batch in table.batches():
             column = batch.columns[spec.user]
             if reader is None:
-                self._decide_kind(column, table, spec.user_kind, "events.user")
+                if spec.user_kind is None:
+                    self._decide_kind(column, table, "events.user")
+                else:
+                    self._take_kind(spec.user_kind)
                 reader = IdReader(self.kind, path, "events.user", self.complaints, nulls_pass=spec.unknown == "skip")
             keys, raw = reader.read(column, batch.first_row)
             known.add(keys[valid_of(column)], raw)
@@ -93,17 +96,21 @@ class CatalogueBuilder:
         self._close(path, "events.user")
         return CatalogueFacts(self.count, self.kind, {})  # type: ignore[arg-type]
 
-    def empty(self) -> CatalogueFacts:
-        """A catalogue without rows: a store without users."""
+    def empty(self, kind: IdKind) -> CatalogueFacts:
+        """A catalogue without rows, for ids of ``kind``: a store without users, until some come while it serves."""
+        self._take_kind(kind)
         self._close(self.folder, self.name)
-        return CatalogueFacts(0, "u64", {})
+        return CatalogueFacts(0, kind, {})
 
-    def _decide_kind(self, ids: pa.Array, table: Table, told: str | None, key: str | None = None) -> None:
-        kind = told or (textual_kind(ids) if table.textual else kind_of_column(ids))
+    def _decide_kind(self, ids: pa.Array, table: Table, key: str | None = None) -> None:
+        kind = textual_kind(ids) if table.textual else kind_of_column(ids)
         if kind == "other":
             what = f"ids are {ids.type}; they must be whole numbers or strings"
             self.complaints.add(table.path, key or f"{self.name}.id", what)
             kind = "u64"
+        self._take_kind(kind)
+
+    def _take_kind(self, kind: str) -> None:
         self.kind = kind
         if kind == "str":
             self._strings = StringTableWriter(self.ids)

@@ -12,7 +12,7 @@ from mixline.storage.events import EventReader
 from mixline.storage.identifiers import RowFinder
 from mixline.storage.inputs import Input
 from mixline.storage.live_ops import Batch
-from mixline.storage.manifest import CatalogueFacts
+from mixline.storage.manifest import CatalogueFacts, IdKind
 from mixline.storage.matrices import open_matrix
 from mixline.storage.progress import Progress
 from mixline.storage.spec import BuildSpec
@@ -24,6 +24,7 @@ class FileSource:
     def __init__(self, spec: BuildSpec, live_seq: int = 0) -> None:
         """``live_seq``: the files contain what a store's log has up to there."""
         self.spec, self.live_seq = spec, live_seq
+        self._item_ids: IdKind = "u64"
 
     def check(self, complaints: Complaints) -> None:
         """All files that cannot be opened or lack a column, in one answer, before any is read."""
@@ -41,7 +42,9 @@ class FileSource:
     def items(self, builder: CatalogueBuilder, progress: Progress) -> CatalogueFacts:
         table = self.spec.items
         source = Input(self.spec.at(table.path), "items", table.wanted("items"), builder.complaints)
-        return builder.from_table(source, table, progress)
+        facts = builder.from_table(source, table, progress)
+        self._item_ids = facts.id_kind
+        return facts
 
     def users(self, builder: CatalogueBuilder, progress: Progress) -> CatalogueFacts:
         spec, table = self.spec, self.spec.users
@@ -50,7 +53,7 @@ class FileSource:
             return builder.from_table(source, table, progress)
         if spec.events is not None:
             return builder.from_events(spec.at(spec.events.path), spec.events, progress)
-        return builder.empty()
+        return builder.empty(self._item_ids)
 
     def events(
         self, ids: Path, items: CatalogueFacts, users: CatalogueFacts, complaints: Complaints

@@ -298,3 +298,23 @@ def test_many_new_items_are_found_by_their_codes(store, tmp_path, monkeypatch):
 def score(asked, row, surface):
     found = np.float64(asked) @ np.float64(row)
     return found / np.linalg.norm(np.float64(row)) if surface == "cosine" else found
+
+
+@pytest.mark.parametrize("kind", ["numbers", "strings"])
+def test_users_of_a_store_built_without_any_have_ids_of_the_items_kind(tmp_path, kind):
+    ids = [str(at) if kind == "strings" else at for at in range(30)]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps({"id": one}) + "\n" for one in ids))
+    np.save(tmp_path / "items.npy", np.eye(30, DIM, dtype=np.float32))
+    (tmp_path / "spec.toml").write_text(
+        '[items]\npath = "items.jsonl"\nid = "id"\n[spaces.taste]\nitems = "items.npy"\n'
+    )
+    done = CliRunner().invoke(build, [str(tmp_path / "spec.toml"), "--out", str(tmp_path / "store"), "--quiet"])
+    assert done.exit_code == 0, done.output or done.exception
+    who, wrong = ("somebody", 5) if kind == "strings" else (5, "somebody")
+    for _ in range(2):
+        with node_with(tmp_path / "store", tmp_path, recent=near("recent", SEEN)) as node:
+            node.record(who, ids[3])
+            page = node.ask("recent", user=who)
+            assert len(page) == 29 and ids[3] not in list(page.ids)
+            with pytest.raises(BadRequest, match="user id"):
+                node.record(wrong, ids[3])
