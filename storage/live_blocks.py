@@ -146,6 +146,11 @@ def is_one_of(values: np.ndarray, sought: np.ndarray) -> np.ndarray:
 
 def mark(words: np.ndarray, rows: np.ndarray) -> None:
     """Set the bits of ``rows``."""
+    if len(rows) > len(words):
+        flags = np.zeros(64 * len(words), dtype=bool)
+        flags[rows] = True
+        words |= np.packbits(flags, bitorder="little").view(np.uint64)
+        return
     np.bitwise_or.at(words.view(np.uint8), rows >> 3, np.uint8(1) << (rows & 7).astype(np.uint8))
 
 

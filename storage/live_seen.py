@@ -47,20 +47,20 @@ class SeenItems:
         end, key = view.state.events, (user, codes)
         kept = self._kept.get(key)
         if kept is None or kept[0] > end:
-            lines = self._lines(view, user, 0, LONG + 1)
+            places = self._places(view, user, 0, LONG + 1)
             built = built_items(self.epoch, user, codes)
-            if len(lines) + len(built) <= LONG:
-                items = of_actions(lines, codes)
+            if len(places) + len(built) <= LONG:
+                items = items_of(view, places, codes)
                 rows = view.current(self.epoch.items, np.concatenate((built, items)) if len(items) else built)
                 return np.unique(rows) if len(items) or view.alive is not None else rows
-            if len(lines) > LONG:
-                lines = self._lines(view, user, 0, EVENTS_MAX)
-            items = of_actions(lines, codes)
+            if len(places) > LONG:
+                places = self._places(view, user, 0, EVENTS_MAX)
+            items = items_of(view, places, codes)
             words = np.zeros(-(-view.items_end // 64), dtype=np.uint64)
             mark(words, built)
         else:
             since, before = kept
-            items = of_actions(self._lines(view, user, since, EVENTS_MAX), codes)
+            items = items_of(view, self._places(view, user, since, EVENTS_MAX), codes)
             words = before
             if len(items) or 64 * len(before) < view.items_end:
                 words = np.zeros(max(len(before), -(-view.items_end // 64)), dtype=np.uint64)
@@ -71,9 +71,9 @@ class SeenItems:
             self._keep(key, end, words)
         return by_row(view, words)
 
-    def _lines(self, view: LiveView, user: int, since: int, most: int) -> np.ndarray:
+    def _places(self, view: LiveView, user: int, since: int, most: int) -> np.ndarray:
         own = view.reader.own
-        return own["events"][chain_events(own["events"], own["users.heads"], user, view.state.events, most, since)]
+        return chain_events(own["events"], own["users.heads"], user, view.state.events, most, since)
 
     def _keep(self, key: tuple[int, Codes], end: int, words: np.ndarray) -> None:
         before = self._kept.pop(key, None)
@@ -83,9 +83,10 @@ class SeenItems:
             self._bytes -= self._kept.pop(next(iter(self._kept)))[1].nbytes
 
 
-def of_actions(lines: np.ndarray, codes: Codes) -> np.ndarray:
-    """Items of events of some actions."""
-    return lines["item"] if codes is None else lines["item"][np.isin(lines["action"], codes)]
+def items_of(view: LiveView, places: np.ndarray, codes: Codes) -> np.ndarray:
+    """Items of the events at ``places``, or of those of some actions."""
+    events = view.reader.own["events"]
+    return events["item"][places if codes is None else places[np.isin(events["action"][places], codes)]]
 
 
 def by_row(view: LiveView, words: np.ndarray) -> np.ndarray:
