@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,9 @@ from mixline.storage.live_catalogue import LiveCatalogue, encode_record
 from mixline.storage.live_index import chain_events, place_of_id
 from mixline.storage.live_labels import LINE
 from mixline.storage.live_log import sync_folder
+from mixline.storage.live_ops import Id
 from mixline.storage.live_paths import forgotten_file
-from mixline.storage.live_segments import EVENTS_MAX
+from mixline.storage.live_segments import EVENTS_MAX, boot_number
 
 if TYPE_CHECKING:
     from mixline.storage.live_writer import Overlay
@@ -45,6 +47,56 @@ def note_forgotten(store: Path, epoch: int, rows: Iterable[int]) -> None:
         os.fsync(file.fileno())
     fresh.rename(path)
     sync_folder(path.parent)
+
+
+class Erasing:
+    """Takes users out of one overlay."""
+
+    def __init__(self, overlay: Overlay) -> None:
+        self.overlay = overlay
+        self.where = overlay.store, overlay.epoch.number
+        self._marker = overlay.folder / "erasing"  # rows (uint32) of whom is being erased
+
+    def open(self) -> None:
+        """Honour the list of forgotten rows, and end what a writer began that died."""
+        self._forget_rows()
+        if self._marker.exists() and self.overlay.state.boot == boot_number():
+            for identity in np.fromfile(self._marker, dtype="<u4").tolist():
+                erase_identity(self.overlay, identity)
+            self._marker.unlink()
+
+    def begin(self, user: Id) -> int:
+        """Note whose row it is, so that it is erased whatever happens; returns the row, or NO_ROW."""
+        overlay = self.overlay
+        identity = overlay.users.identity(user)
+        if identity != NO_ROW:
+            np.array([identity], dtype="<u4").tofile(self._marker)
+            if identity < overlay.epoch.users.count:
+                note_forgotten(*self.where, [*overlay.users.forgotten, identity])
+        return identity
+
+    def take_back(self, identity: int) -> None:
+        """The log knows them as before, so it is their row again."""
+        with suppress(OSError):  # where even that cannot be written
+            self._marker.unlink(missing_ok=True)
+            if identity < self.overlay.epoch.users.count:
+                note_forgotten(*self.where, self.overlay.users.forgotten)
+
+    def finish(self, identity: int, sequence: int) -> None:
+        """Write over what lies here of them, once the log knows them no more, and publish that."""
+        if identity != NO_ROW:
+            self._forget_rows()
+            erase_identity(self.overlay, identity)
+        self.overlay.release(sequence)
+        self._marker.unlink(missing_ok=True)
+
+    def _forget_rows(self) -> None:
+        overlay, rows = self.overlay, forgotten_rows(*self.where)
+        segment = overlay.segments["users.forgotten"]
+        segment.take(0, max(1, len(rows)))
+        segment.values[: len(rows)] = rows
+        overlay.users.forgotten = set(rows.tolist())
+        overlay.state = overlay.state._replace(forgotten=len(rows))
 
 
 def erase_identity(overlay: Overlay, identity: int) -> None:

@@ -68,6 +68,7 @@ class LiveLog:
     def __init__(self, store: Path) -> None:
         self.store, self.path = store, log_folder(store)
         self.fault = ""
+        self.exchanged = False  # by the latest :meth:`forget`, also by one that failed behind that point
         self.readers = LogReaders(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -231,6 +232,7 @@ class LiveLog:
         if self.fault:
             raise LogUnwritable(self.fault)
         fresh = self.path.with_name(f"{LOG}.new")
+        self.exchanged = False
         try:
             shutil.rmtree(fresh, ignore_errors=True)
             write_without(self._env, TABLES, fresh, user, pulse)
@@ -238,6 +240,7 @@ class LiveLog:
             sync_folder(fresh)
             with self.readers.lock:
                 exchange(fresh, self.path)
+                self.exchanged = True
                 sync_folder(self.path.parent)
                 self._env.close()
                 self._open()

@@ -23,7 +23,7 @@ from mixline.storage.epoch import Epoch
 from mixline.storage.errors import BadOperation, LogUnwritable, StorageError
 from mixline.storage.growing import GrowingArrays
 from mixline.storage.live_catalogue import LiveCatalogue, Mark
-from mixline.storage.live_erase import erase_identity, forgotten_rows, note_forgotten
+from mixline.storage.live_erase import Erasing
 from mixline.storage.live_index import BLOCK, EVENT, link_events, publish_state, read_state
 from mixline.storage.live_labels import LiveLabels
 from mixline.storage.live_log import LiveLog, unwritable
@@ -121,11 +121,8 @@ class Overlay:
         self.budgets = Budgets(epoch, self.segments, labels, self.state.grants)
         self.items.open(self.state.items, self.state.deaths)
         self.users.open(self.state.users, self.state.user_deaths)
-        self._forget_rows()
-        if (marker := self._marker).exists() and self.state.boot == boot_number():  # a writer died while it erased
-            for identity in np.fromfile(marker, dtype="<u4").tolist():
-                erase_identity(self, identity)
-            marker.unlink()
+        self.erasing = Erasing(self)
+        self.erasing.open()
 
     def mark(self) -> tuple[Mark, Mark, int, int, int]:
         """Where to go back to when a batch turns out bad."""
@@ -206,36 +203,6 @@ class Overlay:
         self.labels.back(self.labels.bytes)
         self.staged_events = self.state.events
         self.budgets.back(self.state.grants)
-
-    @property
-    def _marker(self) -> Path:
-        return self.folder / "erasing"
-
-    def _forget_rows(self) -> None:
-        """Rows of the epoch that are nobody's any more: their file in the store is the truth."""
-        rows = forgotten_rows(self.store, self.epoch.number)
-        self.segments["users.forgotten"].take(0, max(1, len(rows)))
-        self.segments["users.forgotten"].values[: len(rows)] = rows
-        self.users.forgotten = set(rows.tolist())
-        self.state = self.state._replace(forgotten=len(rows))
-
-    def before_forgetting(self, user: Id) -> int:
-        """Note durably whose row it is, so that it is erased whatever happens; returns the row, or NO_ROW."""
-        identity = self.users.identity(user)
-        if identity == NO_ROW:
-            return identity
-        np.array([identity], dtype="<u4").tofile(self._marker)
-        if identity < self.epoch.users.count:
-            note_forgotten(self.store, self.epoch.number, [*self.users.forgotten, identity])
-        return identity
-
-    def erase(self, identity: int, sequence: int) -> None:
-        """Write over what lies here of a user, once the log knows them no more, and publish that."""
-        if identity != NO_ROW:
-            self._forget_rows()
-            erase_identity(self, identity)
-        self.release(sequence)
-        self._marker.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -424,13 +391,18 @@ class LiveWriter:
             raise BadOperation("forget: must be alone in its batch, since it writes the log anew")
         self.overlays[0].users.check_id(op.user)
         stamped = Batch(client=batch.client, sequence=batch.sequence, ops=[Forgotten(count=1)], at=self._now())
+        rows, self.log.exchanged = [], False
         try:
-            rows = [overlay.before_forgetting(op.user) for overlay in self.overlays]
+            for overlay in self.overlays:
+                rows.append(overlay.erasing.begin(op.user))
             note = self.log.forget(op.user, stamped, self._pulse)
-        except OSError as error:
-            raise unwritable(self.log.path.parent, error) from error
+        except (OSError, StorageError) as error:
+            if not self.log.exchanged:
+                for overlay, row in zip(self.overlays, rows, strict=False):
+                    overlay.erasing.take_back(row)
+            raise unwritable(self.log.path.parent, error) if isinstance(error, OSError) else error from error
         for overlay, row in zip(self.overlays, rows, strict=True):
-            overlay.erase(row, note.last)
+            overlay.erasing.finish(row, note.last)
         return Ack(note.first, note.last, "sync", False)
 
     def let_go(self, epoch: Epoch) -> None:

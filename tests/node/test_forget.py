@@ -211,7 +211,7 @@ def test_a_writer_that_dies_while_it_forgets(store, tmp_path, kind, monkeypatch)
         for at in (7, 100):
             write_about(node, kind, at)
             node.ask("near", user=id_of(kind, at))
-        monkeypatch.setattr("mixline.storage.live_writer.erase_identity", lambda *_: 1 / 0)
+        monkeypatch.setattr("mixline.storage.live_erase.erase_identity", lambda *_: 1 / 0)
         for at in (7, 100):
             with pytest.raises(ZeroDivisionError):
                 node.forget(id_of(kind, at))
@@ -222,14 +222,14 @@ def test_a_writer_that_dies_while_it_forgets(store, tmp_path, kind, monkeypatch)
             node.writer()
             assert len(node.ask("near", user=id_of(kind, at))) == 0
             node.forget(id_of(kind, at))
-            monkeypatch.setattr("mixline.storage.live_writer.erase_identity", lambda *_: 1 / 0)
+            monkeypatch.setattr("mixline.storage.live_erase.erase_identity", lambda *_: 1 / 0)
         monkeypatch.undo()
     assert {name.split("/")[0] for name in files_with(store, [*traces(kind, 7), *traces(kind, 100)])} == {"epochs"}
     assert forgotten_rows(store, 1).tolist() == [7]
 
 
 @pytest.mark.parametrize("kind", ["numbers"], indirect=True)
-def test_forgetting_is_alone_in_its_batch_and_applied_once(node, store, kind, monkeypatch):
+def test_forgetting_is_alone_in_its_batch_and_applied_once(node, store, tmp_path, kind, monkeypatch):
     write_about(node, kind, 7)
     one = id_of(kind, 7)
     with pytest.raises(BadRequest, match="alone in its batch"):
@@ -252,8 +252,11 @@ def test_forgetting_is_alone_in_its_batch_and_applied_once(node, store, kind, mo
         node.forget(id_of(kind, 9))
     monkeypatch.undo()
     assert node.record(id_of(kind, 9), films()[0]["id"]).live_seq > first.live_seq
+    before = node.ask("near", user=id_of(kind, 9)).ids.tolist()
     node.close()
-    assert log_faults(store) == []
+    assert log_faults(store) == [] and forgotten_rows(store, 1).tolist() == [7]
+    with node_with(store, tmp_path, near=near("user", SEEN, BLOCKED)) as again:
+        assert again.ask("near", user=id_of(kind, 9)).ids.tolist() == before
 
 
 @pytest.mark.parametrize("kind", ["strings"], indirect=True)
