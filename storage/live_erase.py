@@ -26,7 +26,7 @@ from mixline.storage.live_paths import forgotten_file
 from mixline.storage.live_segments import EVENTS_MAX, boot_number
 
 if TYPE_CHECKING:
-    from mixline.storage.live_writer import Overlay
+    from mixline.storage.live_overlay import Overlay
 
 ERASED = ("time", "user", "item", "action", "weight", "spare")  # of an event; ``before`` leads on to nobody's data
 
