@@ -104,8 +104,8 @@ cdef class Surfaces:
         """Whether a pass of ``company`` may take one more, whose first request has so much time left.
 
         A long pass keeps others waiting and its first members too: what they add to it may be a share of the time left,
-        or, where reading once is what costs, twice that; half as much while many are refused, for then throughput is not
-        what is lacking.
+        or, where reading once is what costs, twice that; half as much while many are refused, for then it is not
+        throughput that is lacking.
         """
         cdef const Line* line = &self.at[surface].line
         cdef double added = line.each * (company + 1)

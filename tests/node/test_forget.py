@@ -15,6 +15,7 @@ from film_store import BLOCKED, DIM, ITEMS, SEEN, films, near, node_with, vector
 from node_process import running, wait_until
 
 from mixline.node import Client
+from mixline.node.compaction import compact
 from mixline.node.errors import BadRequest
 from mixline.storage.errors import LogUnwritable
 from mixline.storage.live_erase import forgotten_rows
@@ -123,6 +124,16 @@ def write_about(node, kind, at):
     node.record(one, ids[5], "view")
 
 
+def write_more(node, kind, at):
+    """What a fold has to carry: grants, and events of items that are gone."""
+    one, other, ids = id_of(kind, at), id_of(kind, at + 1), [film["id"] for film in films()]
+    users = [one, other, one] if kind == "strings" else np.array([one, other, one], dtype=np.uint64).tobytes()
+    budget = {"budget": "push", "users": users, "limit": 9, "window": 10**9}
+    node.apply([{"op": "reserve", **budget}, {"op": "spend", **budget, "amounts": [1, 2, 1]}])
+    node.apply([{"op": "delete_item", "id": ids[1]}])  # which the other acted on
+    node.apply([{"op": "delete_item", "id": ids[2]}])  # and the one
+
+
 def run(store, user, *more):
     done = CliRunner().invoke(forget, ["--user", str(user), "--store", str(store), "--json", *more])
     assert done.exit_code == 0, done.output or done.exception
@@ -155,6 +166,7 @@ def test_no_byte_is_left_of_a_forgotten_user(store, tmp_path, kind, at):
     marks, kept = traces(kind, at), traces(kind, at + 1)
     with node_with(store, tmp_path, near=near("user", SEEN, BLOCKED)) as node:
         write_about(node, kind, at)
+        write_more(node, kind, at)
         before = node.ask("near", user=id_of(kind, at + 1)).ids.tolist()
         had = files_with(store, marks)
         assert {"live/log/data.mdb"} <= had and any(name.startswith("live/overlay") for name in had)
@@ -174,6 +186,29 @@ def test_no_byte_is_left_of_a_forgotten_user(store, tmp_path, kind, at):
         assert node.ask("near", user=id_of(kind, at + 1)).ids.tolist() == before
     assert files_with(store, marks) == set()
     assert run(store, id_of(kind, at))["active"] is None
+
+
+@pytest.mark.parametrize("order", ["folded, then forgotten", "forgotten, then folded"])
+@pytest.mark.parametrize("at", [7, 100], ids=["of the build", "that came later"])
+def test_a_fold_carries_nothing_of_a_forgotten_user(store, tmp_path, kind, at, order):
+    marks, other = traces(kind, at), id_of(kind, at + 1)
+    with node_with(store, tmp_path, near=near("user", SEEN, BLOCKED)) as node:
+        write_about(node, kind, at)
+        write_more(node, kind, at)
+        before = node.ask("near", user=other).ids.tolist()
+    for step in order.split(", then "):
+        if step == "folded":
+            assert compact(store) is not None
+        else:
+            run(store, id_of(kind, at))
+    Store(store).prune(1)
+    assert Store(store).verify() == [] and log_faults(store) == []
+    with node_with(store, tmp_path, near=near("user", SEEN, BLOCKED)) as node:
+        assert len(node.ask("near", user=id_of(kind, at))) == 0
+        assert node.ask("near", user=other).ids.tolist() == before
+        users = {"users": [other], "limit": 2, "window": 10**9}
+        assert node.apply([{"op": "reserve", "budget": "push", **users}]).granted == [b"\0"]
+    assert files_with(store, marks) == set()
 
 
 def test_a_store_where_nothing_was_ever_written(store, kind):
