@@ -146,7 +146,8 @@ def test_an_epoch_that_was_activated_meanwhile_is_not_overwritten(store, tmp_pat
     assert Store(store).current() == 2 and [one.number for one in Store(store).epochs()] == [1, 2]
 
 
-def test_the_command(store, tmp_path):
+def test_the_command(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.nice", lambda _: 0)  # it would hold for all tests that follow
     run = CliRunner().invoke
     assert run(epoch_command, ["build", str(store)]).exit_code == 2
     nothing = run(epoch_command, ["build", str(store), "--from-live"])

@@ -48,7 +48,10 @@ PARTS = (
     ),
     tests("neon", "tests/kernels/test_other_machines.py"),
     tests("epoch-flips", "tests/node/test_epoch_flips.py"),
-    tests("fold-faults", "tests/storage/test_compaction_faults.py"),
+    *(
+        tests(f"fold-faults-{at}", f"tests/storage/test_compaction_faults.py::test_every_call_fails[{at}]")
+        for at in range(3)
+    ),
     tests("equivalence", "tests/node/test_equivalence.py"),
     tests("epoch-folds", "tests/node/test_compaction_served.py"),
     tests("damage", "tests/storage/test_damage.py"),
