@@ -48,6 +48,10 @@ class AsyncClient:
         """One page; raises the NodeError of the status when there is none."""
         return page_of(await self._one(ask_call(surface, request)))
 
+    async def why_not(self, surface: str, item: int | str, /, **request: Any) -> dict[str, Any]:
+        """What became of one item in a request, as :meth:`mixline.node.client.Client.why_not` says."""
+        return (await self.ask(surface, why=[item], **request)).why[0]
+
     async def ask_many(self, requests: Iterable[dict[str, Any]]) -> list[Any]:
         """Many pages, pipelined; each result a page or its NodeError."""
         calls = []

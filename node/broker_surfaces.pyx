@@ -16,7 +16,6 @@ SERVICE_FIRST_NS = 1_000_000
 cdef double PASS_SHARE = limits.pass_share
 cdef double LATE_SHARE = 0.5       # of the time left, beyond which all of a pass would end late
 cdef double FIXED_TIMES = 2.0      # then two thirds of the greatest throughput are reached
-cdef double PRESSED_PART = 0.5     # of either, while many are refused
 cdef double SPREAD_MIN = 0.05      # of the number in a pass, squared: what tells a line from a point
 
 
@@ -100,18 +99,17 @@ cdef class Surfaces:
             line.each = min(max((passes.product - passes.company * passes.took) / spread, 0.0), at.service_ns)
             line.fixed = max(passes.took - line.each * passes.company, 0.0)
 
-    cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns, bint pressed) noexcept nogil:
+    cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns) noexcept nogil:
         """Whether a pass of ``company`` may take one more, whose first request has so much time left.
 
         A long pass keeps others waiting and its first members too: what they add to it may be a share of the time left,
-        or, where reading once is what costs, twice that; half as much while many are refused, for then it is not
-        throughput that is lacking.
+        or, where reading once is what costs, twice that.
         """
         cdef const Line* line = &self.at[surface].line
         cdef double added = line.each * (company + 1)
         if line.fixed + added > left_ns * LATE_SHARE:
             return False
-        return added <= max(left_ns * PASS_SHARE, FIXED_TIMES * line.fixed) * (PRESSED_PART if pressed else 1.0)
+        return added <= max(left_ns * PASS_SHARE, FIXED_TIMES * line.fixed)
 
     def record(self, int surface, int64_t service_ns) -> None:
         """For tests: one request, alone."""
@@ -130,7 +128,6 @@ cdef class Surfaces:
         """For tests: a pass of so many."""
         self.reckon(surface, took_ns, company)
 
-    def room_for(self, int surface, int64_t left_ns, bint pressed=False) -> int:
+    def room_for(self, int surface, int64_t left_ns) -> int:
         """For tests: how many a pass may have, up to a thousand."""
-        rooms = (company for company in range(1, 1000) if not self.has_room(surface, company, left_ns, pressed))
-        return next(rooms, 1000)
+        return next((company for company in range(1, 1000) if not self.has_room(surface, company, left_ns)), 1000)

@@ -70,6 +70,11 @@ class Client:
         """One page; raises the :class:`NodeError` of the status when there is none."""
         return page_of(self._one(ask_call(surface, request)))
 
+    def why_not(self, surface: str, item: int | str, /, **request: Any) -> dict[str, Any]:
+        """What became of one item in a request, served or not: its fate, and each source's distance to its cut-off
+        (:mod:`mixline.node.why` lists the keys)."""
+        return self.ask(surface, why=[item], **request).why[0]
+
     def ask_many(self, requests: Iterable[dict[str, Any]]) -> list[Any]:
         """Many pages, pipelined: each request is a dict with ``surface``; each result a page or its NodeError."""
         calls = []

@@ -27,6 +27,7 @@ from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
 from mixline.node.pipeline import Pipeline
 from mixline.node.request import Ask, decode_ask
 from mixline.node.scans import Scan, make_passes
+from mixline.node.why import why
 from mixline.storage.carried import carries
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
@@ -256,6 +257,8 @@ class Engine:
             check_count("candidates", ask.candidates, 0, limits.candidates_max)
         if ask.time is not None and not 0 <= ask.time <= limits.time_max:
             raise BadRequest(f"time {ask.time}: give seconds since 1970, at most {limits.time_max}")
+        if ask.why is not None:
+            check_count("why", ask.why, 1, limits.why_max)
         if ask.cursor is not None:
             raise BadRequest("cursor: this surface has no paging")
         if ask.fields:
@@ -302,6 +305,7 @@ class Engine:
             groups=groups,
             fields=fields,
             explain=explain_slate(call, pipeline) if call.ask.explain else None,
+            why=why(call, pipeline, call.ask.why) if call.ask.why else None,
         )
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 def explain_slate(call: Call, pipeline: Pipeline) -> list[dict[str, Any]]:
     """Per served item: its sources with their scores, every column of the block, and the terms of weighted scores."""
     block = call.block
-    weighted = [s for s in pipeline.surface.components.get("scorer", ()) if isinstance(s, WeightedScorer)]
     numbers = {name: call.numbers(name) for name in block.columns}
     out = []
     for position in block.slate.tolist():
@@ -30,13 +29,19 @@ def explain_slate(call: Call, pipeline: Pipeline) -> list[dict[str, Any]]:
                 },
                 "rank": int(block.rank[position]),
                 "columns": values,
-                "terms": {
-                    s.name: {name: weight * (values.get(name) or 0.0) for name, weight in s.terms.items()}
-                    for s in weighted
-                },
+                "terms": terms_of(pipeline, values),
             }
         )
     return out
+
+
+def terms_of(pipeline: Pipeline, values: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What each weighted scorer adds up for a candidate with these values."""
+    return {
+        scorer.name: {name: weight * (values.get(name) or 0.0) for name, weight in scorer.terms.items()}
+        for scorer in pipeline.surface.components.get("scorer", ())
+        if isinstance(scorer, WeightedScorer)
+    }
 
 
 def fates(call: Call, pipeline: Pipeline) -> dict[str, int]:

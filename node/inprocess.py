@@ -83,6 +83,12 @@ class Node:
             status, encoded = self.engine.answer(*asked)
         return self._page(asked.header, status, encoded, started_ns)
 
+    def why_not(self, surface: str, item: int | str, /, **arguments: Any) -> dict[str, Any]:
+        """What became of one item in a request, as :meth:`mixline.node.client.Client.why_not` says."""
+        found = self.ask(surface, why=[item], **arguments).why
+        assert found is not None
+        return found[0]
+
     def ask_many(self, requests: Iterable[dict[str, Any]]) -> list[Page | NodeError]:
         """Answer several, each a dict with ``surface``; what they scan alike is scanned once for 64 of them.
 

@@ -69,6 +69,7 @@ tenants_max = 255  # with a share of their own in NODE.toml
 # Answers.
 limit_max = 1000  # items of one page, per group
 groups_max = 256  # users of one request
+why_max = 100  # items whose fate a request asks for
 candidates_max = 20_000  # ids a request may bring
 vectors_max = 64  # that one request gives
 time_max = 1 << 40  # seconds since 1970, beyond the year 30,000: a time beyond is in other units

@@ -60,6 +60,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     groups: bytes = b""
     fields: dict[str, list[Any]] = {}
     explain: list[dict[str, Any]] | None = None
+    why: list[dict[str, Any]] | None = None
 
 
 class Failure(msgspec.Struct):
@@ -95,6 +96,7 @@ class Page:
         self.coverage = answer.coverage
         self.fields = answer.fields
         self.explain = answer.explain
+        self.why = answer.why
         self.groups = np.frombuffer(answer.groups, dtype="<u4") if answer.groups else np.array([0, len(self.scores)])
 
     def __len__(self) -> int:
@@ -124,6 +126,7 @@ class Page:
             "coverage": [msgspec.structs.asdict(entry) for entry in self.coverage],
             "timing": self.timing,
             "explain": self.explain,
+            "why": self.why,
         }
 
 

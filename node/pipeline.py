@@ -83,7 +83,8 @@ class Pipeline:
         self.selectors = steps["selector"]
         self.side_effects = steps["side_effect"]
         self.source_names = [step.name for step in self.sources]
-        self.excluders = [step.component.excludes for step in steps["filter"] if step.excludes]
+        self.excluding = [step for step in steps["filter"] if step.excludes]
+        self.excluders = [step.component.excludes for step in self.excluding]
         replaced = {name for stage in ("hydrator", "scorer") for step in steps[stage] for name in step.replaces}
         stored = set(epoch.items.columns) - replaced
         self.admitters = [step for step in steps["filter"] if step.admits and step.component.reads() <= stored]

@@ -37,6 +37,7 @@ class Ask(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, frozen
     fields: list[str] | None = None
     params: dict[str, bool | int | float | str] | None = None
     explain: bool = False
+    why: list[Id] | None = None
     live_seq: int = 0
     time: int | None = None
 
@@ -99,6 +100,7 @@ def prepare(
     priority: int = PRIORITY_DEFAULT,
     tenant: str = "",
     explain: bool = False,
+    why: Sequence[Id] | np.ndarray | None = None,
     live_seq: int = 0,
     time: int | None = None,
     request_id: bytes | int | str | uuid.UUID | None = None,
@@ -106,6 +108,7 @@ def prepare(
     """Check and encode one ask; :class:`BadRequest` before anything is sent.
 
     ``vector`` is one, or several in the rows of a matrix.
+    ``why``: ids of items whose fate the page shall tell, served or not (``page.why``).
     ``live_seq``: what was acknowledged up to this number must be in the answer, else NOT_READY.
     ``time``: the second since 1970 that the answer is given for, which windows of time end with; left out, now.
     ``deadline_ms`` None takes the surface's own deadline; ``priority`` 0 is the most urgent, 255 the least.
@@ -130,6 +133,7 @@ def prepare(
             fields=None if fields is None else list(fields),
             params=None if params is None else {name: _plain(value) for name, value in params.items()},
             explain=bool(explain),
+            why=_ids(why),
             live_seq=_plain(live_seq),
             time=_plain(time),
         )

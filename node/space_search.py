@@ -240,6 +240,14 @@ class SpaceSearch:
         words, k = self.late_allowed(call, allowed), min(self.limit, len(stock.items))
         return [stock.all(call, vector, k, words) for vector in vectors]
 
+    def score(self, vector: np.ndarray, row: int) -> float:
+        """Of one item, of the build or later; NaN where it has no vector here."""
+        space, best = self.space, TopK(1)
+        assert space.all_items is not None and space.all_norms is not None
+        here = slice(row, row + 1)
+        scan(space.all_items[here], vector, best, self.all_keys[here], metric=space.metric, norms=space.all_norms[here])
+        return float(best.result()[1][0])
+
     def best_of(self, found: list[Candidates]) -> Candidates:
         """The best k by the best score of several queries, each item once."""
         if len(found) == 1:

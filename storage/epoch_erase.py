@@ -19,11 +19,11 @@ from mixline.storage.columns import MISSING
 from mixline.storage.epoch import Epoch
 from mixline.storage.ids import order_keys
 from mixline.storage.log_rewrite import without_user
+from mixline.storage.manifest import KEPT
 from mixline.storage.records import RECORDS, TABLES, RecordWriter, row_key
 from mixline.storage.snapshot_files import place
 from mixline.storage.strings import StringTableWriter
 
-KEPT = "events"  # as :mod:`mixline.storage.events` has it, which needs Arrow
 STRANGE_BYTES = 8  # of an id that is drawn
 
 

@@ -19,6 +19,7 @@ from mixline.storage.complaints import Complaints
 from mixline.storage.histories import pack_history
 from mixline.storage.identifiers import IdReader, RowFinder
 from mixline.storage.inputs import Batch, Input
+from mixline.storage.manifest import KEPT
 from mixline.storage.progress import Progress
 from mixline.storage.records import RecordWriter, row_key
 from mixline.storage.spec import EventsSpec
@@ -30,7 +31,6 @@ ACTIONS_MAX = 256
 WEIGHT_MAX = 1e9  # so that no sum of them overflows a float32
 DAY_S = 86_400
 EVENT_BYTES_GUESS = 8  # of input, to choose how many spill files; a range that turns out too large is spilled again
-KEPT = "events"  # the folder of the epoch with every event that counted
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 

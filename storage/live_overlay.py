@@ -245,11 +245,9 @@ class Overlay:
         segment.take(start, len(users))
         self.segments["counts"].take(start, len(users))
         lines = segment.values[start : start + len(users)]
+        # All but ``before``, which stays as it is: a writer that died may have linked these very lines.
         lines["time"], lines["user"], lines["item"], lines["action"] = times, users, items, actions
-        lines["weight"], lines["spare"] = (
-            1.0,
-            spare,
-        )  # and ``before`` as it is: a writer that died may have linked these very lines
+        lines["weight"], lines["spare"] = 1.0, spare
         self.staged_events += len(users)
 
     def _items(self, ids: list | np.ndarray) -> np.ndarray:

@@ -21,14 +21,14 @@ from mixline.storage.catalogue_builder import CatalogueBuilder
 from mixline.storage.complaints import Complaints
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import StoreLocked, StoreUnfit
-from mixline.storage.events import EVENT, KEPT, kept_fields
+from mixline.storage.events import EVENT, kept_fields
 from mixline.storage.inputs import Batch as ArrowBatch
 from mixline.storage.live_index import BLOCK
 from mixline.storage.live_ops import Batch
 from mixline.storage.live_paths import overlay_folder
 from mixline.storage.live_view import LiveReader, LiveView
 from mixline.storage.live_writer import LiveWriter
-from mixline.storage.manifest import CatalogueFacts
+from mixline.storage.manifest import KEPT, CatalogueFacts
 from mixline.storage.progress import Progress
 from mixline.storage.publish import read_current
 from mixline.storage.spec import BuildSpec, EventsSpec, TableSpec

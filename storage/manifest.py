@@ -16,6 +16,7 @@ from mixline.storage.errors import FormatUnknown, StoreDamaged, StoreMissing
 FORMAT = 1
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
+KEPT = "events"  # the folder of an epoch with every event that counted
 
 IdKind = Literal["u64", "str"]
 ColumnKind = Literal["f32", "i64", "bool", "category", "tags", "text", "bytes"]

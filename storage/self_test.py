@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mixline.storage.arrays import map_array
 from mixline.storage.catalogue import Catalogue
 from mixline.storage.codes import BLOCK_ROWS, Codes, decode
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import StorageError, StoreDamaged
 from mixline.storage.item_times import map_item_times
+from mixline.storage.manifest import KEPT
 from mixline.storage.records import TABLES
 from mixline.storage.spaces import Space
 
@@ -100,6 +102,7 @@ def event_faults(epoch: Epoch) -> Iterator[str]:
     popular = epoch.popularity
     if len(popular.rows) and (int(popular.rows.max()) >= items or not (np.diff(popular.scores) <= 0).all()):
         yield "graph/popular_rows.npy: not rows of items by falling score"
+    yield from kept_event_faults(epoch)
     if epoch.item_times is not None:
         yield from item_time_faults(epoch)
     neighbours = epoch.neighbours
@@ -111,6 +114,21 @@ def event_faults(epoch: Epoch) -> Iterator[str]:
             found = neighbours.indices[neighbours.indptr[row] : neighbours.indptr[row + 1]]
             if len(found) and int(found.max()) >= items:
                 yield f"graph/neighbours_indices.npy: item {row}: a row that no item has"
+
+
+def kept_event_faults(epoch: Epoch) -> Iterator[str]:
+    """Columns of the events that a fold goes by: of one length, by user, of items that exist."""
+    kept = {path.stem: map_array(path) for path in sorted((epoch.path / KEPT).glob("*.npy"))}
+    if not kept:
+        return  # no events, or an epoch of an earlier release
+    indptr, rows = kept.pop("indptr"), kept["item"]
+    if len(indptr) != epoch.users.count + 1 or int(indptr[-1]) != len(rows) or not (np.diff(indptr) >= 0).all():
+        yield f"{KEPT}/indptr.npy: does not fit the users, or the events"
+    for name, column in kept.items():
+        if len(column) != len(rows):
+            yield f"{KEPT}/{name}.npy: {len(column)} entries for {len(rows)} events"
+    if len(rows) and int(rows[sample_of(len(rows))].max()) >= epoch.items.count:
+        yield f"{KEPT}/item.npy: a row that no item has"
 
 
 def item_time_faults(epoch: Epoch) -> Iterator[str]:

@@ -31,6 +31,7 @@ VERBS = {
     "snapshot": "mixline.tools.snapshot:snapshot",
     "systemd": "mixline.tools.systemd:systemd",
     "top": "mixline.tools.top:top",
+    "why": "mixline.tools.why:why",
     "warm": "mixline.tools.warm:warm",
 }
 

@@ -35,6 +35,11 @@ What `seen` and `predicate` can tell from the id, the user or stored columns is 
 before they count to their limit: such items were never candidates, and have no reason. The coverage of a filter says
 "inside the sources" then; the filter itself still runs. The coverage of a `nearest` says which way it took (`how`).
 
+`client.why_not(SURFACE, ITEM, user=...)`, `ask(..., why=[ITEM])` and `mixline why` tell what became of an item. `fate`:
+`served` (at which `place`), `reserve` (at which place behind the page), `dropped`, or `left_out` inside the sources
+(`by` which filters), `not_retrieved`, `deleted` or `unknown`. For each source: whether it `brought` the item, its
+`score` there, and the source's `cutoff`. Of a candidate its columns and score terms too.
+
 The page's scores come from the column that the last selector with `by` orders by. Order is score descending, then order
 key ascending (the id; for string ids its XXH3-64 hash); scores that are not finite come last.
 

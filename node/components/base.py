@@ -100,6 +100,11 @@ class Source(Component, frozen=True, kw_only=True):
         """Candidates for one group, best first, at most ``limit``."""
         raise TypeError(f"{type(self).__name__} defines no retrieve(call, group)")
 
+    def score_of(self, call: Call, group: int, row: int) -> float | None:
+        """The score that it would give one item of the store, limit and filters aside: how far what it did not bring
+        was from being brought. None where it would not come to the item, or cannot say."""
+        return None
+
     def writes(self) -> set[str]:
         return {f"{self.name}.score"}
 

@@ -43,6 +43,22 @@ class ItemToItemSource(Source, frozen=True, kw_only=True):
         return "" if epoch.neighbours is not None else "the store was built without events"
 
     def retrieve(self, call: Call, group: int) -> Candidates:
+        rows, sums = self._neighbours(call, group)
+        allowed = call.allowed(group)
+        if allowed is not None:
+            kept = holds_rows(allowed, rows)
+            rows, sums = rows[kept], sums[kept]
+        heap = TopK(min(self.limit, len(rows)))
+        heap.offer(sums, rows, call.epoch.items.keys[rows])
+        return Candidates(*heap.result())
+
+    def score_of(self, call: Call, group: int, row: int) -> float | None:
+        rows, sums = self._neighbours(call, group)
+        found = np.flatnonzero(rows == row)
+        return float(sums[found[0]]) if len(found) else None
+
+    def _neighbours(self, call: Call, group: int) -> Candidates:
+        """All of them but the seeds, in no order."""
         graph = call.epoch.neighbours
         assert graph is not None
         seeds = call.items if self.query == "item" else call.recent(group, self.seeds)
@@ -59,12 +75,5 @@ class ItemToItemSource(Source, frozen=True, kw_only=True):
         if now is not rows:
             there = now != NO_ROW
             rows, sums = now[there], sums[there]
-        allowed = call.allowed(group)
-        if allowed is not None:
-            kept = holds_rows(allowed, rows)
-            rows, sums = rows[kept], sums[kept]
         others = ~np.isin(rows, asked)
-        rows, sums = rows[others], sums[others]
-        heap = TopK(min(self.limit, len(rows)))
-        heap.offer(sums, rows, call.epoch.items.keys[rows])
-        return Candidates(*heap.result())
+        return Candidates(rows[others], sums[others])

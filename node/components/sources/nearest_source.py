@@ -112,6 +112,11 @@ class NearestSource(Source, frozen=True, kw_only=True):
             found += self._run(call, vectors, allowed)
         return search.best_of(found)
 
+    def score_of(self, call: Call, group: int, row: int) -> float | None:
+        search: SpaceSearch = call.bound
+        scores = [search.score(vector, row) for vector in self._query(call, group)[0]]
+        return max((one for one in scores if one == one), default=None)
+
     def _run(self, call: Call, vectors: np.ndarray, allowed: np.ndarray | None) -> list[Candidates]:
         """The best of the build's items for each vector, by a way that needs no pass."""
         search: SpaceSearch = call.bound

@@ -25,15 +25,25 @@ class PopularSource(Source, frozen=True, kw_only=True):
     def disabled(self, epoch: Epoch) -> str:
         return "" if epoch.manifest.events is not None else "the store was built without events"
 
-    def retrieve(self, call: Call, group: int) -> Candidates:
+    def score_of(self, call: Call, group: int, row: int) -> float | None:
+        rows, scores, top = self._listed(call)
+        found = np.flatnonzero(rows == row)
+        return float(np.float32(scores[found[0]] / top)) if len(found) else None
+
+    def _listed(self, call: Call) -> tuple[np.ndarray, np.ndarray, float]:
+        """The list as the request's state has it, and the greatest count of the build."""
         rows, scores = call.epoch.popularity
-        if not len(rows):
-            return Candidates.none()
-        top = scores[0]
+        top = scores[0] if len(scores) else np.float32(1)
         now = call.present(rows)
         if now is not rows:
             there = now != NO_ROW
             rows, scores = now[there], scores[there]
+        return rows, scores, top
+
+    def retrieve(self, call: Call, group: int) -> Candidates:
+        rows, scores, top = self._listed(call)
+        if not len(rows):
+            return Candidates.none()
         allowed = call.allowed(group)
         if allowed is None:
             kept = slice(0, self.limit)
