@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
+
+EX_OSERR = 71
 
 TEXT = "%(name)s[%(process)d] %(levelname)s %(message)s"
 STYLES = ("text", "json")
@@ -33,3 +38,16 @@ def start_logging(style: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+@contextmanager
+def ending_in_words(log: logging.Logger) -> Iterator[None]:
+    """Of a process that does one thing: an error that names its exit code becomes a line of the log, and that code."""
+    try:
+        yield
+    except Exception as error:
+        code = getattr(error, "exit_code", EX_OSERR if isinstance(error, OSError) else None)
+        if code is None:
+            raise
+        log.error("%s", error)
+        sys.exit(code)

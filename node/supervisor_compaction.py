@@ -15,7 +15,7 @@ import msgspec
 
 from mixline.ipc.calls import die_with_parent, set_name
 from mixline.node import limits
-from mixline.node.logs import start_logging
+from mixline.node.logs import ending_in_words, start_logging
 from mixline.node.orders import CompactionOrders
 from mixline.node.plain_asyncio import asyncio
 from mixline.node.supervisor_child import Child
@@ -80,17 +80,11 @@ def main() -> None:
     from mixline.node.compaction import compact
     from mixline.storage.store import Store
 
-    try:
+    with ending_in_words(log):
         manifest = compact(orders.store)
         if manifest is not None:
             log.info("epoch %d has everything up to operation %d", manifest.number, manifest.live_seq)
             Store(orders.store).prune(orders.keep)
-    except Exception as error:
-        code = getattr(error, "exit_code", 71 if isinstance(error, OSError) else None)
-        if code is None:
-            raise
-        log.error("%s", error)
-        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from mixline.node.logs import start_logging
+from mixline.node.logs import ending_in_words, start_logging
 from mixline.node.orders import WorkerOrders
 from mixline.node.worker import make_engine
 
@@ -18,14 +18,8 @@ def main() -> None:
     nowhere = dict.fromkeys(("parent", "seat", *fds), -1)
     orders = msgspec.convert({**nowhere, **msgspec.json.decode(sys.argv[1])}, WorkerOrders)
     start_logging(orders.log)
-    try:
+    with ending_in_words(logging.getLogger("mixline.rehearsal")):
         make_engine(orders)
-    except Exception as error:
-        code = getattr(error, "exit_code", None)
-        if code is None:
-            raise
-        logging.getLogger("mixline.rehearsal").error("%s", error)
-        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import msgspec
 
 from mixline.ipc.calls import die_with_parent, set_name
 from mixline.node import limits
-from mixline.node.logs import start_logging
+from mixline.node.logs import ending_in_words, start_logging
 from mixline.node.orders import WarmOrders
 from mixline.node.supervisor_child import Child
 
@@ -54,23 +54,16 @@ def main() -> None:
     start_logging(orders.log)
     die_with_parent(orders.parent)
     set_name("mixline-warm")
-    try:
-        with Store(orders.store).open() as epoch:
-            files = list(warm(epoch, huge=orders.huge))
-            left_out = short_of(files)
-            if left_out:
-                log.warning("epoch %d: no memory for all of %s", epoch.number, ", ".join(left_out))
-            before, after = (sum(getattr(one, when) or 0 for one in files) for when in ("before", "after"))
-            log.info("epoch %d: %d bytes in memory, %d before", epoch.number, after, before)
-            if orders.replay:
-                counts = replay(Path(orders.store), orders.config, read_recorded(Path(orders.replay)), lambda _: None)
-                log.info("%d recorded requests answered, %d failed", counts["answered"], counts["failed"])
-    except Exception as error:
-        code = getattr(error, "exit_code", 71 if isinstance(error, OSError) else None)
-        if code is None:
-            raise
-        log.error("%s", error)
-        sys.exit(code)
+    with ending_in_words(log), Store(orders.store).open() as epoch:
+        files = list(warm(epoch, huge=orders.huge))
+        left_out = short_of(files)
+        if left_out:
+            log.warning("epoch %d: no memory for all of %s", epoch.number, ", ".join(left_out))
+        before, after = (sum(getattr(one, when) or 0 for one in files) for when in ("before", "after"))
+        log.info("epoch %d: %d bytes in memory, %d before", epoch.number, after, before)
+        if orders.replay:
+            counts = replay(Path(orders.store), orders.config, read_recorded(Path(orders.replay)), lambda _: None)
+            log.info("%d recorded requests answered, %d failed", counts["answered"], counts["failed"])
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class PopularSource(Source, frozen=True, kw_only=True):
     def _listed(self, call: Call) -> tuple[np.ndarray, np.ndarray, float]:
         """The list as the request's state has it, and the greatest count of the build."""
         rows, scores = call.epoch.popularity
-        top = scores[0] if len(scores) else np.float32(1)
+        top = float(scores[0]) if len(scores) else 1.0
         now = call.present(rows)
         if now is not rows:
             there = now != NO_ROW
