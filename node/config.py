@@ -236,7 +236,7 @@ def parse_surface(table: dict[str, Any], file: str, problems: list[str]) -> Surf
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             problems.append(f"{file}: {stage}: write a table [[{stage}]] for each component")
             continue
-        parsed = [parse_component(e, stage, f"{file}: {stage}[{at}]", problems) for at, e in enumerate(entries)]
+        parsed = [parse_component(e, stage, Path(file), at, problems) for at, e in enumerate(entries)]
         components[stage] = tuple(one for one in parsed if one is not None)
         for one in components[stage]:
             if stage in ("source", "scorer") and one.name in names:
@@ -264,8 +264,9 @@ def parse_surface(table: dict[str, Any], file: str, problems: list[str]) -> Surf
     )
 
 
-def parse_component(entry: dict[str, Any], stage: str, where: str, problems: list[str]) -> Component | None:
+def parse_component(entry: dict[str, Any], stage: str, file: Path, at: int, problems: list[str]) -> Component | None:
     """One component table by its ``kind``: a shipped one, or a user's own class by dotted path."""
+    where = f"{file}: {stage}[{at}]"
     kind = entry.get("kind")
     if not isinstance(kind, str):
         problems.append(f"{where}: needs kind, one of {', '.join(sorted(KINDS[stage])) or 'your own dotted path'}")
@@ -285,5 +286,7 @@ def parse_component(entry: dict[str, Any], stage: str, where: str, problems: lis
         return None
     component = convert({"name": kind, **entry}, declared, f"{where} ({kind})", problems)
     if component is not None:
+        paths = {key: str((file.parent / getattr(component, key)).absolute()) for key in declared.files}
+        component = msgspec.structs.replace(component, **paths) if paths else component
         problems += [f"{where} ({kind}): {problem}" for problem in component.wrong()]
     return component

@@ -20,6 +20,7 @@ NAMES = {
     "retrieval": "mixline.tools.bench_retrieval:retrieval",
     "hydration": "mixline.tools.bench_hydration:hydration",
     "framework": "mixline.tools.bench_framework:framework",
+    "forest": "mixline.tools.bench_forest:forest",
     "memory": "mixline.tools.bench_memory:memory",
     "gowalla": "mixline.tools.bench_gowalla:gowalla",
     "broker": "mixline.tools.bench_broker:broker",

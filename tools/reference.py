@@ -97,6 +97,15 @@ items that it drops for this user (rows, a bitmap, or a list of these), and
 """
 
 
+TABLES = {
+    "list[str]": "list of text",
+    "tuple[str, ...]": "list of text",
+    "tuple[str, ...] | None": "list of text",
+    "dict[str, float]": "table of numbers",
+    "dict[str, str]": "table of text",
+}
+
+
 def section(kind: str, component: type[Component]) -> str:
     """One component: its docstring, and its keys with types and defaults."""
     common = {field.name for field in msgspec.structs.fields(Component)}
@@ -118,14 +127,15 @@ def shown_type(annotation: Any) -> str:
         return "table"
     if annotation in (dict[str, Counter], dict[str, Budget]):
         return "table of tables"
-    return {"list[str]": "list of text", "dict[str, float]": "table of numbers"}.get(str(annotation), str(annotation))
+    return TABLES.get(str(annotation), str(annotation))
 
 
 def default_of(field: Any) -> str:
     """A default as TOML writes it."""
     if field.required:
         return "required"
-    return f"`{msgspec.json.encode(field.default).decode()}`"
+    default = {} if field.default is msgspec.NODEFAULT else field.default
+    return f"`{msgspec.json.encode(default).decode()}`"
 
 
 def reference() -> str:

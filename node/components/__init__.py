@@ -9,6 +9,7 @@ from mixline.node.components.hydrators.budgets_hydrator import BudgetsHydrator
 from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
 from mixline.node.components.hydrators.counters_hydrator import CountersHydrator
 from mixline.node.components.scorers.dot_scorer import DotScorer
+from mixline.node.components.scorers.forest_scorer import ForestScorer
 from mixline.node.components.scorers.weighted_scorer import WeightedScorer
 from mixline.node.components.selectors.category_cap_selector import CategoryCapSelector
 from mixline.node.components.selectors.topk_selector import TopKSelector
@@ -43,8 +44,11 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "duplicate": DuplicateFilter,
         "predicate": PredicateFilter,
     },
-    "scorer": {"dot": DotScorer, "weighted": WeightedScorer},
-    "selector": {"topk": TopKSelector, "category_cap": CategoryCapSelector},
+    "scorer": {"dot": DotScorer, "weighted": WeightedScorer, "forest": ForestScorer},
+    "selector": {
+        "topk": TopKSelector,
+        "category_cap": CategoryCapSelector,
+    },
     "side_effect": {},
 }
 KINDS["source"]["item-to-item"] = ItemToItemSource

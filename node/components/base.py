@@ -7,7 +7,7 @@ may not know other components, only the columns it reads and writes. Time, count
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -35,9 +35,10 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     ``name`` (default: its kind), ``on_error``: ``skip`` (go on without it), ``default`` (its columns read as 0) or
     ``fail`` (the request fails); but for ``fail`` the reply is DEGRADED. ``share``: the part of the remaining time it
-    may take, 0 to 1.
+    may take, 0 to 1. ``files``: keys that name a file, from the folder of the surface file.
     """
 
+    files: ClassVar[tuple[str, ...]] = ()
     kind: str
     name: str = ""
     on_error: Literal["skip", "default", "fail"] = "skip"
