@@ -166,7 +166,8 @@ cdef class Forest:
         """Starts that ascend over as many nodes and leaves as there are."""
         begun = ("nodes", trees.nodes, len(trees.feature)), ("leaves", trees.leaves, len(trees.values))
         for name, starts, end in begun:
-            if len(starts) != self.trees + 1 or starts[0] != 0 or starts[len(starts) - 1] != end or (np.diff(starts) < 0).any():
+            whole = len(starts) == self.trees + 1 and starts[0] == 0 and starts[self.trees] == end
+            if not whole or (np.diff(starts) < 0).any():
                 raise KernelArgumentError(f"{name} do not say where each of {self.trees} trees begins among {end}")
         for name in ("threshold", "left", "right", "missing", "members"):
             if len(getattr(trees, name)) != self.nodes:

@@ -170,3 +170,18 @@ def is_choice(taken, offered, count):
     """Twin of :func:`mixline.kernels.checks.is_choice`."""
     valid = {at for at in offered.tolist() if 0 <= at < count}
     return len(set(taken.tolist())) == len(taken) and set(taken.tolist()) <= valid
+
+
+def arrange(kinds, flagged, wants, gap):
+    """Twin of :func:`mixline.kernels.arrange.arrange`."""
+    order, without_kind, too_near, last = [], 0, 0, -gap
+    for at, want in enumerate(wants.tolist()[: len(kinds)]):
+        left = [i for i in range(len(kinds)) if i not in order]
+        fits = [i for i in left if not want or int(kinds[i]) & want]
+        far = [i for i in left if at - last >= gap or not flagged[i]]
+        best = ([i for i in fits if i in far] or far or fits or left)[0]
+        without_kind += best not in fits
+        too_near += best not in far
+        last = at if flagged[best] else last
+        order.append(best)
+    return order, without_kind, too_near

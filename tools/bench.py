@@ -24,6 +24,7 @@ NAMES = {
     "memory": "mixline.tools.bench_memory:memory",
     "gowalla": "mixline.tools.bench_gowalla:gowalla",
     "broker": "mixline.tools.bench_broker:broker",
+    "slates": "mixline.tools.bench_slates:slates",
     "load": "mixline.tools.bench_load:load",
     "serving": "mixline.tools.bench_serving:serving",
     "shared": "mixline.tools.bench_shared:shared",

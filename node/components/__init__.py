@@ -12,7 +12,12 @@ from mixline.node.components.scorers.dot_scorer import DotScorer
 from mixline.node.components.scorers.forest_scorer import ForestScorer
 from mixline.node.components.scorers.weighted_scorer import WeightedScorer
 from mixline.node.components.selectors.category_cap_selector import CategoryCapSelector
+from mixline.node.components.selectors.dpp_selector import DppSelector
+from mixline.node.components.selectors.mmr_selector import MmrSelector
+from mixline.node.components.selectors.spacing_selector import SpacingSelector
+from mixline.node.components.selectors.ssd_selector import SsdSelector
 from mixline.node.components.selectors.topk_selector import TopKSelector
+from mixline.node.components.selectors.weave_selector import WeaveSelector
 from mixline.node.components.sources.given_source import GivenSource
 from mixline.node.components.sources.item_to_item_source import ItemToItemSource
 from mixline.node.components.sources.nearest_source import NearestSource
@@ -48,6 +53,11 @@ KINDS: dict[str, dict[str, type[Component]]] = {
     "selector": {
         "topk": TopKSelector,
         "category_cap": CategoryCapSelector,
+        "mmr": MmrSelector,
+        "dpp": DppSelector,
+        "ssd": SsdSelector,
+        "weave": WeaveSelector,
+        "spacing": SpacingSelector,
     },
     "side_effect": {},
 }

@@ -1,0 +1,76 @@
+"""Places that belong to sources: a pattern that repeats, and slots that are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixline.kernels.arrange import arrange
+from mixline.kernels.slate import best_positions
+from mixline.node import limits
+from mixline.node.components.base import Selector, not_numbers
+from mixline.storage.epoch import Epoch
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+ANY = "*"
+SOURCES_MAX = 64
+
+
+class WeaveSelector(Selector, frozen=True, kw_only=True):
+    """Fills each place with the best candidate left of the source that the place belongs to.
+
+    - `pattern`: names of sources in the order of the places, repeated to the end of the page; `"*"` is any source.
+    - `slots`: places (from 1) that belong to another source than the pattern says: `{ 3 = "fresh", 8 = "fresh" }`.
+    - `by`: the score to order by; left out, the order in which the selector before it left them.
+
+    An item that several sources brought counts for each. A place whose source has nothing left takes the best of the
+    others, and the coverage says how many did.
+    """
+
+    pattern: tuple[str, ...] = (ANY,)
+    slots: dict[str, str] = {}
+    by: str = ""
+
+    def wrong(self) -> Iterator[str]:
+        yield from Selector.wrong(self)
+        if not self.pattern:
+            yield 'pattern: name at least one source, or "*" for any'
+        if len(self.sources()) > SOURCES_MAX:
+            yield f"pattern, slots: {len(self.sources())} sources; at most {SOURCES_MAX}"
+        for place in self.slots:
+            if not place.isdecimal() or not 1 <= int(place) <= limits.limit_max:
+                yield f"slots: {place!r}: a place lies in 1 .. {limits.limit_max}"
+
+    def misfits(self, epoch: Epoch) -> Iterator[str]:
+        return not_numbers(epoch, "by", [self.by])
+
+    def sources(self) -> list[str]:
+        """Those that places belong to."""
+        return [name for name in dict.fromkeys([*self.pattern, *self.slots.values()]) if name != ANY]
+
+    def reads(self) -> set[str]:
+        return {f"{name}.score" for name in self.sources()} | ({self.by} if self.by else set())
+
+    def bind(self, epoch: Epoch) -> np.ndarray:
+        """The bits of the sources that each place may be of, for as long a page as there can be."""
+        bits = {name: 1 << at for at, name in enumerate(self.sources())} | {ANY: 0}
+        wants = np.resize(np.array([bits[name] for name in self.pattern], dtype=np.uint64), limits.limit_max)
+        for place, name in self.slots.items():
+            wants[int(place) - 1] = bits[name]
+        return wants
+
+    def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
+        if self.by:
+            positions = best_positions(call.numbers(self.by), call.block.key, positions, len(positions))
+        kinds = np.zeros(len(positions), dtype=np.uint64)
+        for at, name in enumerate(self.sources()):
+            brought = ~np.isnan(call.column(f"{name}.score")[positions])
+            kinds |= brought.astype(np.uint64) << np.uint64(at)
+        order, other, _ = arrange(kinds, np.zeros(len(positions), dtype=bool), call.bound[:limit], 0)
+        if other:
+            call.say(f"{other} of another source")
+        return positions[order]
