@@ -4,6 +4,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, uint32_t, uint64_t
 
 
 from mixline.kernels.codes cimport CodedRows, mixline_code_query
+from mixline.kernels.frame cimport mixline_frame
 
 
 cdef struct Short:
@@ -14,6 +15,7 @@ cdef struct Short:
     mixline_code_query asked
     int16_t* query
     int8_t* halves
+    double* placed        # the query in the frame of the codes
     float* lowers
     float* uppers
     uint32_t* listed
@@ -27,7 +29,7 @@ cdef struct Short:
 
 cdef int open_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric, bint estimates) noexcept nogil
 cdef void close_short(Short* short) noexcept nogil
-cdef void begin(Short* short, const float* query) noexcept nogil
+cdef void begin(Short* short, const float* query, const mixline_frame* frame) noexcept nogil
 cdef void begin_alike(Short* short, const Short* other) noexcept nogil
 cdef void raise_bar(Short* short) noexcept nogil
 cdef void guess_bar(Short* short, const CodedRows* rows) noexcept nogil

@@ -23,6 +23,7 @@ from mixline.kernels.codes cimport (
     multiply,
     weigh_codes,
 )
+from mixline.kernels.frame cimport mixline_frame, mixline_place
 from mixline.kernels.candidates cimport Short
 
 cdef extern from "codes.h" nogil:
@@ -46,12 +47,16 @@ cdef inline bint is_allowed(const uint64_t* words, uint32_t row) noexcept nogil:
     return words == NULL or words[row >> 6] >> (row & 63) & 1
 
 
-cdef void encode(Short* short, const float* query) noexcept nogil:
-    """Codes of the query (for cosine of its direction), its length, and what codes and their halves leave out of it."""
+cdef void encode(Short* short) noexcept nogil:
+    """Codes of the placed query (for cosine of its direction), its length, and what codes and their halves leave out.
+
+    It has float64's rounding from being placed, a small part of what the margins have for float32's.
+    """
     cdef Py_ssize_t at
+    cdef const double* query = short.placed
     cdef double squared = 0.0, left = 0.0, low = 0.0, value, unit = 1.0
     for at in range(short.dim):
-        squared += <double>query[at] * query[at]
+        squared += query[at] * query[at]
     short.query_length = sqrt(squared)
     if short.metric == COSINE:
         short.query_length = 1.0 if 1.0 / NORMAL < short.query_length < NORMAL else INFINITY
@@ -275,21 +280,23 @@ cdef int open_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric, bint
     short.capacity = short.most = 2 * k + 128
     short.query = <int16_t*>malloc(QUAD * short.quads * sizeof(int16_t))
     short.halves = <int8_t*>malloc(2 * QUAD * short.quads)
+    short.placed = <double*>malloc(dim * sizeof(double))
     short.lowers = <float*>malloc(short.capacity * sizeof(float))
     short.uppers = <float*>malloc(short.capacity * sizeof(float))
     short.listed = <uint32_t*>malloc(short.capacity * sizeof(uint32_t))
-    if not (short.query and short.halves and short.lowers and short.uppers and short.listed):
+    if not (short.query and short.halves and short.placed and short.lowers and short.uppers and short.listed):
         return -1
     short.asked.query, short.asked.high = short.query, short.halves
     short.asked.low = short.halves + QUAD * short.quads
     return 0
 
 
-cdef void begin(Short* short, const float* query) noexcept nogil:
-    """Empty, for this query."""
+cdef void begin(Short* short, const float* query, const mixline_frame* frame) noexcept nogil:
+    """Empty, for this query, over codes that are of rows in this frame."""
     short.bar = short.guess = <float>-INFINITY
     short.held, short.wide = 0, False
-    encode(short, query)
+    mixline_place(query, short.dim, frame, short.placed)
+    encode(short)
 
 
 cdef void begin_alike(Short* short, const Short* other) noexcept nogil:
@@ -303,6 +310,7 @@ cdef void begin_alike(Short* short, const Short* other) noexcept nogil:
 cdef void close_short(Short* short) noexcept nogil:
     free(short.query)
     free(short.halves)
+    free(short.placed)
     free(short.lowers)
     free(short.uppers)
     free(short.listed)

@@ -72,6 +72,11 @@ cdef struct CodedRows:
     Py_ssize_t count
 
 
+ctypedef fused real:
+    float
+    double
+
+
 cdef dot_codes_fn dot_codes       # of the instruction path in use
 cdef dot_halves_fn dot_halves     # NULL: halves of query codes are no quicker
 cdef dot_halves_fn dot_nibbles
@@ -81,7 +86,7 @@ cdef unpack_fn unpack_nibbles     # NULL: int4 codes are multiplied as they are
 cdef weigh_fn weigh_codes
 cdef reach_fn reach_codes
 
-cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes,
+cdef double code_vector(const real* values, Py_ssize_t dim, double unit, int16_t* codes,
                         int8_t* halves, int32_t* sum) noexcept nogil
 cdef void multiply(const CodedRows* rows, Py_ssize_t start, Py_ssize_t run,
                    const mixline_code_query* asked) noexcept nogil

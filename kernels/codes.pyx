@@ -6,7 +6,7 @@ them, in ``storage/codes.py`` and ``storage/nibbles.py``.
 
 import numpy as np
 
-from libc.math cimport fabsf, lrint
+from libc.math cimport fabs, lrint
 from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t
 
 from mixline.kernels.codes cimport (
@@ -21,6 +21,7 @@ from mixline.kernels.codes cimport (
     mixline_halves,
     pass_fn,
     reach_fn,
+    real,
     unpack_fn,
     weigh_fn,
 )
@@ -74,15 +75,15 @@ def path():
 choose_path(in_use())
 
 
-cdef double code_vector(const float* values, Py_ssize_t dim, double unit, int16_t* codes,
+cdef double code_vector(const real* values, Py_ssize_t dim, double unit, int16_t* codes,
                         int8_t* halves, int32_t* sum) noexcept nogil:
     """15-bit codes of unit x values, whole and in halves, zeros up to whole quads, and their sum; what to multiply them
     with."""
     cdef Py_ssize_t at, width = QUAD * ((dim + QUAD - 1) // QUAD)
     cdef double scale, to_code
-    cdef float greatest = 0.0
+    cdef double greatest = 0.0
     for at in range(dim):
-        greatest = max(greatest, fabsf(values[at]))
+        greatest = max(greatest, fabs(values[at]))
     scale = greatest * unit / min(QUERY_MOST, SUM_MAX // (MOST * width))
     to_code = unit / scale if scale > 0.0 else 0.0
     for at in range(dim):

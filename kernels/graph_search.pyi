@@ -17,8 +17,9 @@ class GraphSearch:
     ``neighbours`` (n, degree) uint32: a shorter list ends with the row itself. ``codes`` (n, dim up to a multiple of
     32) int8. ``factors`` (n, 2) float32: a row stands for ``a`` x codes, and ``b`` is minus half its squared length
     for l2, else 0. ``entries``: the rows where every walk begins. ``center`` (dim + 1,): what was taken off each row,
-    then the unit that it was divided by. The arrays are kept. Holds n / 8 bytes, and 8 for each entry of the widest
-    beam so far.
+    then the unit that it was divided by. ``signs`` (rounds, dim): how it was turned after that
+    (:func:`~mixline.kernels.frame.placed`), empty if it was not. The arrays are kept. Holds n / 8 bytes, and 8 for
+    each entry of the widest beam so far.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class GraphSearch:
         factors: NDArray[np.float32],
         entries: NDArray[np.uint32],
         center: NDArray[np.float32],
+        signs: NDArray[np.int8] | None = None,
         *,
         metric: str = "dot",
     ) -> None: ...

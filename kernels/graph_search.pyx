@@ -25,6 +25,7 @@ from mixline.kernels.beam cimport (
     mixline_choose_rows,
     row_of,
 )
+from mixline.kernels.frame cimport look_at_frame, mixline_frame, mixline_place
 
 from mixline.kernels import scan as float_scan
 from mixline.kernels.errors import KernelArgumentError
@@ -59,9 +60,9 @@ def rerank_count(Py_ssize_t k):
     return k + k // 2
 
 
-cdef void encode(Asked* asked, const float* query, Py_ssize_t dim, const float* center, bint centered,
+cdef void encode(Asked* asked, const double* query, Py_ssize_t dim, double unit, bint centered,
                  Py_ssize_t width) noexcept nogil:
-    """Codes of the query, with 15 bits where sums allow, and what makes distances of their sums.
+    """Codes of the placed query, with 15 bits where sums allow, and what makes distances of their sums.
 
     Products rank alike whatever the query's length, so it is divided out; a distance needs both terms, and the greater
     factor of the two is 1, so that none overflows.
@@ -69,15 +70,14 @@ cdef void encode(Asked* asked, const float* query, Py_ssize_t dim, const float* 
     cdef double greatest = 0.0, value, scale
     cdef Py_ssize_t at
     for at in range(dim):
-        value = <double>query[at] - (center[at] if centered else 0.0)
-        greatest = max(greatest, fabs(value))
+        greatest = max(greatest, fabs(query[at]))
     scale = greatest / min(QUERY_MOST, SUM_MAX // (MOST * width))
     for at in range(width):
-        value = <double>query[at] - (center[at] if centered else 0.0) if at < dim else 0.0
+        value = query[at] if at < dim else 0.0
         asked.query[at] = <int16_t>nearbyint(value / scale) if scale > 0.0 else 0
     asked.scale, asked.bias, asked.extra = 1.0, 0.0, 0.0
     if centered:
-        scale /= center[dim]
+        scale /= unit
         asked.scale = <float>min(scale, 1.0)
         asked.bias = <float>(1.0 / max(scale, 1.0))
 
@@ -93,10 +93,14 @@ cdef class GraphSearch:
     cdef const float[:, ::1] factors
     cdef const uint32_t[::1] entries
     cdef const float[::1] center
+    cdef const int8_t[:, ::1] signs
+    cdef mixline_frame frame
+    cdef double* placed
     cdef const uint64_t[::1] allowed
 
     def __cinit__(self, const uint32_t[:, ::1] neighbours, const int8_t[:, ::1] codes, const float[:, ::1] factors,
-                  const uint32_t[::1] entries, const float[::1] center, *, metric="dot"):
+                  const uint32_t[::1] entries, const float[::1] center, const int8_t[:, ::1] signs=None, *,
+                  metric="dot"):
         cdef Py_ssize_t count = codes.shape[0], width = codes.shape[1]
         code = float_scan.METRICS.get(metric)
         if code is None:
@@ -110,7 +114,11 @@ cdef class GraphSearch:
         if self.dim < 1 or width % MIXLINE_ROWCODE_STEP or not 0 <= width - self.dim < MIXLINE_ROWCODE_STEP:
             raise KernelArgumentError(f"codes of {width} bytes a row do not fit {self.dim} dimensions")
         self.neighbours, self.codes, self.factors = neighbours, codes, factors
-        self.entries, self.center, self.centered = entries, center, code == L2
+        self.entries, self.center, self.signs, self.centered = entries, center, signs, code == L2
+        if self.centered:
+            self.frame = look_at_frame(center[:self.dim], signs, self.dim)
+        else:
+            self.frame = look_at_frame(None, signs, self.dim)
         self.graph.dot_rows = dot_rows
         self.graph.count, self.graph.width = count, width
         self.graph.degree, self.graph.parts = neighbours.shape[1], 2
@@ -118,12 +126,14 @@ cdef class GraphSearch:
             self.graph.codes, self.graph.factors = &codes[0, 0], &factors[0, 0]
             self.graph.neighbours = &neighbours[0, 0]
         self.asked.query = <int16_t*>malloc(width * sizeof(int16_t))
+        self.placed = <double*>malloc(self.dim * sizeof(double))
         self.beam.seen = <uint64_t*>malloc(((count + 63) >> 6) * sizeof(uint64_t) + 1)
-        if self.asked.query == NULL or self.beam.seen == NULL:
+        if self.asked.query == NULL or self.placed == NULL or self.beam.seen == NULL:
             raise MemoryError(f"no memory to search {count} rows")
 
     def __dealloc__(self):
         free(self.asked.query)
+        free(self.placed)
         free(self.beam.seen)
         free(self.beam.entries)
 
@@ -147,7 +157,8 @@ cdef class GraphSearch:
                 raise MemoryError(f"no memory for a beam of {limit}")
             self.beam.entries, self.room = <uint64_t*>grown, limit
         with nogil:
-            encode(&self.asked, &query[0], self.dim, &self.center[0], self.centered, self.graph.width)
+            mixline_place(&query[0], self.dim, &self.frame, self.placed)
+            encode(&self.asked, self.placed, self.dim, self.center[self.dim], self.centered, self.graph.width)
             begin(&self.graph, &self.asked, &self.beam, &self.entries[0] if self.entries.shape[0] else NULL,
                   self.entries.shape[0] if self.graph.count else 0)
         return 0

@@ -8,7 +8,8 @@ class ListSearch:
     each (``centroid_scales``, ``scales``). List l has the blocks ``starts[l] .. starts[l + 1]`` of ``codes``; ``rows``
     says which row of ``matrix`` lies in each place, 0xFFFFFFFF for none. ``centroid_norms`` (lists,) and, for l2
     alone, ``norms`` by place (infinity for none; empty otherwise) and ``center`` (dim,), which was taken off all rows
-    and centroids (empty otherwise). ``matrix`` (n, dim), ``keys`` (n,) and
+    and centroids (empty otherwise). ``signs`` (rounds, dim): how both were turned before they were coded, empty if they
+    were not (:func:`~mixline.kernels.frame.placed`). ``matrix`` (n, dim), ``keys`` (n,) and
     ``matrix_norms`` (n,) are as for :func:`~mixline.kernels.scan.scan`. Rows must be below n: they are not
     looked at here. For cosine the centroids are directions. Raises
     :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments do not fit together.
@@ -31,6 +32,7 @@ class ListSearch:
         rows: NDArray[np.uint32],
         norms: NDArray[np.float32],
         center: NDArray[np.float32],
+        signs: NDArray[np.int8] | None = None,
         *,
         matrix: NDArray[np.float32],
         keys: NDArray[np.uint64],

@@ -23,6 +23,7 @@ from mixline.kernels.codes cimport (
     CodedRows,
 )
 from mixline.kernels.candidates cimport Short, begin, begin_alike, close_short, open_short, raise_bar
+from mixline.kernels.frame cimport look_at_frame, mixline_frame
 from mixline.kernels.sweep cimport scan_blocks
 from mixline.kernels.topk cimport TopK
 
@@ -61,15 +62,14 @@ cdef class ListSearch:
     cdef const uint64_t* keys
     cdef Py_ssize_t rows_count
     cdef const float[::1] query
-    cdef const float[::1] center      # of l2
-    cdef float* moved                 # the query less the center
+    cdef mixline_frame frame          # of the codes
     cdef const uint64_t[::1] allowed
     cdef readonly Py_ssize_t k
 
     def __cinit__(self, const int8_t[:, :, :, ::1] centroids, const float[::1] centroid_scales,
                   const float[::1] centroid_norms, const uint32_t[::1] starts, const int8_t[:, :, :, ::1] codes,
                   const float[::1] scales, const uint32_t[::1] rows, const float[::1] norms,
-                  const float[::1] center, *,
+                  const float[::1] center, const int8_t[:, ::1] signs=None, *,
                   const float[:, ::1] matrix, const uint64_t[::1] keys, const float[::1] matrix_norms, metric="dot"):
         self.metric = metric_code(metric)
         self.dim, self.lists, self.rows_count = matrix.shape[1], starts.shape[0] - 1, matrix.shape[0]
@@ -78,14 +78,11 @@ cdef class ListSearch:
             raise KernelArgumentError(f"{keys.shape[0]} order keys and {matrix_norms.shape[0]} norms for "
                                       f"{matrix.shape[0]} rows")
         self.held = (centroids, centroid_scales, centroid_norms, starts, codes, scales, rows, norms, matrix, keys,
-                     matrix_norms)
-        self.starts, self.center = &starts[0], center
+                     matrix_norms, center, signs)
+        self.starts = &starts[0]
         if center.shape[0] != (self.dim if self.metric == L2 else 0):
             raise KernelArgumentError(f"a center of {center.shape[0]} for {self.dim} dimensions; only with l2")
-        if self.metric == L2:
-            self.moved = <float*>malloc(self.dim * sizeof(float))
-            if self.moved == NULL:
-                raise MemoryError(f"no memory for {self.dim} dimensions")
+        self.frame = look_at_frame(center, signs, self.dim)
         if not codes.shape[0]:
             return
         self.centroids.codes, self.centroids.scales = &centroids[0, 0, 0, 0], &centroid_scales[0]
@@ -99,7 +96,6 @@ cdef class ListSearch:
         close_short(&self.near)
         close_short(&self.short)
         free(self.ranked)
-        free(self.moved)
 
     @property
     def scored(self):
@@ -121,18 +117,9 @@ cdef class ListSearch:
         self.make_room(width)
         self.short.allowed = &allowed[0] if allowed is not None and allowed.shape[0] else NULL
         with nogil:
-            begin(&self.short, self.moved_query())
+            begin(&self.short, &query[0], &self.frame)
             if self.places.codes != NULL:
                 self.rank_lists(width)
-
-    cdef const float* moved_query(self) noexcept nogil:
-        """The query as codes see it."""
-        cdef Py_ssize_t at
-        if self.metric != L2:
-            return &self.query[0]
-        for at in range(self.dim):
-            self.moved[at] = self.query[at] - self.center[at]
-        return self.moved
 
     cdef int make_room(self, Py_ssize_t width) except -1:
         """For ranking ``width`` lists."""

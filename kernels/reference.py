@@ -185,3 +185,19 @@ def arrange(kinds, flagged, wants, gap):
         last = at if flagged[best] else last
         order.append(best)
     return order, without_kind, too_near
+
+
+def placed(query, center=None, signs=None):
+    """Twin of :func:`mixline.kernels.frame.placed`, but for the rounding of sums: the transform as its matrix."""
+    found, dim = query.astype(np.float64), len(query)
+    if center is not None and len(center):
+        found = found - center
+    hadamard = np.ones((1, 1))
+    while 2 * len(hadamard) <= dim:
+        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+    span = len(hadamard)
+    for at, flips in enumerate([] if signs is None else signs):
+        first = 0 if at % 2 == 0 else dim - span
+        found = found * flips
+        found[first : first + span] = hadamard @ found[first : first + span] / np.sqrt(span)
+    return found

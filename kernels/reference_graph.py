@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from mixline.kernels.reference import placed
+
 FORBIDDEN_TIMES = 64
 
 
-def distances(codes, factors, center, metric, query):
+def distances(codes, factors, center, metric, query, signs=None):
     """Of all rows, float32 at every step, as the codes tell them."""
     dim = len(center) - 1
-    exact = query.astype(np.float64) - (center[:dim] if metric == "l2" else 0.0)
+    exact = placed(query, center[:dim] if metric == "l2" else None, signs)
     scale = np.abs(exact).max() / min(16256, (2**31 - 1) // (127 * codes.shape[1]))
     coded = np.zeros(codes.shape[1], dtype=np.int64)
     if scale > 0.0:
@@ -23,12 +25,12 @@ def distances(codes, factors, center, metric, query):
     return -(sums * (factors[:, 0] * times) + factors[:, 1] * bias) + np.float32(0.0)
 
 
-def walk(neighbours, codes, factors, entries, center, metric, query, width, allowed=None):
+def walk(neighbours, codes, factors, entries, center, signs, metric, query, width, allowed=None):
     """The rows that a beam of ``width`` ends with, best first, and how many were expanded; ``allowed``: a mask (n,)."""
     count = len(codes)
     if not count:
         return np.empty(0, dtype=np.uint32), 0
-    far = distances(codes, factors, center, metric, query)
+    far = distances(codes, factors, center, metric, query, signs)
     width = limit = min(width, count)
     if allowed is None:
         allowed = np.ones(count, dtype=bool)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixline.kernels.reference import placed
+
 QUERY_MOST, MOST, SUM_MAX = 16256, 127, 0x7FFFFFFF
 
 
-def code_vector(values: NDArray[np.float32], unit: float = 1.0) -> tuple[NDArray[np.int64], float]:
-    """15-bit codes of ``unit`` x ``values`` (dim,) and their scale, with the rounding of ``kernels/shortlist.pyx``."""
+def code_vector(values: NDArray[np.floating], unit: float = 1.0) -> tuple[NDArray[np.int64], float]:
+    """15-bit codes of ``unit`` x ``values`` (dim,) and their scale, with the rounding of ``kernels/codes.pyx``."""
     width = 4 * -(-len(values) // 4)
     scale = float(np.abs(values).max()) * unit / min(QUERY_MOST, SUM_MAX // (MOST * width))
     to_code = unit / scale if scale > 0.0 else 0.0
@@ -34,8 +36,8 @@ def assign(rows, codes, scales, offsets, units=None):
 
 def nearest_lists(centroids, centroid_scales, centroid_norms, center, query, metric, width):
     """The lists that a :class:`mixline.kernels.ivf.ListSearch` goes over, in its order: equal ones by number."""
-    query = query - center if metric == "l2" else query
-    length = np.sqrt((query.astype(np.float64) ** 2).sum())
+    query = placed(query, center)
+    length = np.sqrt((query**2).sum())
     coded, scale = code_vector(query, 1.0 / length if metric == "cosine" and length > 0 else 1.0)
     scores = (products(centroids, coded) * (centroid_scales * np.float32(scale)))[: len(centroid_norms)]
     if metric == "l2":

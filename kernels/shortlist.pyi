@@ -16,6 +16,9 @@ class Shortlist:
     With ``keep``, at least ``k``, nothing is certain and no bounds are read: the rows of the best ``keep`` estimates
     are kept, or an eighth more. That is cheaper, and as good as exact when ``keep`` is 1.5 k and rows are not all but
     equal. Of equal estimates those met first are kept. Rows that overflow float32 may be lost.
+
+    ``center`` (dim,), with l2 alone, and ``signs`` (rounds, dim): what was done to the rows before they were coded
+    (:func:`~mixline.kernels.frame.placed`); the query is treated alike.
     """
 
     @property
@@ -33,7 +36,15 @@ class Shortlist:
         """How many rows are kept, in k: what the bounds of the codes cost. Least after :meth:`rows`."""
 
     def __init__(
-        self, query: NDArray[np.float32], k: int, *, metric: str = "dot", guess: bool = True, keep: int | None = None
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        *,
+        metric: str = "dot",
+        guess: bool = True,
+        keep: int | None = None,
+        center: NDArray[np.float32] | None = None,
+        signs: NDArray[np.int8] | None = None,
     ) -> None: ...
     def scan(
         self,
@@ -72,6 +83,7 @@ def scan_together(
     ceil(dim / 8), 16, 4) uint8: int4 codes, eight dimensions in four bytes, for shortlists with ``keep`` alone.
     ``scales`` (16 x blocks,) by row. ``bounds`` (blocks, 2): the greatest length of what the codes leave out of a row,
     and of a coded row; not needed with ``keep``. ``count``: rows, the last block may be part empty. ``norms`` (count,)
-    for l2. ``allowed``: for each shortlist a bitmap as for :func:`~mixline.kernels.scan.scan`, or None. Holds no GIL.
+    for l2, of the rows less the center that the shortlists have. ``allowed``: for each shortlist a bitmap as for
+    :func:`~mixline.kernels.scan.scan`, or None. Holds no GIL.
     Raises :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments do not fit together.
     """

@@ -6,11 +6,12 @@ Scoring those on float32 rows gives the same rows and bits as scanning all of th
 import numpy as np
 
 from libc.math cimport INFINITY
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int8_t, uint32_t, uint64_t
 
 from mixline.kernels.bar cimport count_from
 from mixline.kernels.candidates cimport Short, begin, close_short, drop_equals, guess_bar, open_short, raise_bar
 from mixline.kernels.codes cimport BLOCK_ROWS, DIM_MAX, L2, OCTET, CodedRows, look_at_codes
+from mixline.kernels.frame cimport look_at_frame, mixline_frame
 from mixline.kernels.sweep cimport TOGETHER, scan_blocks
 
 from mixline.kernels import scan as float_scan
@@ -26,8 +27,10 @@ cdef class Shortlist:
     cdef Short short
     cdef readonly Py_ssize_t k
 
-    def __cinit__(self, const float[::1] query, Py_ssize_t k, *, metric="dot", bint guess=True, keep=None):
+    def __cinit__(self, const float[::1] query, Py_ssize_t k, *, metric="dot", bint guess=True, keep=None,
+                  const float[::1] center=None, const int8_t[:, ::1] signs=None):
         cdef Py_ssize_t kept = k if keep is None else keep
+        cdef mixline_frame frame
         code = float_scan.METRICS.get(metric)
         if code is None:
             raise KernelArgumentError(f"metric {metric!r} is unknown; use one of {', '.join(float_scan.METRICS)}")
@@ -35,11 +38,14 @@ cdef class Shortlist:
             raise KernelArgumentError(f"k is {k}, the query has {query.shape[0]} of 1 to {DIM_MAX} dimensions")
         if kept < k:
             raise KernelArgumentError(f"keep is {kept}, which is less than k, {k}")
+        if center is not None and center.shape[0] and code != L2:
+            raise KernelArgumentError(f"a center with the metric {metric!r}: only distances stay as they are")
+        frame = look_at_frame(center, signs, query.shape[0])
         self.k = k
         if open_short(&self.short, kept, query.shape[0], code, keep is not None) < 0:
             raise MemoryError(f"no memory for a shortlist of {2 * kept + 128} rows")
         self.short.may_guess = guess
-        begin(&self.short, &query[0])
+        begin(&self.short, &query[0], &frame)
 
     def __dealloc__(self):
         close_short(&self.short)

@@ -14,17 +14,20 @@ import numpy as np
 
 from mixline.kernels.shortlist import TOGETHER_MAX, Shortlist, scan_together
 from mixline.storage.codes import BLOCK_ROWS, Codes
+from mixline.storage.frames import PLAIN, Frame
 
 SLICE_BYTES = 8 << 20  # of codes for a lone query: about a millisecond
 
 
 class Target(NamedTuple):
-    """Coded rows that passes go over: those of a space, or those that came to it later."""
+    """Coded rows that passes go over, those of a space or those that came to it later; with l2 ``norms`` are of rows
+    less the frame's center."""
 
     codes: Codes
     rows: int
     norms: np.ndarray | None
     metric: str
+    frame: Frame = PLAIN
 
 
 class Scan:
@@ -44,7 +47,8 @@ class Scan:
     ) -> None:
         self.target = target
         self.vector = vector
-        self.shortlist = Shortlist(vector, k, metric=target.metric, guess=guess)
+        center, signs = target.frame
+        self.shortlist = Shortlist(vector, k, metric=target.metric, guess=guess, center=center, signs=signs)
         self.allowed = allowed
         self.deadline_ns = deadline_ns
         self.pulse = pulse
@@ -79,7 +83,7 @@ def make_passes(scans: Iterable[Scan]) -> Iterator[list[Scan]]:
 
 def make_pass(going: list[Scan]) -> Iterator[list[Scan]]:
     """One pass over one target in slices of about a millisecond; who runs out of time leaves between two."""
-    codes, count, norms, _ = going[0].target
+    codes, count, norms, *_ = going[0].target
     start = 0
     while going and start < count:
         if start:

@@ -78,7 +78,7 @@ class SpaceSearch:
         self.items, self.norms, self.all_keys = space.items, space.item_norms, epoch.items.keys
         self.keys = self.all_keys[: space.count]
         codes = space.item_codes
-        target = None if codes is None else Target(codes, space.count, self.norms, space.metric)
+        target = None if codes is None else Target(codes, space.count, space.code_norms, space.metric, space.frame)
         self.stock = Stock(self.items, self.norms, self.keys, space.metric, 0, target)
         self.limit = k
         self.k = min(k, len(space.items))
@@ -207,7 +207,7 @@ class SpaceSearch:
             assert space.all_items is not None and space.all_norms is not None
             here = slice(base, view.items_end)
             coded = view.late_rows(space)
-            target = None if coded is None else Target(coded.codes, coded.rows, coded.norms, space.metric)
+            target = None if coded is None else Target(coded.codes, coded.rows, coded.norms, space.metric, space.frame)
             stock = Stock(space.all_items[here], space.all_norms[here], self.all_keys[here], space.metric, base, target)
             self._late = view, stock
         return self._late[1]

@@ -23,6 +23,7 @@ from mixline.storage.cooccurrence import build_neighbours, build_popularity
 from mixline.storage.digests import files_of
 from mixline.storage.errors import BadSpec, StoreUnwritable
 from mixline.storage.events import Settler, Spill
+from mixline.storage.frames import write_frame
 from mixline.storage.graph_index import write_graph
 from mixline.storage.item_times_builder import ItemTimesWriter, item_times
 from mixline.storage.ivf import build_ivf, is_wanted
@@ -199,6 +200,7 @@ class Builder:
         self.complaints.settle()
         sides_present = {one.side for one in given}
         if "items" in sides_present:
+            write_frame(folder, "items", space.metric, rotate=space.rotate)
             self.progress.phase(f"coding {name}", items.count)
             write_codes(folder, "items", space.metric, self.progress)
             if items.count >= NIBBLES_MIN:
@@ -215,6 +217,7 @@ class Builder:
             "users" in sides_present,
             indexes,
             vectors,
+            "items" in sides_present and space.rotate,
         )
 
     def _indexes(self, name: str, space: SpaceSpec, folder: Path, count: int) -> tuple[IndexFacts, ...]:

@@ -1,18 +1,21 @@
 """Int8 codes of an embedding matrix, beside its float32 rows: what a scan reads first, at a quarter of the bytes.
 
 A row is scale x codes, with codes in -127 .. 127 and one scale per row; for cosine the row's direction is coded and not
-the row. Sixteen rows lie together, four dimensions at a time (``kernels/codes.h`` says why), and each such block knows
-the greatest length of what its codes leave out and of its coded rows, both rounded up.
+the row. What is coded is a row in its space's frame (:mod:`mixline.storage.frames`). Sixteen rows lie together, four
+dimensions at a time (``kernels/codes.h`` says why), and each such block knows the greatest length of what its codes
+leave out and of its coded rows, both rounded up.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array
+from mixline.storage.frames import PLAIN, Frame, open_frame
 from mixline.storage.growing import Arrays
 from mixline.storage.progress import Progress
 
@@ -29,9 +32,9 @@ class Codes(NamedTuple):
     bounds: np.ndarray
 
 
-def encode(rows: np.ndarray, metric: str) -> Codes:
-    """Codes of float32 ``rows`` (n, dim); the last block is filled up with rows of zeros."""
-    exact, odd = in_blocks(rows, metric, QUAD)
+def encode(rows: np.ndarray, metric: str, frame: Frame = PLAIN) -> Codes:
+    """Codes of float32 ``rows`` (n, dim) in a frame; the last block is filled up with rows of zeros."""
+    exact, odd = in_blocks(rows, metric, QUAD, frame)
     blocks, quads = len(exact) // BLOCK_ROWS, exact.shape[1] // QUAD
     scales = (np.abs(exact).max(axis=1, initial=0.0) / MOST).astype("<f4")
     wide = scales.astype(np.float64)[:, None]
@@ -45,7 +48,7 @@ def encode(rows: np.ndarray, metric: str) -> Codes:
     return Codes(np.ascontiguousarray(layout), scales, np.nextafter(bounds.astype("<f4"), np.float32(np.inf)))
 
 
-def in_blocks(rows: np.ndarray, metric: str, width: int) -> tuple[np.ndarray, np.ndarray]:
+def in_blocks(rows: np.ndarray, metric: str, width: int, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     """What is to be coded, float64, in whole blocks and groups of ``width`` dimensions; and whose cosine in float32 may
     be far off."""
     count, dim = rows.shape
@@ -56,11 +59,12 @@ def in_blocks(rows: np.ndarray, metric: str, width: int) -> tuple[np.ndarray, np
         lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
         odd = (lengths != 0) & ((lengths < 1 / NORMAL) | (lengths > NORMAL))
         exact /= np.where(lengths == 0, 1.0, lengths)[:, None]
+    exact[:count, :dim] = frame.place(exact[:count, :dim])
     return exact, odd
 
 
 def decode(codes: Codes, count: int, dim: int) -> np.ndarray:
-    """The rows that the codes stand for, float32 (count, dim): for cosine their directions."""
+    """The rows that the codes stand for, float32 (count, dim), in their frame: for cosine their directions."""
     blocks, quads = codes.codes.shape[:2]
     rows = codes.codes.transpose(0, 2, 1, 3).reshape(blocks * BLOCK_ROWS, quads * QUAD)
     return (rows[:count, :dim] * codes.scales[:count, None]).astype(np.float32)
@@ -73,19 +77,23 @@ def write_codes(folder: Path, side: str, metric: str, progress: Progress) -> Non
     if dim > DIM_MAX or not count:
         return
     step = -(-chunk_rows(32 * dim) // BLOCK_ROWS) * BLOCK_ROWS
-    quads = -(-dim // QUAD)
+    quads, frame = -(-dim // QUAD), open_frame(folder)
     codes_at, scales_at, bounds_at = files(folder, side)
     with (
         ArrayWriter(codes_at, "<i1", quads * BLOCK_ROWS * QUAD) as codes,
         ArrayWriter(scales_at, "<f4") as scales,
         ArrayWriter(bounds_at, "<f4", 2) as bounds,
+        ArrayWriter(norms_file(folder, side), "<f4") if len(frame.center) else nullcontext() as norms,
     ):
         for at in range(0, count, step):
-            part = encode(matrix[at : at + step], metric)
+            rows = matrix[at : at + step]
+            part = encode(rows, metric, frame)
             codes.append(part.codes.reshape(len(part.codes), -1))
             scales.append(part.scales)
             bounds.append(part.bounds)
-            progress.advance(min(step, count - at))
+            if norms is not None:
+                norms.append(frame.lengths(rows))
+            progress.advance(len(rows))
 
 
 def open_codes(folder: Path, side: str, arrays: Arrays | None = None, base: int = 0) -> Codes | None:
@@ -112,3 +120,8 @@ def rows_of_codes(codes: Codes, start: int, stop: int) -> Codes:
 def files(folder: Path, side: str) -> tuple[Path, Path, Path]:
     """Where codes, scales and bounds lie."""
     return folder / f"{side}_int8.npy", folder / f"{side}_int8_scales.npy", folder / f"{side}_int8_bounds.npy"
+
+
+def norms_file(folder: Path, side: str) -> Path:
+    """Where the L2 norms of rows less the center lie, if the frame has one."""
+    return folder / f"{side}_int8_norms.npy"

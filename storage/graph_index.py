@@ -21,6 +21,7 @@ import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_array
 from mixline.storage.calibration import Exact, Search, calibrate, exact_scores, held_out, ladder, results_for
+from mixline.storage.frames import PLAIN, Frame, open_frame
 from mixline.storage.manifest import IndexFacts
 from mixline.storage.progress import Progress
 
@@ -36,7 +37,8 @@ ONE_LENGTH = 0.99  # of the rows are brought to one length for dot
 class Graph(NamedTuple):
     """``neighbours`` uint32 (n, degree), a shorter list ends with the row itself; ``codes`` int8 (n, dim up to a
     multiple of 32); ``factors`` float32 (n, 2): scale, and for l2 minus half the squared length of scale x codes;
-    ``entries`` uint32; ``center`` float32 (dim + 1,): the mean, and the unit that rows less the mean were divided by.
+    ``entries`` uint32; ``center`` float32 (dim + 1,): the mean, and the unit that rows less the mean were divided by;
+    ``signs`` of the space's frame, by which they were turned then.
     """
 
     neighbours: np.ndarray
@@ -44,6 +46,7 @@ class Graph(NamedTuple):
     factors: np.ndarray
     entries: np.ndarray
     center: np.ndarray
+    signs: np.ndarray = PLAIN.signs
 
 
 class Link(Protocol):
@@ -88,10 +91,12 @@ def find_center(matrix: np.ndarray, metric: str) -> np.ndarray:
     return np.append(mean, np.exp2(power)).astype("<f4")
 
 
-def encode_rows(exact: np.ndarray, center: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def encode_rows(
+    exact: np.ndarray, center: np.ndarray, frame: Frame = PLAIN
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes int8 (n, width), scales float32 and squared lengths of scale x codes, of rows as :func:`chunks` gives."""
     count, dim = exact.shape
-    left = (exact - center[:dim]) / np.float64(center[dim])
+    left = frame.turned.place((exact - center[:dim]) / np.float64(center[dim]))
     scales = (np.abs(left).max(axis=1, initial=0.0) / MOST).astype("<f4")
     wide = scales.astype(np.float64)[:, None]
     codes = np.zeros((count, -(-dim // STEP) * STEP), dtype="<i1")
@@ -116,14 +121,14 @@ def write_graph(
     count, dim = matrix.shape
     if dim > DIM_MAX:
         return ()
-    at = files(folder)
+    at, frame = files(folder), open_frame(folder)
     center = find_center(matrix, metric)
     scales, squared = np.empty(count, dtype="<f4"), np.empty(count)
     done = 0
     with ArrayWriter(at.codes, "<i1", -(-dim // STEP) * STEP) as codes:
         for exact_rows in chunks(matrix, metric):
             here = slice(done, done + len(exact_rows))
-            part, scales[here], squared[here] = encode_rows(exact_rows, center)
+            part, scales[here], squared[here] = encode_rows(exact_rows, center, frame)
             codes.append(part)
             done = here.stop
     bias = squared / -2.0 if metric == "l2" else np.zeros(count)
@@ -162,11 +167,13 @@ def write_graph(
 def open_graph(folder: Path) -> Graph | None:
     """Map what :func:`write_graph` wrote; None where there is nothing."""
     at = files(folder)
-    return Graph(*(map_array(one) for one in at)) if at.center.exists() else None
+    if not at.center.exists():
+        return None
+    return Graph(*(map_array(one) for one in at))._replace(signs=open_frame(folder).signs)
 
 
 class GraphFiles(NamedTuple):
-    """In the order of :class:`Graph`."""
+    """In the order of :class:`Graph`, whose last part is the space's."""
 
     neighbours: Path
     codes: Path

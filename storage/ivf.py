@@ -21,6 +21,7 @@ from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_arr
 from mixline.storage.calibration import Exact, calibrate, exact_scores, held_out, ladder, results_for
 from mixline.storage.clusters import Assign, add_up, directions, nearest, train
 from mixline.storage.codes import BLOCK_ROWS, QUAD, Codes, encode, open_codes
+from mixline.storage.frames import PLAIN, Frame, open_frame
 from mixline.storage.manifest import IndexFacts
 from mixline.storage.progress import Progress
 
@@ -46,7 +47,8 @@ class Lists(NamedTuple):
     ``centroids`` int8 (blocks of 16, quads, 16, 4) with ``centroid_scales`` and ``centroid_norms`` float32; list l has
     blocks ``starts[l] .. starts[l + 1]`` of ``codes`` int8 (blocks, quads, 16, 4). By place: ``scales`` float32,
     ``rows`` uint32 (ABSENT for none), and ``norms`` float32 with l2 (empty otherwise). With l2 all vectors are less
-    ``center`` float32 (dim,), which is empty otherwise, and norms are those of what the codes stand for.
+    ``center`` float32 (dim,), which is empty otherwise, and norms are those of what the codes stand for. All codes are
+    of vectors turned by ``signs``, those of the space's frame.
     """
 
     centroids: np.ndarray
@@ -58,6 +60,7 @@ class Lists(NamedTuple):
     rows: np.ndarray
     norms: np.ndarray
     center: np.ndarray
+    signs: np.ndarray = PLAIN.signs
 
 
 def is_wanted(index: str, count: int) -> bool:
@@ -87,7 +90,7 @@ def build_ivf(
     found, centroids = assign_all(assign, items, norms, centroids, center, metric, progress)
     progress.phase(f"listing {name}", len(items))
     write_array(folder / "ivf_center.npy", center)
-    write_centroids(folder, centroids, metric)
+    write_centroids(folder, centroids, metric, open_frame(folder).turned)
     write_lists(folder, found, lists, center, progress)
     progress.phase(f"calibrating {name}")
     return tuple(measure(folder, items, norms, metric, lists, make_search, exact, progress))
@@ -171,9 +174,9 @@ def assign_all(
     return found, directions(middles) if metric == "cosine" else middles
 
 
-def write_centroids(folder: Path, centroids: np.ndarray, metric: str) -> None:
+def write_centroids(folder: Path, centroids: np.ndarray, metric: str, frame: Frame) -> None:
     """Their codes, and the norms of these for l2, of the centroids themselves otherwise."""
-    codes = encode(centroids, metric)
+    codes = encode(centroids, metric, frame)
     write_array(folder / "ivf_centroids_int8.npy", codes.codes.reshape(len(codes.codes), -1))
     write_array(folder / "ivf_centroids_scales.npy", codes.scales)
     norms = np.sqrt(np.einsum("ij,ij->i", centroids, centroids, dtype=np.float64)).astype("<f4")
@@ -200,7 +203,7 @@ def places_of(found: np.ndarray, lists: int) -> tuple[np.ndarray, np.ndarray]:
 def write_lists(folder: Path, found: np.ndarray, lists: int, center: np.ndarray, progress: Progress) -> None:
     """Rows, codes, scales and norms in list order, rows of one list in their own. With a ``center`` the rows less it
     are coded, otherwise the codes that are there are copied."""
-    codes, items = open_codes(folder, "items"), map_array(folder / "items.npy")
+    codes, items, frame = open_codes(folder, "items"), map_array(folder / "items.npy"), open_frame(folder).turned
     assert codes is not None
     starts, rows = places_of(found, lists)
     write_array(folder / "ivf_starts.npy", starts)
@@ -215,7 +218,7 @@ def write_lists(folder: Path, found: np.ndarray, lists: int, center: np.ndarray,
         for at in range(0, len(rows), step):
             here = rows[at : at + step]
             none = here == ABSENT
-            part = coded_anew(items, center, here) if len(center) else copied(codes, here)
+            part = coded_anew(items, center, frame, here) if len(center) else copied(codes, here)
             coded.append(part.codes.reshape(len(part.codes), -1))
             scales.append(part.scales)
             if len(center):
@@ -223,12 +226,12 @@ def write_lists(folder: Path, found: np.ndarray, lists: int, center: np.ndarray,
             progress.advance(len(here) - int(none.sum()))
 
 
-def coded_anew(items: np.ndarray, center: np.ndarray, here: np.ndarray) -> Codes:
+def coded_anew(items: np.ndarray, center: np.ndarray, frame: Frame, here: np.ndarray) -> Codes:
     """Codes of these rows of ``items`` less the center; of ABSENT zeros."""
     none = here == ABSENT
     rows = items[np.where(none, 0, here)] - center
     rows[none] = 0.0
-    return encode(rows, "l2")
+    return encode(rows, "l2", frame)
 
 
 def copied(codes: Codes, here: np.ndarray) -> Codes:
@@ -258,4 +261,5 @@ def open_lists(folder: Path) -> Lists | None:
         map_array(folder / "ivf_rows.npy"),
         map_array(folder / "ivf_norms.npy"),
         map_array(folder / "ivf_center.npy"),
+        open_frame(folder).signs,
     )

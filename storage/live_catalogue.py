@@ -339,10 +339,12 @@ class LiveCatalogue:
             rows = np.array(self._segments[matrix].values[first:stop].reshape(stop - first, space.dim))
             given = ~np.isnan(rows[:, 0])
             rows[~given] = 0
-            coded, block = encode(rows, space.metric), first // BLOCK_ROWS
+            coded, block = encode(rows, space.metric, space.frame), first // BLOCK_ROWS
             self._tail(f"{matrix}_int8", block, coded.codes.reshape(len(coded.codes), -1), len(coded.codes))
             self._tail(f"{matrix}_int8_scales", first, coded.scales, len(coded.scales))
             self._tail(f"{matrix}_int8_bounds", block, coded.bounds, len(coded.bounds))
+            if f"{matrix}_int8_norms" in self._segments:
+                self._tail(f"{matrix}_int8_norms", first, space.frame.lengths(rows), len(rows))
             words = bitmap(given)
             self._tail(f"spaces.{name}.given", first // WORD_ROWS, words, len(words))
 

@@ -126,7 +126,7 @@ def touch_growing(epoch: Epoch) -> dict[str, Tail]:
         for column in catalogue.columns.values():
             _ = column.values
     for space in epoch.spaces.values():
-        _ = space.all_items, space.all_norms, space.all_codes, space.users, space.user_norms
+        _ = space.all_items, space.all_norms, space.all_codes, space.all_code_norms, space.users, space.user_norms
     assert isinstance(epoch.arrays, GrowingArrays)
     return epoch.arrays.tails
 

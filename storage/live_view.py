@@ -159,7 +159,7 @@ class LiveView:
         if space.name not in self._late:
             count, found = self.items_end - self.epoch.items.base, None
             if self.state.items and space.all_codes is not None and self.alive is not None:
-                base, norms = self.epoch.items.base, space.all_norms
+                base, norms = self.epoch.items.base, space.all_code_norms
                 assert norms is not None
                 given = self.reader.own[f"spaces.{space.name}.given"][: -(-count // 64)]
                 codes = rows_of_codes(space.all_codes, base, self.items_end)

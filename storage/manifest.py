@@ -50,7 +50,7 @@ class IndexFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class SpaceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``indexes``: what was built beside the exact scan; ``index``: "exact", or with them what was asked for;
-    ``vectors``: rows that each user has."""
+    ``vectors``: rows that each user has; ``rotated``: whether codes are of turned rows (``storage/frames.py``)."""
 
     dim: int
     metric: Metric
@@ -59,6 +59,7 @@ class SpaceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     users: bool
     indexes: tuple[IndexFacts, ...] = ()
     vectors: int = 1
+    rotated: bool = False
 
 
 class EventFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

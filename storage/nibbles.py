@@ -13,6 +13,7 @@ import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array
 from mixline.storage.codes import BLOCK_ROWS, DIM_MAX, QUAD, in_blocks
+from mixline.storage.frames import PLAIN, Frame, open_frame
 from mixline.storage.progress import Progress
 
 NIBBLES_MIN = 1 << 16  # rows from which a build writes them: below, a scan of int8 codes takes well under a millisecond
@@ -28,9 +29,10 @@ class Nibbles(NamedTuple):
     scales: np.ndarray
 
 
-def encode_nibbles(rows: np.ndarray, metric: str) -> Nibbles:
-    """Codes of float32 ``rows`` (n, dim), for cosine of their directions: of a few scales the one that errs least."""
-    exact = in_blocks(rows, metric, OCTET)[0].astype(np.float32)
+def encode_nibbles(rows: np.ndarray, metric: str, frame: Frame = PLAIN) -> Nibbles:
+    """Codes of float32 ``rows`` (n, dim), for cosine of their directions, in a frame: of a few scales the one that errs
+    least."""
+    exact = in_blocks(rows, metric, OCTET, frame)[0].astype(np.float32)
     blocks, octets = len(exact) // BLOCK_ROWS, exact.shape[1] // OCTET
     greatest = np.abs(exact).max(axis=1, initial=0.0)
     best, scales = np.full(len(exact), np.inf, dtype=np.float32), np.zeros(len(exact), dtype="<f4")
@@ -47,7 +49,7 @@ def encode_nibbles(rows: np.ndarray, metric: str) -> Nibbles:
 
 
 def decode_nibbles(nibbles: Nibbles, count: int, dim: int) -> np.ndarray:
-    """The rows that the codes stand for, float32 (count, dim): for cosine their directions."""
+    """The rows that the codes stand for, float32 (count, dim), in their frame: for cosine their directions."""
     blocks, octets = nibbles.codes.shape[:2]
     both = np.stack([nibbles.codes & 15, nibbles.codes >> 4], axis=3).astype(np.float32) - ZERO
     rows = both.transpose(0, 2, 1, 3, 4).reshape(blocks * BLOCK_ROWS, octets * OCTET)
@@ -62,12 +64,13 @@ def write_nibbles(folder: Path, side: str, metric: str, progress: Progress) -> N
         return
     step = -(-chunk_rows(32 * dim) // BLOCK_ROWS) * BLOCK_ROWS
     codes_at, scales_at = nibble_files(folder, side)
+    frame = open_frame(folder)
     with (
         ArrayWriter(codes_at, "|u1", -(-dim // OCTET) * BLOCK_ROWS * QUAD) as codes,
         ArrayWriter(scales_at, "<f4") as scales,
     ):
         for at in range(0, count, step):
-            part = encode_nibbles(matrix[at : at + step], metric)
+            part = encode_nibbles(matrix[at : at + step], metric, frame)
             codes.append(part.codes.reshape(len(part.codes), -1))
             scales.append(part.scales)
             progress.advance(min(step, count - at))

@@ -206,12 +206,19 @@ def code_faults(space: Space, codes: Codes, where: str) -> Iterator[str]:
     if len(codes.codes) != -(-count // BLOCK_ROWS) or len(codes.scales) != BLOCK_ROWS * len(codes.codes):
         yield f"{where}/items_int8.npy: {len(codes.codes)} blocks for {count} rows"
         return
+    if space.metric == "l2" and len(space.code_norms if space.code_norms is not None else ()) != count:
+        yield f"{where}/items_int8_norms.npy: not {count} norms"
+        return
+    if len(space.frame.center) not in (0, dim) or (len(space.frame.signs) and space.frame.signs.shape[1] != dim):
+        yield f"{where}/codes_center.npy, codes_signs.npy: not of {dim} dimensions"
+        return
     for block in np.unique(sample_of(count) // BLOCK_ROWS).tolist():
         start = block * BLOCK_ROWS
         exact = np.nan_to_num(space.items[start : start + BLOCK_ROWS].astype(np.float64))
         if space.metric == "cosine":
             lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
             exact /= np.where(lengths == 0, 1.0, lengths)[:, None]
+        exact = space.frame.place(exact)
         part = Codes(codes.codes[block : block + 1], codes.scales[start : start + BLOCK_ROWS], codes.bounds)
         left = exact - decode(part, len(exact), dim)
         worst = float(np.sqrt(np.einsum("ij,ij->i", left, left)).max(initial=0.0))

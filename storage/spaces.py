@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mixline.storage.arrays import map_array
-from mixline.storage.codes import Codes, open_codes, rows_of_codes
+from mixline.storage.codes import Codes, norms_file, open_codes, rows_of_codes
+from mixline.storage.frames import Frame, open_frame
 from mixline.storage.graph_index import Graph, open_graph
 from mixline.storage.growing import Arrays, first_live_row
 from mixline.storage.ivf import Lists, open_lists
@@ -82,6 +83,22 @@ class Space:
     def item_codes(self) -> Codes | None:
         """The int8 codes of the epoch's items."""
         return None if self.all_codes is None else rows_of_codes(self.all_codes, 0, self.count)
+
+    @cached_property
+    def frame(self) -> Frame:
+        """In which codes see the items."""
+        return open_frame(self._folder)
+
+    @cached_property
+    def all_code_norms(self) -> np.ndarray | None:
+        """What a scan of the items' codes takes as norms: those of the rows less the frame's center."""
+        path = norms_file(self._folder, "items")
+        return self._arrays.rows(path, self.base) if path.exists() else self.all_norms
+
+    @cached_property
+    def code_norms(self) -> np.ndarray | None:
+        """Those of the epoch's items."""
+        return None if self.all_code_norms is None else self.all_code_norms[: self.count]
 
     @cached_property
     def item_nibbles(self) -> Nibbles | None:

@@ -69,6 +69,7 @@ class SpaceSpec(msgspec.Struct, frozen=True):
     metric: str = "dot"
     index: str = "auto"
     learn: str | None = None
+    rotate: bool = False
     dim: int | None = None
     iterations: int = 15
     regularization: float = 0.01
@@ -133,6 +134,10 @@ def source(value: object) -> str | None:
     return None if value.endswith(FORMATS) else f"is {value!r}, whose ending is none of {', '.join(FORMATS)}"
 
 
+def flag(value: object) -> str | None:
+    return None if isinstance(value, bool) else f"is {value!r} and must be true or false"
+
+
 def matrix(value: object) -> str | None:
     return None if isinstance(value, str) and value.endswith(".npy") else f"is {value!r} and must name a .npy file"
 
@@ -164,6 +169,7 @@ SPACE: dict[str, Check] = {
     "users": matrix,
     "metric": one_of(*get_args(Metric)),
     "index": one_of("auto", "exact", "ivf", "graph"),
+    "rotate": flag,
     "learn": one_of("als"),
     "dim": whole(1, 16_384),
     "iterations": whole(1, 10_000),

@@ -19,8 +19,9 @@ from mixline.kernels.topk import TopK
 from mixline.node.build_kernels import build_kernels
 from mixline.storage.arrays import map_array
 from mixline.storage.calibration import ladder, width_for
-from mixline.storage.codes import open_codes, write_codes
+from mixline.storage.codes import norms_file, open_codes, write_codes
 from mixline.storage.complaints import Complaints
+from mixline.storage.frames import open_frame, write_frame
 from mixline.storage.graph_index import open_graph, write_graph
 from mixline.storage.ivf import build_ivf, keep_for, open_lists
 from mixline.storage.manifest import IndexFacts
@@ -29,7 +30,7 @@ from mixline.storage.nibbles import open_nibbles, write_nibbles
 from mixline.storage.progress import Silence
 from mixline.tools.retrieval_contender import Built, Contender, Search, Task, cached
 
-LAYOUT = "mixline-2"  # changes when what a build writes does
+LAYOUT = "mixline-3"  # changes when what a build writes does
 KEPT_INT4 = (2, 3, 4, 5, 8)  # times k, for the second look
 KEPT_INT8 = (1.25, 1.5, 2, 4)
 BEAMS_MAX = 16  # times k
@@ -45,6 +46,7 @@ class Space:
 
         def rows(folder: Path) -> None:
             copy_matrix(data.rows, folder, "items", folder, "items", Complaints(), quiet)
+            write_frame(folder, "items", self.metric, rotate=False)
 
         def lists(folder: Path) -> None:
             facts = build_ivf(folder, self.metric, kernels.assign, kernels.list_search, kernels.exact, quiet, "items")
@@ -95,7 +97,8 @@ def exact_scans(space: Space) -> Iterator[Contender]:
         open_nibbles(space.folder, "items"),
         bitmap(task.allowed),
     )
-    count, norms = len(space.rows), space.norms if metric == "l2" else None
+    count, (center, signs) = len(space.rows), open_frame(space.folder)
+    norms = map_array(norms_file(space.folder, "items")) if metric == "l2" else None
 
     def over_rows(queries: np.ndarray, width: int) -> list[np.ndarray]:
         found = []
@@ -107,7 +110,10 @@ def exact_scans(space: Space) -> Iterator[Contender]:
 
     def over_codes(parts: tuple[np.ndarray, np.ndarray, np.ndarray | None]) -> Search:
         def search(queries: np.ndarray, width: int) -> list[np.ndarray]:
-            lists = [Shortlist(query, task.k, metric=metric, keep=width or None) for query in queries]
+            lists = [
+                Shortlist(query, task.k, metric=metric, keep=width or None, center=center, signs=signs)
+                for query in queries
+            ]
             scan_together(lists, *parts, count, norms=norms, allowed=[allowed] * len(lists))
             return [settled(query, one) for query, one in zip(queries, lists, strict=True)]
 
@@ -116,7 +122,7 @@ def exact_scans(space: Space) -> Iterator[Contender]:
                 return over_rows(query[None], 0)[0]
             rows = shortlist.rows()
             if shortlist.missed:
-                again = Shortlist(query, task.k, metric=metric, guess=False)
+                again = Shortlist(query, task.k, metric=metric, guess=False, center=center, signs=signs)
                 scan_together([again], *parts, count, norms=norms, allowed=[allowed])
                 return settled(query, again)
             return space.second_look(query, rows)

@@ -13,6 +13,7 @@ from mixline.kernels.graph_build import link, shuffled
 from mixline.kernels.graph_search import GraphSearch
 from mixline.kernels.scan import METRICS, scan_listed
 from mixline.kernels.topk import TopK
+from mixline.storage.frames import PLAIN, Frame, signs_for
 from mixline.storage.graph_index import Graph, chunks, encode_rows, find_center, link_factors
 
 SHAPES = ["plain", "few", "equal", "long and short", "sparse", "clustered", "extreme"]
@@ -44,12 +45,13 @@ def make(shape, n, dim, seed):
     return matrix
 
 
-def graph_of(matrix, metric, degree=8, **options):
+def graph_of(matrix, metric, degree=8, signs=PLAIN.signs, **options):
     center = find_center(matrix, metric)
-    codes, scales, squared = encode_rows(np.concatenate([matrix[:0].astype(float), *chunks(matrix, metric)]), center)
+    exact = np.concatenate([matrix[:0].astype(float), *chunks(matrix, metric)])
+    codes, scales, squared = encode_rows(exact, center, Frame(PLAIN.center, signs))
     bias = squared / -2.0 if metric == "l2" else np.zeros(len(matrix))
     neighbours, entries = link(codes, link_factors(scales, squared, metric), degree, **options)
-    return Graph(neighbours, codes, np.stack([scales, bias], axis=1).astype(np.float32), entries, center)
+    return Graph(neighbours, codes, np.stack([scales, bias], axis=1).astype(np.float32), entries, center, signs)
 
 
 @st.composite
@@ -60,7 +62,8 @@ def problems(draw):
     metric = draw(st.sampled_from(sorted(METRICS)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     query = rng.standard_normal(dim) * draw(st.sampled_from([1.0, 1.0, 0.0, 1e-44, 1e19, 1e37]))
-    graph = graph_of(matrix, metric, draw(st.integers(2, 16)), slack=draw(st.integers(0, 8)))
+    signs = draw(st.sampled_from([PLAIN.signs, signs_for(dim)]))
+    graph = graph_of(matrix, metric, draw(st.integers(2, 16)), signs, slack=draw(st.integers(0, 8)))
     return matrix, metric, graph, query.astype(np.float32)
 
 
@@ -194,6 +197,7 @@ def test_refusals():
         lambda: GraphSearch(graph.neighbours[:40], *graph[1:]),
         lambda: GraphSearch(*graph[:2], graph.factors[:40], *graph[3:]),
         lambda: GraphSearch(*graph[:4], np.ones(40, dtype=np.float32)),
+        lambda: GraphSearch(*graph[:5], np.ones((1, 2), dtype=np.int8)),
         lambda: searcher.search(query[:2], 10, 10),
         lambda: searcher.search(query, 0, 10),
         lambda: searcher.search(query, 10, 10, allowed=np.empty(0, dtype=np.uint64)),

@@ -22,6 +22,7 @@ from mixline.kernels.ivf import ListSearch
 from mixline.kernels.shortlist import Shortlist, scan_together
 from mixline.kernels.topk import TopK
 from mixline.storage.codes import encode
+from mixline.storage.frames import Frame, center_for, signs_for
 from mixline.storage.nibbles import encode_nibbles
 
 SIZES = ((1, 1), (15, 3), (16, 4), (17, 31), (33, 33), (100, 64), (257, 129), (40, 700))
@@ -67,6 +68,12 @@ def look_at_all(n, dim, metric, at_end):
         shorts = [Shortlist(query, k, metric=metric, keep=n) for _ in range(many)]
         scan_together(shorts, *nibbles, None, n, norms=norms)
         assert all(len(short.rows()) == n for short in shorts)
+    center = center_for(plain) if metric == "l2" else np.empty(0, dtype=np.float32)
+    frame = Frame(*guard(center, signs_for(dim)))
+    coded, lengths = guard(*encode(plain, metric, frame)), guarded(frame.lengths(plain), at_end)
+    short = Shortlist(query, k, metric=metric, center=frame.center, signs=frame.signs)
+    scan_together([short], *coded, n, norms=lengths, allowed=[allowed])
+    assert wanted <= set(short.rows().tolist())
     middles = plain[:: max(1, n // 4)].copy()
     lists = guard(*make_lists(plain, np.arange(n) % len(middles), middles, metric))
     search = ListSearch(*lists, matrix=matrix, keys=keys, matrix_norms=norms, metric=metric)

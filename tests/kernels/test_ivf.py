@@ -16,13 +16,15 @@ from mixline.kernels.ivf import ListSearch
 from mixline.kernels.scan import METRICS
 from mixline.storage.clusters import coded, directions
 from mixline.storage.codes import encode
+from mixline.storage.frames import PLAIN, Frame, signs_for
 from mixline.storage.ivf import ABSENT, Lists
 
 simd = each_path(codes)
 
 
-def make_lists(matrix, found, centroids, metric, center=0.0):
+def make_lists(matrix, found, centroids, metric, center=0.0, signs=PLAIN.signs):
     """Lists in memory, row by row."""
+    frame = Frame(PLAIN.center, signs)
     center = np.full(matrix.shape[1] if metric == "l2" else 0, center, dtype=np.float32)
     if metric == "l2":
         matrix = matrix - center
@@ -35,13 +37,13 @@ def make_lists(matrix, found, centroids, metric, center=0.0):
     some = rows != ABSENT
     placed = np.zeros((len(rows), matrix.shape[1]), dtype=np.float32)
     placed[some] = matrix[rows[some]]
-    codes, middle = encode(placed, metric), encode(centroids, metric)
+    codes, middle = encode(placed, metric, frame), encode(centroids, metric, frame)
     norms = np.full(len(rows) if metric == "l2" else 0, np.inf, dtype=np.float32)
     if metric == "l2":
         norms[some] = norms_of(matrix)[rows[some]]
     starts = np.array(starts, dtype=np.uint32)
     return Lists(
-        middle.codes, middle.scales, norms_of(centroids), starts, codes.codes, codes.scales, rows, norms, center
+        middle.codes, middle.scales, norms_of(centroids), starts, codes.codes, codes.scales, rows, norms, center, signs
     )
 
 
@@ -97,12 +99,15 @@ def test_the_best_of_the_nearest_lists(problem, k, width, step):
     assert np.array_equal(searcher.result()[0], wanted[0])
 
 
-@given(problem=problems(), k=st.integers(1, 100))
+@given(problem=problems(), k=st.integers(1, 100), turned=st.booleans())
 @settings(deadline=None, max_examples=80)
 @pytest.mark.usefixtures("simd")
-def test_all_lists_and_all_rows_are_the_exact_scan(problem, k):
+def test_all_lists_and_all_rows_are_the_exact_scan(problem, k, turned):
     matrix, keys, lists, query, mask, metric = problem
     wanted = reference.scan(matrix, query, k, keys, metric, norms_of(matrix), mask)
+    if turned:
+        found, signs = np.arange(len(matrix)) % 7, signs_for(matrix.shape[1])
+        lists = make_lists(matrix, found, matrix[: max(1, min(7, len(matrix)))].copy(), metric, 3.0, signs)
     searcher = searcher_of(lists, matrix, keys, metric)
     got = searcher.search(query, k, len(lists.starts), keep=len(matrix) + k, allowed=words_of(mask))
     assert np.array_equal(got[0], wanted[0]) and np.array_equal(got[1].view(np.uint32), wanted[1].view(np.uint32))

@@ -15,6 +15,7 @@ from mixline.kernels.scan import METRICS, scan_listed
 from mixline.kernels.shortlist import TOGETHER_MAX, Shortlist, scan_together
 from mixline.kernels.topk import TopK
 from mixline.storage.codes import BLOCK_ROWS, Codes, decode, encode
+from mixline.storage.frames import PLAIN, Frame, center_for, signs_for
 
 simd = each_path(codes)
 
@@ -48,14 +49,23 @@ def problems(draw):
     return matrix, query, keys, mask, metric, draw(st.integers(1, n + 5))
 
 
-def look(matrix, query, k, metric, *, mask=None, cuts=(), order=1, keep=None):
+@st.composite
+def frames(draw, matrix, metric):
+    """What a build may choose for these rows, or have chosen for others; with l2 a center."""
+    center = draw(st.sampled_from([0.0, 1.0, -1e6, 1e30])) if metric == "l2" else 0.0
+    centers = [PLAIN.center, center_for(matrix), np.full(matrix.shape[1], center, dtype=np.float32)]
+    signs = draw(st.sampled_from([PLAIN.signs, signs_for(matrix.shape[1])]))
+    return Frame(draw(st.sampled_from(centers)) if metric == "l2" else PLAIN.center, signs)
+
+
+def look(matrix, query, k, metric, *, mask=None, cuts=(), order=1, keep=None, frame=PLAIN):
     """A shortlist of all blocks, taken in parts."""
-    codes = encode(matrix, metric)
-    short = Shortlist(query, k, metric=metric, keep=keep)
+    codes = encode(matrix, metric, frame)
+    short = Shortlist(query, k, metric=metric, keep=keep, center=frame.center, signs=frame.signs)
     allowed = None if mask is None else words_of(mask)
     edges = [0, *sorted(cuts), len(codes.codes)]
     for start, stop in list(itertools.pairwise(edges))[::order]:
-        short.scan(*codes, len(matrix), norms=norms_of(matrix), allowed=allowed, start=start, stop=stop)
+        short.scan(*codes, len(matrix), norms=frame.lengths(matrix), allowed=allowed, start=start, stop=stop)
     return short
 
 
@@ -69,7 +79,8 @@ def test_the_best_of_the_shortlist_are_the_best_of_all(problem, data):
     cuts = data.draw(st.lists(st.integers(0, blocks), max_size=4))
     with np.errstate(all="ignore"):
         norms = norms_of(matrix)
-        short = look(matrix, query, k, metric, mask=mask, cuts=cuts, order=data.draw(st.sampled_from([1, -1])))
+        order, frame = data.draw(st.sampled_from([1, -1])), data.draw(frames(matrix, metric))
+        short = look(matrix, query, k, metric, mask=mask, cuts=cuts, order=order, frame=frame)
         wanted = reference.scan(matrix, query, k, keys, metric, norms, mask)
     assert not short.wide
     rows = short.rows()
@@ -192,6 +203,12 @@ def test_what_does_not_fit_is_refused():
         Shortlist(np.ones(6, dtype=np.float32), 0)
     with pytest.raises(KernelArgumentError, match="keep is 9"):
         Shortlist(np.ones(6, dtype=np.float32), 10, keep=9)
+    with pytest.raises(KernelArgumentError, match="a center of 5 for 6 dimensions"):
+        Shortlist(np.ones(6, dtype=np.float32), 3, metric="l2", center=np.ones(5, dtype=np.float32))
+    with pytest.raises(KernelArgumentError, match="a center with the metric 'dot'"):
+        Shortlist(np.ones(6, dtype=np.float32), 3, center=np.ones(6, dtype=np.float32))
+    with pytest.raises(KernelArgumentError, match="signs of 7 for 6 dimensions"):
+        Shortlist(np.ones(6, dtype=np.float32), 3, signs=np.ones((1, 7), dtype=np.int8))
 
 
 @given(many=st.integers(1, 11), seed=st.integers(0, 2**32), metric=st.sampled_from(sorted(METRICS)))

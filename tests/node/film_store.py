@@ -35,6 +35,7 @@ metric = "dot"
 [spaces.look]
 items = "items.npy"
 metric = "cosine"
+rotate = true
 """
 
 NEAR = """
