@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 
@@ -57,8 +58,10 @@ class Call:
         deadline_ns: int,
         pulse: Callable[[], bool],
         view: LiveView | None = None,
+        request_id: bytes = bytes(16),
     ) -> None:
         self.ask = ask
+        self.request_id = request_id
         self.epoch = epoch
         self.view = view
         self.now = int(time.clock_gettime(time.CLOCK_REALTIME)) if ask.time is None else ask.time
@@ -95,6 +98,12 @@ class Call:
             except UnknownId as error:
                 raise NotFound(str(error)) from None
         return self._items
+
+    def seed(self, group: int) -> int:
+        """64 bits that depend on the request's id, the component's name and the group alone, for what is drawn."""
+        low, high = self.request_id[:8], self.request_id[8:]
+        drawn = int.from_bytes(low, "little") ^ int.from_bytes(high, "big") ^ crc32(self.entry.name.encode()) << 32
+        return drawn + group * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
 
     def stopped(self) -> bool:
         """Whether to stop with what there is: the deadline has passed or nobody waits. Beats the worker's heart."""

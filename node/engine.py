@@ -209,7 +209,7 @@ class Engine:
         limit = self._check(ask, surface)
         if header.budget_us == 0:
             deadline_ns = min(deadline_ns, started_ns + pipeline.deadline_ns)
-        call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse, self.live.view())
+        call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse, self.live.view(), header.request_id)
         here = self.epoch.live_seq if call.view is None else call.view.live_seq
         if ask.live_seq > here:
             raise NotReady(f"live_seq {ask.live_seq} is asked for, and this node has come to {here}", NOT_YET_US)

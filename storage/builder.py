@@ -19,7 +19,7 @@ from mixline.storage.carried import write_carried
 from mixline.storage.catalogue_builder import CatalogueBuilder
 from mixline.storage.codes import write_codes
 from mixline.storage.complaints import Complaints
-from mixline.storage.cooccurrence import build_neighbours, build_popularity
+from mixline.storage.cooccurrence import build_neighbours, build_popularity, build_seen_by
 from mixline.storage.digests import files_of
 from mixline.storage.errors import BadSpec, StoreUnwritable
 from mixline.storage.events import Settler, Spill
@@ -162,6 +162,7 @@ class Builder:
             self._item_times(by_item, stream.count)
         keys = map_array(ids / "items" / "keys.npy")
         build_popularity(self.folder, settler.popularity, keys, spec.popular_max)
+        build_seen_by(self.folder, items.count, self.progress)
         if spec.neighbours_max:
             build_neighbours(
                 self.folder, self.scratch, keys, spec.neighbours_max, self.kernels.accumulate, self.progress
@@ -175,6 +176,7 @@ class Builder:
             history_max=spec.history_max,
             neighbours=spec.neighbours_max > 0,
             item_times=timed,
+            seen_by=True,
         )
 
     def _item_times(self, spill: Spill, count: int) -> None:

@@ -11,23 +11,23 @@ from pathlib import Path
 
 import numpy as np
 
-from mixline.storage.arrays import ArrayWriter, map_array
+from mixline.storage.arrays import ArrayWriter, map_array, write_array
 from mixline.storage.progress import Progress
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 WRITE_ITEMS = 512  # lists gathered before they are written: a write for each would cost more than its list
 
 # (indptr, indices, seed_rows, seed_weights) -> (rows, sums): the sum of seed weight over the lists that name each row
 Accumulate = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def transpose(scratch: Path, indptr: np.ndarray, indices: np.ndarray, items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Users by item from items by user: (indptr int64, users uint32 mapped)."""
+def transpose(path: Path, indptr: np.ndarray, indices: np.ndarray, items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Users by item from items by user: (indptr int64, users uint32 ascending, mapped from the new file ``path``)."""
     sizes = np.zeros(items, dtype=np.int64)
     for at in range(0, len(indices), CHUNK):
         sizes += np.bincount(indices[at : at + CHUNK], minlength=items)
     starts = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(sizes)))
-    users = np.lib.format.open_memmap(scratch / "by_item.npy", mode="w+", dtype="<u4", shape=(len(indices),))
+    users = np.lib.format.open_memmap(path, mode="w+", dtype="<u4", shape=(len(indices),))
     free = starts[:-1].copy()
     for at in range(0, len(indices), CHUNK):
         part = indices[at : at + CHUNK]
@@ -46,7 +46,7 @@ def build_neighbours(
     """Write graph/neighbours_*.npy: at most ``limit`` per item, by weight descending, then order key ascending."""
     items = len(keys)
     indptr, indices = np.array(map_array(scratch / "basket_indptr.npy")), map_array(scratch / "basket_rows.npy")
-    starts, users = transpose(scratch, indptr, indices, items)
+    starts, users = transpose(scratch / "by_item.npy", indptr, indices, items)
     sizes = np.diff(starts)
     graph = folder / "graph"
     ones = np.ones(int(sizes.max(initial=0)), dtype=np.float32)
@@ -81,6 +81,16 @@ def build_neighbours(
             lists.append(np.concatenate([rows for rows, _ in found]))
             weights.append(np.concatenate([cosine for _, cosine in found]))
             progress.advance(len(found))
+
+
+def build_seen_by(folder: Path, items: int, progress: Progress) -> None:
+    """Write graph/seen_by_*.npy, who acted on each item: the other side of what each user acted on."""
+    graph = folder / "graph"
+    indptr, rows = np.array(map_array(graph / "seen_indptr.npy")), map_array(graph / "seen_rows.npy")
+    progress.phase("turning who acted on what", len(rows))
+    starts, _ = transpose(graph / "seen_by_users.npy", indptr, rows, items)
+    write_array(graph / "seen_by_indptr.npy", starts)
+    progress.advance(len(rows))
 
 
 def build_popularity(folder: Path, scores: np.ndarray, keys: np.ndarray, limit: int) -> None:

@@ -23,7 +23,7 @@ from mixline.storage.histories import History, unpack_history
 from mixline.storage.item_times import open_item_times
 from mixline.storage.lock import Lease, try_evict
 from mixline.storage.manifest import Manifest, read_manifest
-from mixline.storage.neighbours import Csr, Popularity, open_neighbours, open_popularity
+from mixline.storage.neighbours import Bipartite, Csr, Popularity, open_neighbours, open_popularity
 from mixline.storage.owner import Owner
 from mixline.storage.records import RecordStore, row_key
 from mixline.storage.spaces import Space
@@ -115,6 +115,16 @@ class Epoch:
             return np.zeros(0, dtype=np.uint32)
         indptr, rows = self._seen
         return rows[indptr[user_row] : indptr[user_row + 1]]
+
+    @cached_property
+    def acted(self) -> Bipartite | None:
+        """Who acted on what, from both sides; None when the epoch does not have it."""
+        self._owner.check()
+        events = self.manifest.events
+        if events is None or not events.seen_by or self._seen is None:
+            return None
+        graph = self.path / "graph"
+        return Bipartite(map_array(graph / "seen_by_indptr.npy"), map_array(graph / "seen_by_users.npy"), *self._seen)
 
     @cached_property
     def _seen(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -147,6 +147,12 @@ def erase_seen(epoch: Epoch, rows: np.ndarray, fresh: Fresh) -> None:
     values, left = without_spans(map_array(epoch.path / seen), np.array(map_array(epoch.path / ends)), rows)
     write_array(fresh(seen), values)
     write_array(fresh(ends), left)
+    acted = epoch.acted
+    if acted is not None:
+        kept = ~np.isin(acted.users, rows)
+        before = np.concatenate(([0], np.cumsum(kept)))
+        write_array(fresh("graph/seen_by_users.npy"), np.asarray(acted.users)[kept])
+        write_array(fresh("graph/seen_by_indptr.npy"), before[acted.item_ends])
 
 
 def erase_events(epoch: Epoch, rows: np.ndarray, fresh: Fresh) -> None:

@@ -64,7 +64,7 @@ class SpaceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class EventFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``newest`` is in seconds since 1970, None when the events have no times; ``actions``: label by action code;
-    ``item_times``: whether the times of each item's events are kept."""
+    ``item_times``: whether the times of each item's events are kept; ``seen_by``: whether who acted on each item is."""
 
     count: int
     skipped: int
@@ -74,6 +74,7 @@ class EventFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     history_max: int
     neighbours: bool
     item_times: bool = False
+    seen_by: bool = False
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

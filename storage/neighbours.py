@@ -1,4 +1,5 @@
-"""Lists over items, mapped: the neighbours of each item in CSR form, and the popular items of all."""
+"""Lists over items, mapped: the neighbours of each item in CSR form, who acted on what, and the popular items of
+all."""
 
 from __future__ import annotations
 
@@ -16,6 +17,16 @@ class Csr(NamedTuple):
     indptr: np.ndarray
     indices: np.ndarray
     weights: np.ndarray
+
+
+class Bipartite(NamedTuple):
+    """Who acted on what: item i was acted on by ``users[item_ends[i]:item_ends[i + 1]]`` (int64, uint32 ascending), and
+    user u acted on ``items[user_ends[u]:user_ends[u + 1]]``."""
+
+    item_ends: np.ndarray
+    users: np.ndarray
+    user_ends: np.ndarray
+    items: np.ndarray
 
 
 class Popularity(NamedTuple):

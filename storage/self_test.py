@@ -20,6 +20,7 @@ from mixline.storage.epoch import Epoch
 from mixline.storage.errors import StorageError, StoreDamaged
 from mixline.storage.item_times import map_item_times
 from mixline.storage.manifest import KEPT
+from mixline.storage.neighbours import Bipartite
 from mixline.storage.records import TABLES
 from mixline.storage.spaces import Space
 
@@ -105,6 +106,8 @@ def event_faults(epoch: Epoch) -> Iterator[str]:
     yield from kept_event_faults(epoch)
     if epoch.item_times is not None:
         yield from item_time_faults(epoch)
+    if epoch.acted is not None:
+        yield from acted_faults(epoch, epoch.acted)
     neighbours = epoch.neighbours
     if neighbours is not None:
         if len(neighbours.indptr) != items + 1 or int(neighbours.indptr[-1]) != len(neighbours.indices):
@@ -129,6 +132,20 @@ def kept_event_faults(epoch: Epoch) -> Iterator[str]:
             yield f"{KEPT}/{name}.npy: {len(column)} entries for {len(rows)} events"
     if len(rows) and int(rows[sample_of(len(rows))].max()) >= epoch.items.count:
         yield f"{KEPT}/item.npy: a row that no item has"
+
+
+def acted_faults(epoch: Epoch, acted: Bipartite) -> Iterator[str]:
+    """Lists that do not fit, and users that have nothing to do with the item: a walk would leave the graph."""
+    ends, users = acted.item_ends, acted.users
+    if len(ends) != epoch.items.count + 1 or int(ends[-1]) != len(users) or not (np.diff(ends) >= 0).all():
+        yield "graph/seen_by_indptr.npy: does not fit the items"
+        return
+    for item in sample_of(epoch.items.count).tolist():
+        found = users[ends[item] : ends[item + 1]]
+        if len(found) and int(found.max()) >= epoch.users.count:
+            yield f"graph/seen_by_users.npy: item {item}: a row that no user has"
+        elif any(item not in epoch.seen(user) for user in found[:: max(1, len(found) // 4)].tolist()):
+            yield f"graph/seen_by_users.npy: item {item}: a user who did not act on it"
 
 
 def item_time_faults(epoch: Epoch) -> Iterator[str]:

@@ -31,6 +31,7 @@ NAMES = {
     "counters": "mixline.tools.bench_counters:counters",
     "live": "mixline.tools.bench_live:live",
     "snapshot": "mixline.tools.bench_snapshot:snapshot",
+    "walk": "mixline.tools.bench_walk:walk",
     "warm": "mixline.tools.bench_warm:warm_up",
 }
 GROUPS = {"resilience": "mixline.tools.resilience:resilience"}  # many long ones under a name, not in `bench all`

@@ -22,6 +22,7 @@ from mixline.node.components.sources.given_source import GivenSource
 from mixline.node.components.sources.item_to_item_source import ItemToItemSource
 from mixline.node.components.sources.nearest_source import NearestSource
 from mixline.node.components.sources.popular_source import PopularSource
+from mixline.node.components.sources.walk_source import WalkSource
 
 __all__ = [
     "KINDS",
@@ -39,6 +40,7 @@ KINDS: dict[str, dict[str, type[Component]]] = {
     "source": {
         "nearest": NearestSource,
         "item_to_item": ItemToItemSource,
+        "walk": WalkSource,
         "popular": PopularSource,
         "given": GivenSource,
     },

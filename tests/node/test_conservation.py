@@ -21,6 +21,7 @@ SOURCES = (
     'kind = "nearest"\nspace = "look"\nquery = "recent"\nlimit = {n}',
     'kind = "popular"\nlimit = {n}',
     'kind = "item_to_item"\nquery = "recent"\nlimit = {n}',
+    'kind = "walk"\nquery = "recent"\nsteps = 500\nlimit = {n}',
 )
 FILTERS = (
     'kind = "seen"',
@@ -33,6 +34,11 @@ SELECTORS = (
     'kind = "topk"\nby = "final"',
     'kind = "category_cap"\ncolumn = "studio"\nmax = 2',
     'kind = "category_cap"\ncolumn = "genres"\nmax = 1\nby = "final"',
+    'kind = "mmr"\nby = "final"\npool = 50',
+    'kind = "dpp"\nby = "final"\nspace = "look"',
+    'kind = "ssd"\nby = "final"\nwindow = 3',
+    'kind = "weave"\npattern = ["*", "s0"]',
+    'kind = "spacing"\nwhere = \'"War" in genres\'',
 )
 
 
@@ -59,7 +65,7 @@ def test_every_candidate_has_exactly_one_end(film_store, tmp_path, surface, user
     while scans := running.resume():
         for _ in make_passes(scans):
             pass
-    block, coverage = call.block, running.coverage
+    block, coverage = call.block, call.coverage
     assert all(entry.state == "ok" for entry in coverage), coverage
     assert sum(fates(call, pipeline).values()) == len(block)
     assert np.isin(block.fate, [SERVED, RESERVE, *range(DROPPED, DROPPED + 8)]).all()

@@ -230,6 +230,8 @@ def test_a_store_where_nothing_was_ever_written(store, kind):
             and not len(epoch.seen(7))
             and not len(epoch.history(7)[0])
         )
+        assert epoch.acted is not None and len(epoch.acted.users) == len(epoch.acted.items)
+        assert 7 not in epoch.acted.users and 8 in epoch.acted.users
         assert epoch.users.records(np.array([8], dtype=np.uint32), ["city", "likes"]) == {
             "city": ["Ville-8"],
             "likes": [["liking-8", "films"]],
