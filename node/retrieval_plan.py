@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from mixline.storage.calibration import width_for
+from mixline.storage.costs import WEIGH_NS, lists_ns, scored_at, walk_ns
 from mixline.storage.ivf import keep_for
 from mixline.storage.manifest import IndexFacts
 
@@ -23,13 +22,9 @@ Way = Literal["rows", "codes", "ivf", "graph"]
 CODES_PAY = 8  # rows per candidate from which a scan of the codes and a second look pay
 READ_NS = 0.056  # a byte of codes from memory; in a shared pass all share it
 MULTIPLY_NS = 0.02  # a code of a row, for each query
-WEIGH_NS = 1.5  # a row, or a place of an inverted list, beside its codes
-LIST_CODE_NS = 0.1  # a code of a place: lists are short runs
 FLOAT_NS = 0.42  # a dimension of a float32 row: its four bytes from memory
 MISS_NS = 200.0  # a float32 row that lies alone: its first lines are misses of the caches
 ALONE = 10.0  # by the share of rows read of which the misses become fewer, since some are fetched ahead
-NODE_NS = 40.0  # a row that a walk comes to: its codes and its mark are misses
-NODE_CODE_NS = 0.12
 WORD_NS = 0.03  # of a bitmap, for each of its rows
 KEPT = 1.5  # rows per candidate that need a second look
 REACH = 2.2  # times the k that an index was measured at: so many rows its widths are believed to find
@@ -123,7 +118,7 @@ def lists_plan(
     lists, keep = facts.parameters["lists"], keep_for(facts, k)
     times = max(1.0, k * offer.rows / allowed / facts.k)
     width = lists if width is None else min(lists, math.ceil(width * times * times))
-    ns = scored_at(facts, width) * (WEIGH_NS + LIST_CODE_NS * offer.dim) + second_look(offer, min(keep, allowed))
+    ns = lists_ns(scored_at(facts, width), offer.dim) + second_look(offer, min(keep, allowed))
     return Plan("ivf", width, keep, ns)
 
 
@@ -137,13 +132,5 @@ def graph_plan(
     width = max(k, facts.points[-1][0] if width is None else width)
     entries = facts.parameters["entries"]
     walked = entries + max(0.0, scored_at(facts, width) - entries) * offer.rows / allowed
-    ns = walked * (NODE_NS + NODE_CODE_NS * offer.dim) + second_look(offer, KEPT * k)
+    ns = walk_ns(walked, offer.dim) + second_look(offer, KEPT * k)
     return Plan("graph", width, 0, ns)
-
-
-def scored_at(facts: IndexFacts, width: int) -> float:
-    """How many rows a search of this width scores: between two measured widths in proportion, beyond them too."""
-    widths, scored = [float(point[0]) for point in facts.points], [point[2] for point in facts.points]
-    if width > widths[-1]:
-        return scored[-1] * width / widths[-1]
-    return float(np.interp(width, widths, scored))

@@ -6,7 +6,6 @@ killed builder left is removed by the next one.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -24,9 +23,8 @@ from mixline.storage.digests import files_of
 from mixline.storage.errors import BadSpec, StoreUnwritable
 from mixline.storage.events import Settler, Spill
 from mixline.storage.frames import write_frame
-from mixline.storage.graph_index import write_graph
+from mixline.storage.indexing import build_indexes, check_memory
 from mixline.storage.item_times_builder import ItemTimesWriter, item_times
-from mixline.storage.ivf import build_ivf, is_wanted
 from mixline.storage.kernels import BuildKernels
 from mixline.storage.live_log import log_reach
 from mixline.storage.lock import StoreLock
@@ -130,6 +128,8 @@ class Builder:
             for name in self.spec.spaces:
                 source.vectors(name, items.count, users.count, complaints)
         complaints.settle()
+        for name, space in self.spec.spaces.items():
+            check_memory(name, space, items.count, self.memory_bytes)
         return items, users
 
     def _events(self, items: CatalogueFacts, users: CatalogueFacts) -> EventFacts | None:
@@ -201,6 +201,7 @@ class Builder:
             copy_matrix(one.rows, folder, one.side, one.path, key, self.complaints, self.progress)
         self.complaints.settle()
         sides_present = {one.side for one in given}
+        indexes: tuple[IndexFacts, ...] = ()
         if "items" in sides_present:
             write_frame(folder, "items", space.metric, rotate=space.rotate)
             self.progress.phase(f"coding {name}", items.count)
@@ -208,7 +209,8 @@ class Builder:
             if items.count >= NIBBLES_MIN:
                 self.progress.phase(f"coding {name} again, in int4", items.count)
                 write_nibbles(folder, "items", space.metric, self.progress)
-        indexes = self._indexes(name, space, folder, items.count) if "items" in sides_present else ()
+            shape = items.count, dim
+            indexes = build_indexes(name, space, folder, shape, self.kernels, self.memory_bytes, self.progress)
         for one in given:
             leave_out(folder, one.side, one.absent, vectors if one.side == "users" else 1)
         return SpaceFacts(
@@ -221,19 +223,3 @@ class Builder:
             vectors,
             "items" in sides_present and space.rotate,
         )
-
-    def _indexes(self, name: str, space: SpaceSpec, folder: Path, count: int) -> tuple[IndexFacts, ...]:
-        """Build the approximate indexes that the space shall have."""
-        kernels = self.kernels
-        found: tuple[IndexFacts, ...] = ()
-        if is_wanted(space.index, count):
-            found += build_ivf(
-                folder, space.metric, kernels.assign, kernels.list_search, kernels.exact, self.progress, name
-            )
-        if space.index == "graph":
-            self.progress.phase(f"linking {name}", count)
-            threads = len(os.sched_getaffinity(0))
-            found += write_graph(
-                folder, space.metric, kernels.link, kernels.walk, kernels.exact, threads, self.progress
-            )
-        return found

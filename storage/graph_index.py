@@ -29,6 +29,7 @@ STEP, MOST = 32, 127
 DIM_MAX = 1 << 16  # so that the sum of a row's products fits 32 bits
 UNIT_BITS = (-126, 127)  # powers of two that are normal float32 numbers
 DEGREE, WIDTH = 32, 96  # links of a row, and the beam that finds them
+SLACK = 16  # more links that a row may have while it is linked
 WIDTH_MAX = 4096  # tried in the calibration
 QUERY_SEED = 4
 ONE_LENGTH = 0.99  # of the rows are brought to one length for dot
@@ -59,6 +60,7 @@ class Link(Protocol):
         degree: int,
         *,
         width: int,
+        slack: int,
         threads: int,
         advance: Callable[[int], object],
     ) -> tuple[np.ndarray, np.ndarray]: ...
@@ -66,6 +68,12 @@ class Link(Protocol):
 
 Walk = Callable[[Graph, np.ndarray, str, np.ndarray, int], Search]
 """(graph, matrix, metric, norms, k) -> a search for the best k on the graph, scored on the matrix."""
+
+
+def need_bytes(count: int, threads: int) -> int:
+    """What linking ``count`` rows holds: all links twice at the end, once without slack; factors, orders, lengths; the
+    edges of a round; and a mark a row for each thread."""
+    return count * (4 * (DEGREE + SLACK) + 4 * DEGREE + 72) + threads * count // 8
 
 
 def chunks(matrix: np.ndarray, metric: str) -> Iterator[np.ndarray]:
@@ -139,6 +147,7 @@ def write_graph(
         link_factors(scales, squared, metric),
         DEGREE,
         width=WIDTH,
+        slack=SLACK,
         threads=threads,
         advance=progress.advance,
     )
@@ -162,6 +171,12 @@ def write_graph(
         points = calibrate(search, queries, wanted, ladder(k, max(k, min(count, WIDTH_MAX))))
         found.append(IndexFacts("graph", parameters, k, points))
     return tuple(found)
+
+
+def remove_graph(folder: Path) -> None:
+    """Undo :func:`write_graph`."""
+    for one in files(folder):
+        one.unlink()
 
 
 def open_graph(folder: Path) -> Graph | None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixline.node.retrieval_plan import REACH, WALK_SHARE, Offer, choose, exact_plan, scored_at
+from mixline.node.retrieval_plan import REACH, WALK_SHARE, Offer, choose, exact_plan
+from mixline.storage.costs import scored_at
 from mixline.storage.manifest import IndexFacts
 
 LISTS = IndexFacts(

@@ -55,6 +55,7 @@ PARTS = (
     tests("equivalence", "tests/node/test_equivalence.py"),
     tests("epoch-folds", "tests/node/test_compaction_served.py"),
     tests("damage", "tests/storage/test_damage.py"),
+    tests("auto-graph", "tests/storage/test_graph_index.py"),
     *(
         tests(f"snapshot-faults-{what}", f"tests/storage/test_snapshot_faults.py::test_every_call_fails[{what}]")
         for what in ("create", "restore")
