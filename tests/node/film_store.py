@@ -40,6 +40,7 @@ rotate = true
 
 NEAR = """
 limit = 400
+deadline_ms = 10000
 [[source]]
 name = "taste"
 kind = "nearest"

@@ -66,7 +66,9 @@ class Node:
             env={**os.environ, "PYTHONPATH": str(HERE), "MIXLINE_LIBZMQ": libzmq},
         )
         self.pids = {self.process.pid}
-        assert select.select([self.process.stdout], [], [], 30)[0], "not ready"
+        ready = select.poll()  # select() itself takes no descriptor beyond 1,023, and pytest holds many
+        ready.register(self.process.stdout, select.POLLIN)
+        assert ready.poll(30_000), "not ready"
         line = self.process.stdout.readline()
         assert line, self.log()
         self.told = json.loads(line)

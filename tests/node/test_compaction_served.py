@@ -67,9 +67,9 @@ class Crowd:
             done = client.apply([{"op": "patch_item", "id": one, "columns": columns}], deadline_ms=20_000)
             self.written[one] = version
             if version % 5 == 0:
-                first = int(client.ask("fresh", user=39, deadline_ms=20_000).ids[0])
-                done = client.record(39, first, "view", deadline_ms=20_000)
-                self.seen.add(first)
+                for first in client.ask("fresh", user=39, limit=1, deadline_ms=20_000).ids.tolist():
+                    done = client.record(39, first, "view", deadline_ms=20_000)
+                    self.seen.add(first)
             self.live_seq = done.live_seq
             time.sleep(0.002)
 
