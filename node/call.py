@@ -99,10 +99,10 @@ class Call:
                 raise NotFound(str(error)) from None
         return self._items
 
-    def seed(self, group: int) -> int:
-        """64 bits that depend on the request's id, the component's name and the group alone, for what is drawn."""
+    def seed(self, name: str, group: int) -> int:
+        """64 bits that depend on the request's id, a component's name and the group alone, for what it draws."""
         low, high = self.request_id[:8], self.request_id[8:]
-        drawn = int.from_bytes(low, "little") ^ int.from_bytes(high, "big") ^ crc32(self.entry.name.encode()) << 32
+        drawn = int.from_bytes(low, "little") ^ int.from_bytes(high, "big") ^ crc32(name.encode()) << 32
         return drawn + group * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
 
     def stopped(self) -> bool:

@@ -39,7 +39,9 @@ def built(tmp_path_factory):
 def node(tmp_path):
     store = build_store(tmp_path)
     kept = surface("item", 4000, "", SEEN, BLOCKED)
-    with node_with(store, tmp_path / "config", related=surface(), recent=surface("recent"), kept=kept) as opened:
+    few = surface().replace("limit = 300\n\n", "limit = 10\n")
+    made = {"related": surface(), "recent": surface("recent"), "kept": kept, "few": few}
+    with node_with(store, tmp_path / "config", **made) as opened:
         yield opened
 
 
@@ -104,6 +106,16 @@ def test_live_events_are_seeds_and_what_is_gone_is_not_found(node):
     node.record(user, 5)
     assert node.ask("recent", user=user, request_id=1).ids.tolist()
     assert node.ask("related", item=5).ids.tolist() == []
+
+
+def test_why_not_tells_how_near_an_item_was(node):
+    page = node.ask("related", item=FIRST, request_id=1)
+    near, far = page.ids.tolist()[3], page.ids.tolist()[20]
+    told = node.ask("few", item=FIRST, request_id=1, why=[near, far, FIRST]).why
+    assert [one["sources"]["walk"]["brought"] for one in told] == [True, False, False]
+    scores = [one["sources"]["walk"]["score"] for one in told]
+    assert scores == [*page.scores[[3, 20]].tolist(), None]
+    assert [one["sources"]["walk"]["cutoff"] for one in told] == [page.scores[9]] * 3
 
 
 def test_groups_walk_by_themselves(node):

@@ -72,25 +72,34 @@ class WalkSource(Source, frozen=True, kw_only=True):
         return int(np.diff(epoch.acted.item_ends).max(initial=0))
 
     def retrieve(self, call: Call, group: int) -> Candidates:
+        rows, scores = self.found(call, group)
+        allowed = call.allowed(group)
+        if allowed is not None:
+            kept = holds_rows(allowed, rows)
+            rows, scores = rows[kept], scores[kept]
+        heap = TopK(min(self.limit, len(rows)))
+        heap.offer(scores, rows, call.epoch.items.keys[rows])
+        return Candidates(*heap.result())
+
+    def score_of(self, call: Call, group: int, row: int) -> float | None:
+        rows, scores = self.found(call, group)
+        at = np.flatnonzero(rows == row)
+        return float(scores[at[0]]) if len(at) else None
+
+    def found(self, call: Call, group: int) -> Candidates:
+        """All that the walks came to but the seeds, in no order."""
         asked = call.items if self.query == "item" else call.recent(group, self.seeds)
         seeds = asked
         if call.view is not None:
             seeds = call.view.origins(seeds)
             seeds = seeds[seeds < call.epoch.items.count]
-        rows, scores = self.walk(call, seeds, call.seed(group))
+        rows, scores = self.walk(call, seeds, call.seed(self.name, group))
         now = call.present(rows)
         if now is not rows:
             there = now != NO_ROW
             rows, scores = now[there], scores[there]
-        allowed = call.allowed(group)
-        if allowed is not None:
-            kept = holds_rows(allowed, rows)
-            rows, scores = rows[kept], scores[kept]
         others = ~np.isin(rows, asked)
-        rows, scores = rows[others], scores[others]
-        heap = TopK(min(self.limit, len(rows)))
-        heap.offer(scores, rows, call.epoch.items.keys[rows])
-        return Candidates(*heap.result())
+        return Candidates(rows[others], scores[others])
 
     def walk(self, call: Call, seeds: np.ndarray, key: int) -> tuple[np.ndarray, np.ndarray]:
         """What the walks of all seeds came to: rows of the epoch's items, and their scores."""
