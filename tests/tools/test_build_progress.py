@@ -56,11 +56,13 @@ def test_amounts_add_up(spec: Path, tmp_path: Path) -> None:
     heard = Heard()
     manifest = Builder(FileSource(read_spec(spec)), tmp_path / "store", build_kernels(), 1 << 30, heard).build()
     size = sum(one.bytes for one in manifest.files.values())
+    (pairs,) = manifest.files["graph/seen_rows.npy"].shape or ()
     assert heard.phases == [
         ("reading items", None, 30),
         ("finding users in the events", None, 300),
         ("reading events", None, 300),
         ("settling events", 300, 300),
+        ("turning who acted on what", pairs, pairs),
         ("counting co-occurrence", 30, 30),
         ("learning taste", 4, 4),
         ("copying taste", 37, 37),
