@@ -147,6 +147,7 @@ def test_an_epoch_without_its_events_says_what_to_do(store, tmp_path):
 
 
 @pytest.mark.stress
+@pytest.mark.timeout(880)
 def test_two_hundred_flips_and_fifty_rollbacks_under_writes(store, tmp_path):
     """Every flip is a fold; after every fourth the node goes back to the epoch before and forward again."""
     flips, rollbacks = 0, 0
