@@ -27,7 +27,8 @@ PLANS_MAX = 1024  # kept: one for each number of rows that was allowed
 class Stock(NamedTuple):
     """Rows of a space that are searched in one go: those of the build, or those that came later.
 
-    ``first``: the number of the first in its catalogue; ``target``: their codes, None where they have none.
+    ``first``: the number of the first in its catalogue; ``target``: their codes, None where they have none or, of what
+    came later, where they do not pay.
     """
 
     items: np.ndarray
@@ -75,11 +76,11 @@ class SpaceSearch:
     def __init__(self, epoch: Epoch, space: Space, k: int, index: Index, recall: float) -> None:
         assert space.items is not None and space.item_norms is not None
         self.space = space
-        self.items, self.norms, self.all_keys = space.items, space.item_norms, epoch.items.keys
-        self.keys = self.all_keys[: space.count]
+        self.all_keys = epoch.items.keys
         codes = space.item_codes
         target = None if codes is None else Target(codes, space.count, space.code_norms, space.metric, space.frame)
-        self.stock = Stock(self.items, self.norms, self.keys, space.metric, 0, target)
+        keys = self.all_keys[: space.count]
+        self.stock = Stock(space.items, space.item_norms, keys, space.metric, 0, target)
         self.limit = k
         self.k = min(k, len(space.items))
         self.index, self.recall = index, recall
@@ -89,7 +90,7 @@ class SpaceSearch:
         self.graph: GraphSearch | None = None
         if lists is not None and index in ("auto", "ivf"):
             self.lists = ListSearch(
-                *lists, matrix=self.items, keys=self.keys, matrix_norms=self.norms, metric=space.metric
+                *lists, matrix=space.items, keys=keys, matrix_norms=space.item_norms, metric=space.metric
             )
             self.slice_lists = max(1, SLICE_BYTES * (len(lists.starts) - 1) // max(1, lists.codes.nbytes))
         if graph is not None and index in ("auto", "graph"):
@@ -111,7 +112,7 @@ class SpaceSearch:
     def _count(self, allowed: np.ndarray | None) -> int:
         """How many rows are allowed; asked several times a query, and counted once."""
         if allowed is None:
-            return len(self.items)
+            return len(self.stock.items)
         if allowed is not self._counted[0]:
             self._counted = allowed, int(np.bitwise_count(allowed).sum())
         return self._counted[1]
@@ -207,10 +208,16 @@ class SpaceSearch:
             assert space.all_items is not None and space.all_norms is not None
             here = slice(base, view.items_end)
             coded = view.late_rows(space)
-            target = None if coded is None else Target(coded.codes, coded.rows, coded.norms, space.metric, space.frame)
+            target = None
+            if coded is not None and self.codes_pay(coded.rows):
+                target = Target(coded.codes, coded.rows, coded.norms, space.metric, space.frame)
             stock = Stock(space.all_items[here], space.all_norms[here], self.all_keys[here], space.metric, base, target)
             self._late = view, stock
         return self._late[1]
+
+    def codes_pay(self, rows: int) -> bool:
+        """Whether a scan of the codes of so many rows, and a second look, is the cheaper of the two exact ways."""
+        return exact_plan(Offer(rows, self.space.dim, True), min(self.limit, rows), rows, 1).way == "codes"
 
     def late_allowed(self, call: Call, allowed: np.ndarray | None) -> np.ndarray:
         """The bitmap of what came after the build and is allowed."""
@@ -222,14 +229,11 @@ class SpaceSearch:
         return coded.alive if allowed is None else allowed[first:] & coded.given
 
     def late_scans(self, call: Call, vectors: np.ndarray, allowed: np.ndarray | None) -> list[Scan]:
-        """Scans of what came after the build, where there is so much of it that its codes pay."""
+        """Scans of what came after the build, where its codes pay."""
         stock = self.late_stock(call)
         if stock is None or stock.target is None:
             return []
-        rows, k = stock.target.rows, min(self.limit, stock.target.rows)
-        if exact_plan(Offer(rows, self.space.dim, True), k, rows, 1).way != "codes":
-            return []
-        words = self.late_allowed(call, allowed)
+        words, k = self.late_allowed(call, allowed), min(self.limit, stock.target.rows)
         return [Scan(stock.target, vector, k, words, call.deadline_ns, call.pulse) for vector in vectors]
 
     def late(self, call: Call, vectors: np.ndarray, allowed: np.ndarray | None) -> list[Candidates]:

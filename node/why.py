@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixline.kernels.bitmap import holds_rows
-from mixline.node.block import DROPPED, LIVE, RESERVE, SERVED
+from mixline.node.block import DROPPED, RESERVE, SERVED
 from mixline.node.call import BITMAP
 from mixline.node.components.base import sets_of
 from mixline.node.explain import plain, terms_of
@@ -47,29 +47,29 @@ def why_one(call: Call, pipeline: Pipeline, group: int, one: Id) -> dict[str, An
         row = int(call.view.versions(catalogue, np.array([row], dtype=np.uint32))[0])
     if row == NO_ROW:
         return {**entry, "fate": "deleted"}
-    entry["sources"] = {step.name: at_source(call, step, group, row) for step in pipeline.sources if not step.why}
     start, stop = call.block.edges(call.groups)[group : group + 2]
     found = start + int(np.searchsorted(call.block.row[start:stop], row))
-    if found < stop and call.block.row[found] == row:
+    there = found < stop and call.block.row[found] == row
+    entry["sources"] = {}
+    for step in pipeline.sources:
+        if not step.why:
+            scores = call.block.columns[f"{step.name}.score"]
+            own = float(scores[found]) if there else float("nan")
+            entry["sources"][step.name] = at_source(call, step, group, row, scores[start:stop], own)
+    if there:
         return {**entry, **in_block(call, pipeline, found, start, stop)}
     by = list(left_out_by(call, pipeline, group, row))
     return {**entry, "fate": "left_out", "by": by} if by else {**entry, "fate": "not_retrieved"}
 
 
-def at_source(call: Call, step: Step, group: int, row: int) -> dict[str, Any]:
-    """What a source makes of the item."""
-    block = call.block
-    start, stop = block.edges(call.groups)[group : group + 2]
-    scores = block.columns[f"{step.name}.score"][start:stop]
+def at_source(call: Call, step: Step, group: int, row: int, scores: np.ndarray, own: float) -> dict[str, Any]:
+    """What a source that brought ``scores`` makes of an item; ``own``: the score it brought it with, or NaN."""
     brought = scores[~np.isnan(scores)]
-    full = len(brought) >= step.component.limit
-    at = int(np.searchsorted(block.row[start:stop], row))
-    own = float(scores[at]) if at < len(scores) and block.row[start + at] == row else float("nan")
+    cutoff = float(brought.min()) if len(brought) >= step.component.limit else None
     if own == own:
-        return {"score": own, "brought": True, "cutoff": float(brought.min()) if full else None}
+        return {"score": own, "brought": True, "cutoff": cutoff}
     call.bound = step.bound
-    score = step.component.score_of(call, group, row)
-    return {"score": score, "brought": False, "cutoff": float(brought.min()) if full else None}
+    return {"score": step.component.score_of(call, group, row), "brought": False, "cutoff": cutoff}
 
 
 def in_block(call: Call, pipeline: Pipeline, position: int, start: int, stop: int) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def in_block(call: Call, pipeline: Pipeline, position: int, start: int, stop: in
     if fate == SERVED:
         slate = block.slate[(block.slate >= start) & (block.slate < stop)]
         return {"fate": "served", "place": 1 + int(np.flatnonzero(slate == position)[0]), **told}
-    assert fate in (RESERVE, LIVE)
+    assert fate == RESERVE
     place = None
     if pipeline.final:
         scores, here = call.numbers(pipeline.final), np.flatnonzero(block.fate[start:stop] == RESERVE) + start

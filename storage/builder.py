@@ -138,28 +138,32 @@ class Builder:
         if stream is None or spec is None:
             return None
         spill = Spill(self.scratch / "events", 0, users.count, stream.expected)
-        timed = "time" in stream.fields
-        by_item = Spill(self.scratch / "item_times", 0, items.count, stream.expected, key="item")
+        by_item: Spill | None = None
+        if "time" in stream.fields:
+            by_item = Spill(self.scratch / "item_times", 0, items.count, stream.expected, key="item")
         self.progress.phase("reading events")
         try:
             for events in stream.batches():
                 if not self.complaints:
                     spill.write(events)
-                    if timed:
+                    if by_item is not None:
                         by_item.write(item_times(events))
                 self.progress.advance(len(events))
         finally:
-            spill.close()
-            by_item.close()
+            for one in (spill, by_item):
+                if one is not None:
+                    one.close()
         self.complaints.settle()
         newest = stream.newest if spec.time is not None else None
         settler = Settler(self.folder, self.scratch, spec, stream.fields, items.count, newest, self.records)
         self.progress.phase("settling events", stream.count)
-        for part, one in enumerate(spill.paths):
-            settler.settle(one, *spill.bounds(part), self.progress)
+        settler.settle_all(spill, self.progress)
         settler.close()
-        if timed:
-            self._item_times(by_item, stream.count)
+        if by_item is not None:
+            self.progress.phase("settling times of items", stream.count)
+            writer = ItemTimesWriter(self.folder)
+            writer.settle_all(by_item, self.progress)
+            writer.close()
         keys = map_array(ids / "items" / "keys.npy")
         build_popularity(self.folder, settler.popularity, keys, spec.popular_max)
         build_seen_by(self.folder, items.count, self.progress)
@@ -175,16 +179,9 @@ class Builder:
             half_life_days=spec.half_life_days if spec.time is not None else None,
             history_max=spec.history_max,
             neighbours=spec.neighbours_max > 0,
-            item_times=timed,
+            item_times=by_item is not None,
             seen_by=True,
         )
-
-    def _item_times(self, spill: Spill, count: int) -> None:
-        self.progress.phase("settling times of items", count)
-        writer = ItemTimesWriter(self.folder)
-        for part, one in enumerate(spill.paths):
-            writer.settle(one, *spill.bounds(part), self.progress)
-        writer.close()
 
     def _space(self, name: str, space: SpaceSpec, items: CatalogueFacts, users: CatalogueFacts) -> SpaceFacts:
         folder = self.folder / "spaces" / name

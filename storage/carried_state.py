@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from mixline.storage.catalogue import Catalogue
+from mixline.storage.catalogue import NO_ROW, Catalogue
+from mixline.storage.live_blocks import NO_BLOCKS, Blocks, blocks_after
 from mixline.storage.live_index import BLOCK
 from mixline.storage.live_ops import (
     OPERATIONS_MAX,
@@ -19,7 +20,7 @@ from mixline.storage.live_ops import (
     Id,
     UpsertItem,
 )
-from mixline.storage.live_segments import BLOCK_VALUE, COLUMN_SHIFT, UNBLOCK, UNBLOCK_VALUE, everybody
+from mixline.storage.live_segments import everybody
 from mixline.storage.live_view import LiveView
 
 WINDOW_SLACK = 1.001  # a line has its window as float32
@@ -37,11 +38,10 @@ def carried_batches(view: LiveView, lost: Sequence[np.ndarray], there: np.ndarra
     users, items = view.epoch.users, view.epoch.items
     there = there.copy()
     there[everybody(view.epoch)] = True
-    blocks = blocks_of(view)
-    blocks = blocks[there[blocks["user"]]]
-    named = [of_items(blocks)["item"], *([events["item"]] if events is not None else [])]
-    identities = np.unique(np.concatenate(named))
-    gone = identities[view.versions(items, identities) == 0xFFFFFFFF]
+    blocks = list(blocks_by_user(view, there))
+    named = [one.items for _, one in blocks] + ([events["item"]] if events is not None else [])
+    identities = np.unique(np.concatenate([np.zeros(0, dtype=np.uint32), *named]))
+    gone = identities[view.versions(items, identities) == NO_ROW]
     ghosts = ids_of(items, gone)
     batches: list[Batch] = []
     pack(batches, (UpsertItem(id=one) for one in ghosts))
@@ -56,7 +56,7 @@ def carried_batches(view: LiveView, lost: Sequence[np.ndarray], there: np.ndarra
                 actions=[labels[code] if labels else "" for code in part["action"].tolist()],
             )
             batches.append(batch(len(batches), [op]))
-    pack(batches, block_ops(view, blocks))
+    pack(batches, (op for user, one in blocks for op in block_ops(view, user, one)))
     batches += [batch(len(batches) + at, [op]) for at, op in enumerate(grant_ops(view, there))]
     pack(batches, (DeleteItem(id=one) for one in ghosts))
     return batches
@@ -70,37 +70,25 @@ def newest_of(events: np.ndarray) -> np.ndarray:
     return events[np.sort(kept)]
 
 
-def blocks_of(view: LiveView) -> np.ndarray:
-    """The line of each block that stands, in the order in which they were made."""
+def blocks_by_user(view: LiveView, there: np.ndarray) -> Iterator[tuple[int, Blocks]]:
+    """What is in force for each user that is anybody, and for everybody."""
     lines = view.reader.own["events"][: view.state.events]
-    lines = lines[lines["action"] >= BLOCK][::-1]
-    about = np.zeros(len(lines), dtype=[("user", "<u4"), ("item", "<u4"), ("spare", "<u4"), ("target", "<u4")])
-    for name in ("user", "item", "spare"):
-        about[name] = lines[name]
-    about["target"] = lines["action"] - (lines["action"] & 1)  # a block and its taking back differ in the lowest bit
-    _, latest = np.unique(about, return_index=True)
-    lines = lines[np.sort(latest)]
-    return lines[lines["action"] & 1 == 0][::-1]
+    lines = lines[(lines["action"] >= BLOCK) & there[lines["user"]]][::-1]  # the latest first
+    lines = lines[np.argsort(lines["user"], kind="stable")]
+    users, starts = np.unique(lines["user"], return_index=True)
+    for user, own in zip(users.tolist(), np.split(lines, starts[1:]), strict=False):
+        yield user, blocks_after(NO_BLOCKS, own)
 
 
-def of_items(blocks: np.ndarray) -> np.ndarray:
-    """Those that are about an item."""
-    return blocks[blocks["action"] == BLOCK]
-
-
-def block_ops(view: LiveView, blocks: np.ndarray) -> Iterator[Block]:
-    """Operations that make blocks again."""
-    users, items = view.epoch.users, view.epoch.items
-    names, everyone = [*items.facts.columns], everybody(view.epoch)
-    for line in blocks:
-        user = None if line["user"] == everyone else users.id_of(int(line["user"]))
-        if line["action"] == BLOCK:
-            yield Block(user=user, item=items.id_of(int(line["item"])))
-            continue
-        column = items.columns[names[int(line["action"]) >> COLUMN_SHIFT]]
-        bits = int(line["spare"]) << 32 | int(line["item"])
-        value = bits - (1 << 64) if bits >> 63 else bits
-        yield Block(user=user, column=column.name, value=value if column.kind == "i64" else column.labels[value])
+def block_ops(view: LiveView, user: int, blocks: Blocks) -> Iterator[Block]:
+    """Operations that make a user's blocks again."""
+    items, names = view.epoch.items, [*view.epoch.items.facts.columns]
+    one = None if user == everybody(view.epoch) else view.epoch.users.id_of(user)
+    for item in ids_of(items, blocks.items):
+        yield Block(user=one, item=item)
+    for number, value in sorted(blocks.values):
+        column = items.columns[names[number]]
+        yield Block(user=one, column=column.name, value=value if column.kind == "i64" else column.labels[value])
 
 
 def grant_ops(view: LiveView, there: np.ndarray) -> Iterator[Grants]:
@@ -134,7 +122,3 @@ def pack(batches: list[Batch], ops: Iterable[AnyOperation]) -> None:
 
 def batch(sequence: int, ops: list[AnyOperation]) -> Batch:
     return Batch(client="carried", sequence=sequence, ops=ops)
-
-
-assert BLOCK & 1 == BLOCK_VALUE & 1 == 0
-assert (UNBLOCK, UNBLOCK_VALUE) == (BLOCK + 1, BLOCK_VALUE + 1)

@@ -12,21 +12,9 @@ import numpy as np
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from mixline.storage.shared cimport EventLine, checked, st_ahead, st_load32, st_store32
+
 cnp.import_array()
-
-cdef extern from "shared.h" nogil:
-    uint32_t st_load32(const uint32_t* word) noexcept
-    void st_store32(uint32_t* word, uint32_t value) noexcept
-    void st_ahead(const void* memory) noexcept
-
-cdef struct EventLine:
-    int64_t time
-    uint32_t user
-    uint32_t item
-    uint32_t before
-    float weight
-    uint32_t action
-    uint32_t spare
 
 cdef struct Node:
     uint32_t before  # 1 + place of the event before it, 0 at the end of the chain; so are the others
@@ -46,13 +34,6 @@ cdef enum:
     WALKS = 16
 cdef int64_t TIMES_END = 0xFFFFFFFF
 cdef uint32_t ACTIONS_END = 256
-
-
-cdef cnp.ndarray checked(object given, object dtype):
-    cdef cnp.ndarray found = given
-    if found.dtype != dtype or not found.flags.c_contiguous or found.ndim != 1:
-        raise ValueError(f"{found.dtype} of shape {given.shape}: a contiguous column of {dtype} is needed")
-    return found
 
 
 def link_counts(nodes, events, Py_ssize_t start, Py_ssize_t stop, event_dtype, heads, Py_ssize_t stride):

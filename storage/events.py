@@ -186,15 +186,53 @@ class Spill:
             file.close()
 
 
-def chunks(path: Path) -> Iterator[np.ndarray]:
-    """The events of a spill file, a bounded number at a time."""
-    with path.open("rb") as file:
-        while len(found := np.fromfile(file, dtype=EVENT, count=SETTLE_EVENTS // 8)):
-            yield found
+class Settling:
+    """Goes through spilled events range by range of their ``key``, in memory that does not grow with their number."""
+
+    dtype: np.dtype
+    key: str
+
+    def settle(self, path: Path, low: int, high: int, progress: Progress) -> None:
+        """All events of keys [low, high), which are in the file ``path``; removes it."""
+        count = path.stat().st_size // self.dtype.itemsize
+        if count <= SETTLE_EVENTS:
+            self._settle_range(np.fromfile(path, dtype=self.dtype), low, high)
+            progress.advance(count)
+        elif high - low == 1:
+            self._settle_giant(path, low)
+            progress.advance(count)
+        else:
+            spill = Spill(path.with_name(f"{path.name}-"), low, high, count, key=self.key)
+            for events in self._chunks(path):
+                spill.write(events)
+            spill.close()
+            self.settle_all(spill, progress)
+        path.unlink()
+
+    def settle_all(self, spill: Spill, progress: Progress) -> None:
+        """Every part of a spill, in ascending order of keys."""
+        for part, path in enumerate(spill.paths):
+            self.settle(path, *spill.bounds(part), progress)
+
+    def _chunks(self, path: Path) -> Iterator[np.ndarray]:
+        """The events of a spill file, a bounded number at a time."""
+        with path.open("rb") as file:
+            while len(found := np.fromfile(file, dtype=self.dtype, count=SETTLE_EVENTS // 8)):
+                yield found
+
+    def _settle_range(self, events: np.ndarray, low: int, high: int) -> None:
+        """Events that fit into memory."""
+        raise NotImplementedError
+
+    def _settle_giant(self, path: Path, key: int) -> None:
+        """One key with more events than fit."""
+        raise NotImplementedError
 
 
-class Settler:
+class Settler(Settling):
     """Turns spilled events, user range by user range, into what the epoch keeps of them."""
+
+    dtype, key = EVENT, "user"
 
     def __init__(
         self,
@@ -218,24 +256,6 @@ class Settler:
         self._basket_rows = ArrayWriter(scratch / "basket_rows.npy", "<u4")
         for ends in (self._kept_ends, self._seen_ends, self._basket_ends):
             ends.append(np.zeros(1, dtype=np.int64))
-
-    def settle(self, path: Path, low: int, high: int, progress: Progress) -> None:
-        """All events of users [low, high), which are in the file ``path``; removes it."""
-        count = path.stat().st_size // EVENT.itemsize
-        if count <= SETTLE_EVENTS:
-            self._settle_range(np.fromfile(path, dtype=EVENT), low, high)
-            progress.advance(count)
-        elif high - low == 1:
-            self._settle_giant(path, low)
-            progress.advance(count)
-        else:
-            spill = Spill(path.with_name(f"{path.name}-"), low, high, count)
-            for events in chunks(path):
-                spill.write(events)
-            spill.close()
-            for part, inner in enumerate(spill.paths):
-                self.settle(inner, *spill.bounds(part), progress)
-        path.unlink()
 
     def close(self) -> None:
         for writer in (self._seen_ends, self._seen_rows, self._seen_weights, self._basket_ends, self._basket_rows):
@@ -311,7 +331,7 @@ class Settler:
         last_time = np.full(self.items, -(1 << 63), dtype=np.int64)
         last_at = np.full(self.items, -1, dtype=np.int64)
         done = 0
-        for events in chunks(path):
+        for events in self._chunks(path):
             self._decayed(events)
             self._keep(events)
             np.add.at(weights, events["item"], events["weight"])

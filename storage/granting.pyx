@@ -11,11 +11,9 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, malloc
 
-cnp.import_array()
+from mixline.storage.shared cimport checked, st_load32, st_store32
 
-cdef extern from "shared.h" nogil:
-    uint32_t st_load32(const uint32_t* word) noexcept
-    void st_store32(uint32_t* word, uint32_t value) noexcept
+cnp.import_array()
 
 cdef struct Line:
     int64_t time
@@ -40,13 +38,6 @@ cdef enum:
 cdef struct Tally:
     int64_t used
     int64_t reserved
-
-
-cdef cnp.ndarray checked(object given, object dtype):
-    cdef cnp.ndarray found = given
-    if found.dtype != dtype or not found.flags.c_contiguous or found.ndim != 1:
-        raise ValueError(f"{found.dtype} of shape {given.shape}: a contiguous column of {dtype} is needed")
-    return found
 
 
 cdef int tally(const Line* lines, uint32_t newest, uint32_t budget, int64_t since, Tally* out) except -1 nogil:

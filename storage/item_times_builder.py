@@ -4,16 +4,14 @@ items, and settled range by range, in memory that does not grow with their numbe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mixline.storage.arrays import ArrayWriter
 from mixline.storage.counting import TIME_MAX
-from mixline.storage.events import SETTLE_EVENTS, Spill
+from mixline.storage.events import Settling
 from mixline.storage.item_times import FILES
-from mixline.storage.progress import Progress
 
 ITEM_TIME = np.dtype([("item", "<u4"), ("time", "<u4"), ("action", "u1")])
 COPY_EVENTS = 1 << 20
@@ -27,8 +25,10 @@ def item_times(events: np.ndarray) -> np.ndarray:
     return found
 
 
-class ItemTimesWriter:
-    """Settles what a :class:`Spill` by item holds into ``graph/item_*.npy``, in ascending order of items."""
+class ItemTimesWriter(Settling):
+    """Settles what a spill by item holds into ``graph/item_*.npy``, in ascending order of items."""
+
+    dtype, key = ITEM_TIME, "item"
 
     def __init__(self, folder: Path) -> None:
         graph = folder / "graph"
@@ -37,24 +37,6 @@ class ItemTimesWriter:
         )
         for ends in (self._indptr, self._starts):
             ends.append(np.zeros(1, dtype=np.int64))
-
-    def settle(self, path: Path, low: int, high: int, progress: Progress) -> None:
-        """All events of items [low, high), which are in the file ``path``; removes it."""
-        count = path.stat().st_size // ITEM_TIME.itemsize
-        if count <= SETTLE_EVENTS:
-            self._settle_range(np.fromfile(path, dtype=ITEM_TIME), low, high)
-            progress.advance(count)
-        elif high - low == 1:
-            self._settle_giant(path)
-            progress.advance(count)
-        else:
-            spill = Spill(path.with_name(f"{path.name}-"), low, high, count, key="item")
-            for events in chunks(path):
-                spill.write(events)
-            spill.close()
-            for part, inner in enumerate(spill.paths):
-                self.settle(inner, *spill.bounds(part), progress)
-        path.unlink()
 
     def close(self) -> None:
         for writer in (self._indptr, self._actions, self._starts, self._times):
@@ -71,11 +53,11 @@ class ItemTimesWriter:
         self._indptr.append(self._actions.count + np.cumsum(pairs))
         self._actions.append(events["action"][first])
 
-    def _settle_giant(self, path: Path) -> None:
+    def _settle_giant(self, path: Path, key: int) -> None:
         """One item with more events than fit: its times are sorted in a file for each action."""
         folder = path.with_name(f"{path.name}-")
         folder.mkdir()
-        for events in chunks(path):
+        for events in self._chunks(path):
             for action in np.unique(events["action"]).tolist():
                 with (folder / f"{action:03d}").open("ab") as file:
                     events["time"][events["action"] == action].tofile(file)
@@ -88,10 +70,3 @@ class ItemTimesWriter:
             self._actions.append(np.array([int(one.name)], dtype=np.uint8))
             one.unlink()
         self._indptr.append(np.array([self._actions.count]))
-
-
-def chunks(path: Path) -> Iterator[np.ndarray]:
-    """The events of a spill file, a bounded number at a time."""
-    with path.open("rb") as file:
-        while len(found := np.fromfile(file, dtype=ITEM_TIME, count=COPY_EVENTS)):
-            yield found

@@ -8,25 +8,11 @@ request.
 import numpy as np
 
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
+
+from mixline.storage.shared cimport EventLine, checked, st_fence, st_load32, st_load64, st_store32, st_store64
 
 cnp.import_array()
-
-cdef extern from "shared.h" nogil:
-    uint64_t st_load64(const uint64_t* word) noexcept
-    void st_store64(uint64_t* word, uint64_t value) noexcept
-    uint32_t st_load32(const uint32_t* word) noexcept
-    void st_store32(uint32_t* word, uint32_t value) noexcept
-    void st_fence() noexcept
-
-cdef struct EventLine:
-    int64_t time
-    uint32_t user
-    uint32_t item
-    uint32_t before
-    float weight
-    uint32_t action
-    uint32_t spare
 
 cdef struct IdLine:
     uint64_t key
@@ -83,13 +69,6 @@ def read_state(cnp.ndarray memory):
         again = st_load64(words)  # SYNC POINT: live generation
         if again == generation:
             return generation, tuple([found[at] for at in range(FIELDS)])
-
-
-cdef cnp.ndarray checked(object given, object dtype):
-    cdef cnp.ndarray found = given
-    if found.dtype != dtype or not found.flags.c_contiguous or found.ndim != 1:
-        raise ValueError(f"{found.dtype} of shape {given.shape}: a contiguous column of {dtype} is needed")
-    return found
 
 
 def newest_versions(rows, newest, before, uint32_t base, uint32_t end):

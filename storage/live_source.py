@@ -172,7 +172,7 @@ class StandingVectors:
 
 
 class LiveSource:
-    """Everything that stands in a store. Close it, or use :func:`open_live_source`."""
+    """Everything that stands in a store. Close it, or use ``with``."""
 
     def __init__(self, store: Path) -> None:
         self.store = store

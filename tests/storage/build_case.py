@@ -14,22 +14,13 @@ import pyarrow.parquet
 from mixline.node.build_kernels import build_kernels
 from mixline.storage.builder import Builder
 from mixline.storage.file_source import FileSource
+from mixline.storage.live_source import ARROW
 from mixline.storage.manifest import Manifest
 from mixline.storage.progress import Silence
 from mixline.storage.spec import read_spec
 
 GIB = 1 << 30
 Table = dict[str, list]
-
-ARROW = {
-    "f32": pa.float64(),
-    "i64": pa.int64(),
-    "bool": pa.bool_(),
-    "category": pa.string(),
-    "tags": pa.list_(pa.string()),
-    "text": pa.string(),
-    "bytes": pa.binary(),
-}
 
 
 def build(spec: Path, store: Path, *, memory_bytes: int = 4 * GIB, activate: bool = True) -> Manifest:

@@ -38,8 +38,7 @@ def write(folder, events):
 
 @pytest.mark.parametrize("held", [1 << 20, 900, 64])
 def test_every_event_is_there_in_order(tmp_path, monkeypatch, held):
-    for module in (event_files, item_times_builder):
-        monkeypatch.setattr(module, "SETTLE_EVENTS", held)
+    monkeypatch.setattr(event_files, "SETTLE_EVENTS", held)
     monkeypatch.setattr(item_times_builder, "COPY_EVENTS", 50)
     events = events_of(4000)
     indptr, actions, starts, times = write(tmp_path, events)
