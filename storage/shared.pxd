@@ -1,4 +1,4 @@
-"""What the compiled files of living data have in common: words that one writes while others read, and lines of events."""
+"""What compiled files of living data have in common: words that one writes while others read, and lines of events."""
 
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint32_t, uint64_t
