@@ -35,3 +35,7 @@ class Pool:
     def ssd(self, relevance: NDArray[np.float32], k: int, gamma: float, window: int) -> NDArray[np.int64]:
         """Sliding spectrum decomposition (Huang et al., KDD 2021, algorithm 1): ``relevance + gamma * volume``, the
         volume spanned with the ``window - 1`` that were taken last."""
+
+    def alike(self, least: float) -> NDArray[np.bool_]:
+        """Which of the ``size`` have a cosine of at least ``least`` with one that stands before them and is not itself
+        such a one."""

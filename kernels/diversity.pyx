@@ -244,6 +244,22 @@ cdef class Pool:
             free(parts)
         return order
 
+    def alike(self, float least):
+        dropped = np.zeros(self.size, dtype=bool)
+        cdef uint8_t* out = <uint8_t*>data_of(dropped)
+        cdef int64_t i, j, begin
+        with nogil:
+            for i in range(self.size - 1):
+                if out[i] or self.lacks[i]:
+                    continue
+                begin = i // TILE * TILE  # what stands before has been decided
+                self.read(i)
+                steps.products(self.tiles + begin * self.dim, self.dim, self.padded - begin, self.vector,
+                               self.similar + begin)
+                for j in range(i + 1, self.size):
+                    out[j] |= self.similar[j] >= least and not self.lacks[j]
+        return dropped
+
     cdef void slide(self, int64_t* out, int64_t many, double gamma, int64_t wide, double* room,
                     float* parts) noexcept nogil:
         """Take ``many``. ``wide``: how many that were taken before still count; with 0 nothing does.

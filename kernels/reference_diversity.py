@@ -91,3 +91,12 @@ def ssd(vectors: NDArray[np.float32], relevance: NDArray[np.float32], k: int, ga
         rest = (rest + back * back) - part.astype(np.float64) ** 2
         value = worth + volume * np.sqrt(np.maximum(rest, 0.0))
     return taken
+
+
+def alike(vectors: NDArray[np.float32], least: float) -> list[bool]:
+    """Twin of :meth:`~mixline.kernels.diversity.Pool.alike`."""
+    dropped: list[bool] = []
+    for at, vector in enumerate(vectors):
+        near = (products(vectors[:at], vector) >= np.float32(least)) & vectors[:at].any(axis=1)
+        dropped.append(bool(vector.any() and any(met and not gone for met, gone in zip(near, dropped, strict=True))))
+    return dropped

@@ -53,6 +53,13 @@ class CandidateBlock:
     def __len__(self) -> int:
         return len(self.row)
 
+    def part(self, positions: np.ndarray) -> CandidateBlock:
+        """A block of the candidates at ``positions`` (ascending) with copies of their columns."""
+        found = CandidateBlock.__new__(CandidateBlock)
+        found.fill(*(column[positions] for column in (self.group, self.row, self.key, self.sources, self.rank)))
+        found.columns = {name: column[positions] for name, column in self.columns.items()}
+        return found
+
     @property
     def live(self) -> np.ndarray:
         """Positions not dropped by any filter."""

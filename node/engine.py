@@ -324,6 +324,6 @@ def misfits(surface: Surface, epoch: Epoch) -> Iterator[str]:
         for component in surface.components.get(stage, ()):
             where = f"{surface.file}: {stage} {component.name!r}"
             yield from (f"{where}: {problem}" for problem in component.misfits(epoch))
-            for name in sorted(component.reads() - written):
+            for name in sorted(component.needs() - written):
                 yield f"{where}: reads column {name!r}, which nothing before it writes{nearest(name, written)}"
             written |= component.writes()

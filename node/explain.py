@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixline.node.block import DROPPED, RESERVE, SERVED
-from mixline.node.components.scorers.weighted_scorer import WeightedScorer
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
@@ -29,19 +28,17 @@ def explain_slate(call: Call, pipeline: Pipeline) -> list[dict[str, Any]]:
                 },
                 "rank": int(block.rank[position]),
                 "columns": values,
-                "terms": terms_of(pipeline, values),
+                "terms": terms_of(call, pipeline, values),
             }
         )
     return out
 
 
-def terms_of(pipeline: Pipeline, values: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """What each weighted scorer adds up for a candidate with these values."""
-    return {
-        scorer.name: {name: weight * (values.get(name) or 0.0) for name, weight in scorer.terms.items()}
-        for scorer in pipeline.surface.components.get("scorer", ())
-        if isinstance(scorer, WeightedScorer)
-    }
+def terms_of(call: Call, pipeline: Pipeline, values: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What each scorer that adds terms up adds for a candidate with these values."""
+    scorers: tuple[Any, ...] = pipeline.surface.components.get("scorer", ())
+    found = {scorer.name: scorer.parts(call, values) for scorer in scorers}
+    return {name: terms for name, terms in found.items() if terms}
 
 
 def fates(call: Call, pipeline: Pipeline) -> dict[str, int]:

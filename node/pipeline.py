@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from mixline.kernels.checks import fits, is_choice, misfit
-from mixline.kernels.slate import drop
+from mixline.kernels.slate import best_positions, drop
 from mixline.node.block import DROPPED, LIVE, CandidateBlock, Candidates, merge
 from mixline.node.call import Call
-from mixline.node.components import Filter, Selector, SideEffect, Source
-from mixline.node.components.base import Component
+from mixline.node.components import Filter, Scorer, Selector, SideEffect, Source
+from mixline.node.components.base import Best, Component
 from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
 from mixline.node.config import STAGES, Surface
 from mixline.node.errors import ConfigError, InternalError, NodeError
@@ -263,10 +263,35 @@ def sift(call: Call, step: Step, entry: Coverage) -> None:
 
 
 def score(call: Call, step: Step, entry: Coverage) -> None:
-    """Keep the scorer's column under its name."""
+    """Keep the scorer's column under its name; where it scores the best alone it sees a block of these."""
+    scorer: Scorer = step.component
+    block = call.block
+    if scorer.best is None:
+        block.columns[step.name] = scored(call, step)
+        return
+    positions = best_of(call, scorer.best)
+    scores = np.full(len(block), np.nan, dtype=np.float32)
+    call.block = block.part(positions)
+    try:
+        scores[positions] = scored(call, step)
+    finally:
+        call.block = block
+    block.columns[step.name] = scores
+    entry.taken, entry.left = len(positions), len(block) - len(positions)
+
+
+def scored(call: Call, step: Step) -> np.ndarray:
+    """The scores (float32) of the candidates in the call's block."""
     scores = step.component.score(call)
     check_length(call.block, scores, step.name)
-    call.block.columns[step.name] = np.asarray(scores, dtype=np.float32)
+    return np.asarray(scores, dtype=np.float32)
+
+
+def best_of(call: Call, best: Best) -> np.ndarray:
+    """Positions (int64, ascending) of the best candidates of every group that no filter dropped."""
+    scores, keys = call.numbers(best.by), call.block.key
+    parts = [best_positions(scores, keys, some, best.count) for some in living(call.block, call.groups)]
+    return np.sort(np.concatenate(parts))
 
 
 def select(

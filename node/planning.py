@@ -60,7 +60,7 @@ def planned(step: Step) -> Planned:
         stage=step.stage,
         name=step.name,
         kind=step.kind,
-        reads=sorted(component.reads()),
+        reads=sorted(component.needs()),
         writes=sorted(component.writes()),
         how="; ".join(filter(None, (way, inside))),
         off=step.why,

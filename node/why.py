@@ -76,7 +76,7 @@ def in_block(call: Call, pipeline: Pipeline, position: int, start: int, stop: in
     """The end of a candidate."""
     block, fate = call.block, int(call.block.fate[position])
     values = {name: plain(call.numbers(name)[position]) for name in block.columns}
-    told: dict[str, Any] = {"columns": values, "terms": terms_of(pipeline, values)}
+    told: dict[str, Any] = {"columns": values, "terms": terms_of(call, pipeline, values)}
     if fate >= DROPPED:
         return {"fate": "dropped", "by": [pipeline.surface.components["filter"][fate - DROPPED].name], **told}
     if fate == SERVED:

@@ -9,8 +9,11 @@ from typing import Any
 
 import msgspec
 
-from mixline.node.components import KINDS, Component
+from mixline.node.components import KINDS, Component, Scorer
 from mixline.node.components.hydrators.budgets_hydrator import Budget
+from mixline.node.components.hydrators.recent_hydrator import Aggregate
+from mixline.node.components.scorers.utility_scorer import Objective
+from mixline.node.components.selectors.weave_selector import Dynamic
 from mixline.node.config import SurfaceKeys
 from mixline.node.session import Recent
 from mixline.node.windows import Counter
@@ -61,6 +64,9 @@ key ascending (the id; for string ids its XXH3-64 hash); scores that are not fin
 | `name` | its kind | how coverage, columns and explanations call it |
 | `on_error` | `"skip"` | `"skip"`: go on without it; `"default"`: its columns read as 0; `"fail"`: INTERNAL |
 | `share` | `1.0` | the part of the remaining time it may take |
+
+A scorer takes `best = { count = 500, by = "first" }` too: it scores the best so many of each user by an earlier column
+alone, so that a model that costs much costs no more than that; all others have no score from it, and come last.
 """
 TAIL = """
 ## Your own component
@@ -103,12 +109,15 @@ TABLES = {
     "tuple[str, ...] | None": "list of text",
     "dict[str, float]": "table of numbers",
     "dict[str, str]": "table of text",
+    "dict[str, tuple[str, str]]": "table of two texts",
+    "list[tuple[float, float]]": "list of two numbers",
+    "tuple[typing.Literal['candidates', 'items'], ...]": "list of text",
 }
 
 
 def section(kind: str, component: type[Component]) -> str:
     """One component: its docstring, and its keys with types and defaults."""
-    common = {field.name for field in msgspec.structs.fields(Component)}
+    common = {field.name for base in (Component, Scorer) for field in msgspec.structs.fields(base)}
     rows = [f for f in msgspec.structs.fields(component) if f.name not in common]
     keys = "".join(f"| `{field.name}` | {shown_type(field.type)} | {default_of(field)} |\n" for field in rows)
     table = f"\n| key | type | default |\n|---|---|---|\n{keys}" if keys else ""
@@ -125,8 +134,10 @@ def shown_type(annotation: Any) -> str:
         return names[annotation]
     if annotation is Recent:
         return "table"
-    if annotation in (dict[str, Counter], dict[str, Budget]):
+    if annotation in (dict[str, Counter], dict[str, Budget], dict[str, Aggregate], dict[str, Objective]):
         return "table of tables"
+    if annotation == list[Dynamic]:
+        return "list of tables"
     return TABLES.get(str(annotation), str(annotation))
 
 

@@ -110,7 +110,7 @@ def snapshot() -> None:
 @click.option("--out", metavar="WHERE", help=f"A folder of snapshots, NAME.tar, or -. Default: STORE/{SNAPSHOTS}.")
 @click.option("--epoch", type=click.IntRange(min=1), help="Which epoch; the active one by default.")
 @click.option(
-    "--pace", default="256MiB", show_default=True, callback=parse_bytes, help="Bytes read per second; 0: no limit."
+    "--pace", default="64MiB", show_default=True, callback=parse_bytes, help="Bytes read per second; 0: no limit."
 )
 @JSON
 def create(store: Path, out: str | None, epoch: int | None, pace: int, as_json: bool) -> None:

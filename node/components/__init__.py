@@ -1,25 +1,41 @@
 """The shipped components, listed by stage and kind: an explicit table, since nothing here is discovered by walking."""
 
 from mixline.node.components.base import Component, Filter, Hydrator, Scorer, Selector, SideEffect, Source, stage_of
+from mixline.node.components.filters.age_filter import AgeFilter
 from mixline.node.components.filters.blocked_filter import BlockedFilter
 from mixline.node.components.filters.duplicate_filter import DuplicateFilter
+from mixline.node.components.filters.frequency_filter import FrequencyFilter
+from mixline.node.components.filters.language_filter import LanguageFilter
+from mixline.node.components.filters.near_duplicate_filter import NearDuplicateFilter
 from mixline.node.components.filters.predicate_filter import PredicateFilter
 from mixline.node.components.filters.seen_filter import SeenFilter
 from mixline.node.components.hydrators.budgets_hydrator import BudgetsHydrator
 from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
 from mixline.node.components.hydrators.counters_hydrator import CountersHydrator
+from mixline.node.components.hydrators.recent_hydrator import RecentHydrator
+from mixline.node.components.hydrators.similarity_hydrator import SimilarityHydrator
+from mixline.node.components.hydrators.user_hydrator import UserHydrator
+from mixline.node.components.scorers.calibration_scorer import CalibrationScorer
 from mixline.node.components.scorers.dot_scorer import DotScorer
 from mixline.node.components.scorers.forest_scorer import ForestScorer
+from mixline.node.components.scorers.mlp_scorer import MlpScorer
+from mixline.node.components.scorers.onnx_scorer import OnnxScorer
+from mixline.node.components.scorers.utility_scorer import UtilityScorer
 from mixline.node.components.scorers.weighted_scorer import WeightedScorer
 from mixline.node.components.selectors.category_cap_selector import CategoryCapSelector
 from mixline.node.components.selectors.dpp_selector import DppSelector
 from mixline.node.components.selectors.mmr_selector import MmrSelector
+from mixline.node.components.selectors.quota_selector import QuotaSelector
 from mixline.node.components.selectors.spacing_selector import SpacingSelector
 from mixline.node.components.selectors.ssd_selector import SsdSelector
+from mixline.node.components.selectors.take_until_pass_selector import TakeUntilPassSelector
 from mixline.node.components.selectors.topk_selector import TopKSelector
 from mixline.node.components.selectors.weave_selector import WeaveSelector
+from mixline.node.components.sources.exploration_source import ExplorationSource
+from mixline.node.components.sources.following_source import FollowingSource
 from mixline.node.components.sources.given_source import GivenSource
 from mixline.node.components.sources.item_to_item_source import ItemToItemSource
+from mixline.node.components.sources.latest_source import LatestSource
 from mixline.node.components.sources.nearest_source import NearestSource
 from mixline.node.components.sources.popular_source import PopularSource
 from mixline.node.components.sources.walk_source import WalkSource
@@ -42,16 +58,38 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "item_to_item": ItemToItemSource,
         "walk": WalkSource,
         "popular": PopularSource,
+        "exploration": ExplorationSource,
+        "following": FollowingSource,
+        "latest": LatestSource,
         "given": GivenSource,
     },
-    "hydrator": {"columns": ColumnsHydrator, "counters": CountersHydrator, "budgets": BudgetsHydrator},
+    "hydrator": {
+        "columns": ColumnsHydrator,
+        "counters": CountersHydrator,
+        "budgets": BudgetsHydrator,
+        "user": UserHydrator,
+        "similarity": SimilarityHydrator,
+        "recent": RecentHydrator,
+    },
     "filter": {
         "seen": SeenFilter,
         "blocked": BlockedFilter,
         "duplicate": DuplicateFilter,
         "predicate": PredicateFilter,
+        "near_duplicate": NearDuplicateFilter,
+        "language": LanguageFilter,
+        "frequency": FrequencyFilter,
+        "age": AgeFilter,
     },
-    "scorer": {"dot": DotScorer, "weighted": WeightedScorer, "forest": ForestScorer},
+    "scorer": {
+        "dot": DotScorer,
+        "weighted": WeightedScorer,
+        "forest": ForestScorer,
+        "utility": UtilityScorer,
+        "onnx": OnnxScorer,
+        "mlp": MlpScorer,
+        "calibration": CalibrationScorer,
+    },
     "selector": {
         "topk": TopKSelector,
         "category_cap": CategoryCapSelector,
@@ -60,6 +98,8 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "ssd": SsdSelector,
         "weave": WeaveSelector,
         "spacing": SpacingSelector,
+        "take_until_pass": TakeUntilPassSelector,
+        "quota": QuotaSelector,
     },
     "side_effect": {},
 }

@@ -71,6 +71,10 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Columns that must be written before it runs; item columns of the store always are."""
         return set()
 
+    def needs(self) -> set[str]:
+        """The same, with what the framework reads for it."""
+        return self.reads()
+
     def writes(self) -> set[str]:
         """Columns that it writes."""
         return set()
@@ -136,12 +140,36 @@ class Filter(Component, frozen=True, kw_only=True):
         return None
 
 
+class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``count`` best of each user by the column ``by``, of those that no filter dropped."""
+
+    count: int
+    by: str
+
+
 class Scorer(Component, frozen=True, kw_only=True):
-    """Writes a float32 score column named after itself."""
+    """Writes a float32 score column named after itself.
+
+    ``best``: score the best by an earlier column alone; all others have no score.
+    """
+
+    best: Best | None = None
+
+    def wrong(self) -> Iterator[str]:
+        yield from Component.wrong(self)
+        if self.best is not None and self.best.count < 1:
+            yield f"best.count = {self.best.count}: must be 1 or more"
+
+    def needs(self) -> set[str]:
+        return self.reads() if self.best is None else self.reads() | {self.best.by}
 
     def score(self, call: Call) -> np.ndarray:
         """One float32 per candidate of the block."""
         raise TypeError(f"{type(self).__name__} defines no score(call)")
+
+    def parts(self, call: Call, values: dict[str, Any]) -> dict[str, float]:
+        """What adds up to the score of a candidate whose columns are ``values``, by name; none where it is no sum."""
+        return {}
 
     def writes(self) -> set[str]:
         return {self.name}

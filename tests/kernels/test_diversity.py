@@ -37,6 +37,8 @@ def all_as_their_twins(matrix, rows, norms, relevance, k, window):
     quality = np.exp(2 * relevance)
     order, diverse = pool.dpp(quality, k)
     assert (order.tolist(), diverse) == reference_diversity.dpp(vectors, quality, k)
+    for least in (-1.0, 0.2, 0.999):
+        assert pool.alike(least).tolist() == reference_diversity.alike(vectors, least)
     for gamma in (0.0, 0.4, 5.0):
         found = pool.ssd(relevance, k, gamma, window).tolist()
         assert found == reference_diversity.ssd(vectors, relevance, k, gamma, window)

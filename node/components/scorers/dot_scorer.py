@@ -23,7 +23,7 @@ class DotScorer(Scorer, frozen=True, kw_only=True):
     """The space's metric between a vector and each candidate, by the kernel and in the bits of `nearest`.
 
     - `space`, `query`, `recent`: as for `nearest`; of several vectors the best score counts. A user without a
-      vector scores 0.
+      vector scores 0; a candidate without one has no score.
     """
 
     space: str = ""
@@ -53,6 +53,6 @@ class DotScorer(Scorer, frozen=True, kw_only=True):
                 continue
             rows, best = block.row[start:stop], scores[start:stop]
             for at, vector in enumerate(query_vectors(call, space, self.query, group, self.recent)):
-                found = score_rows(space.items, vector, rows, metric=space.metric, norms=space.item_norms)
+                found = score_rows(space.all_items, vector, rows, metric=space.metric, norms=space.all_norms)
                 best[:] = np.maximum(best, found) if at else found
         return scores

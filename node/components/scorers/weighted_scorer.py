@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class WeightedScorer(Scorer, frozen=True, kw_only=True):
 
     def bind(self, epoch: Epoch) -> tuple[list[str], np.ndarray]:
         return list(self.terms), np.fromiter(self.terms.values(), dtype=np.float64)
+
+    def parts(self, call: Call, values: dict[str, Any]) -> dict[str, float]:
+        return {name: weight * (values.get(name) or 0.0) for name, weight in self.terms.items()}
 
     def score(self, call: Call) -> np.ndarray:
         names, weights = call.bound

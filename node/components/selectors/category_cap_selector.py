@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 class CategoryCapSelector(Selector, frozen=True, kw_only=True):
     """Walks the order and takes at most `max` of each value of `column`; what is left out stays in reserve.
 
+    - `window`: at most `max` among any so many places that follow one another, in place of the whole page; who is too
+      near waits for the next place where it may stand.
     - `column`: a category, bool, i64 or tags column; of tags the first counts. Missing values are not capped.
     - `by`: the score to order by; left out, the order in which the selector before it left them.
     """
 
     column: str
     max: int
+    window: int = 0
     by: str = ""
 
     def wrong(self) -> Iterator[str]:
         yield from Selector.wrong(self)
         if self.max < 1:
             yield f"max = {self.max}: must be 1 or more"
+        if self.window and self.window <= self.max:
+            yield f"window = {self.window}: must be greater than max, or left out"
 
     def misfits(self, epoch: Epoch) -> Iterator[str]:
         found = epoch.items.columns.get(self.column)
@@ -44,6 +49,8 @@ class CategoryCapSelector(Selector, frozen=True, kw_only=True):
         if self.by:
             positions = best_positions(call.numbers(self.by), call.block.key, positions, len(positions))
         values, present = self.values(call, positions)
+        if self.window:
+            return positions[spread(values.tolist(), present.tolist(), self.max, self.window, limit)]
         among = np.flatnonzero(present)
         order = among[np.argsort(values[among], kind="stable")]
         starts = np.flatnonzero(np.r_[True, values[order][1:] != values[order][:-1]]) if len(order) else order
@@ -62,3 +69,24 @@ class CategoryCapSelector(Selector, frozen=True, kw_only=True):
         values = np.zeros(len(rows), dtype=np.uint32)
         values[present] = column.values[starts[present]]
         return values, present
+
+
+def spread(values: list, present: list[bool], most: int, window: int, count: int) -> list[int]:
+    """Up to ``count`` places in the order, at most ``most`` of one value among any ``window`` that follow one another.
+
+    Each place takes the first that is left and may stand there; where none may, the page ends.
+    """
+    order: list[int] = []
+    last: dict[object, list[int]] = {}
+    waiting = list(range(len(values)))
+    while len(order) < count:
+        for candidate in waiting:
+            places = last.setdefault(values[candidate], [])
+            if not present[candidate] or len(places) < most or places[-most] <= len(order) - window:
+                break
+        else:
+            break
+        places.append(len(order))
+        order.append(candidate)
+        waiting.remove(candidate)
+    return order
