@@ -100,10 +100,12 @@ class Call:
         return self._items
 
     def seed(self, name: str, group: int) -> int:
-        """64 bits that depend on the request's id, a component's name and the group alone, for what it draws."""
-        low, high = self.request_id[:8], self.request_id[8:]
+        """64 bits that depend on the request's id, a component's name and the group's user alone, for what it draws: a
+        user gets the same alone and among others."""
+        low, high, row = self.request_id[:8], self.request_id[8:], int(self.users[group])
         drawn = int.from_bytes(low, "little") ^ int.from_bytes(high, "big") ^ crc32(name.encode()) << 32
-        return drawn + group * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+        who = 0 if row == NO_ROW else int(self.epoch.users.keys[row])
+        return drawn + who * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
 
     def stopped(self) -> bool:
         """Whether to stop with what there is: the deadline has passed or nobody waits. Beats the worker's heart."""

@@ -21,10 +21,10 @@ from mixline.ipc.wire import Kind, RequestHeader
 from mixline.node import Client
 from mixline.tools.bench import report
 from mixline.tools.bench_store import sized_store
-from mixline.tools.demo import serving
 from mixline.tools.flight import Flight
 from mixline.tools.processes import Crew, Neighbours, Usage, family, usages
 from mixline.tools.proxy_build import Proxy, build_proxy
+from mixline.tools.serving import serving
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport
 

@@ -19,7 +19,7 @@ from mixline.node.inprocess import never
 from mixline.node.request import prepare
 from mixline.tools.bench import report
 from mixline.tools.bench_store import sized_store
-from mixline.tools.demo import serving
+from mixline.tools.serving import serving
 
 EMPTY = 'name = "empty"\n'
 

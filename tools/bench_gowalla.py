@@ -22,7 +22,7 @@ from mixline.node.page import Page
 from mixline.storage.epoch import Epoch
 from mixline.storage.store import Store
 from mixline.tools.bench import report
-from mixline.tools.demo import serving
+from mixline.tools.serving import serving
 
 TOP = 20
 PUBLISHED = {"MF-BPR": (0.1627, 0.1378), "LightGCN": (0.1824, 0.1547), "GF-CF": (0.1849, 0.1518)}

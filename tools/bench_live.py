@@ -24,9 +24,9 @@ from mixline.node import AsyncClient, Client
 from mixline.node.request import prepare
 from mixline.tools.bench import report
 from mixline.tools.bench_shared import DEADLINE_MS, SEEN, USERS, good, shared_store, surface, users_in_turn
-from mixline.tools.demo import serving
 from mixline.tools.flight import Flight
 from mixline.tools.load import schedule
+from mixline.tools.serving import serving
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport
 

@@ -20,12 +20,12 @@ from mixline.node import Client
 from mixline.node.config import load_node_config
 from mixline.storage.store import Store
 from mixline.tools.bench_store import sized_store
-from mixline.tools.demo import serving
 from mixline.tools.flight import Flight
 from mixline.tools.load import schedule
 from mixline.tools.load_mix import Mix, MixError, mix_from_file, mix_from_store
 from mixline.tools.load_ramp import NoCapacity, find_capacity
 from mixline.tools.processes import Neighbours, family, read
+from mixline.tools.serving import serving
 from mixline.tools.tables import show_table
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport

@@ -10,7 +10,7 @@ import click
 from mixline.node.client import Client
 from mixline.tools.bench import report
 from mixline.tools.bench_store import sized_store
-from mixline.tools.demo import serving
+from mixline.tools.serving import serving
 
 
 def pss_mb(pid: int) -> float:

@@ -23,11 +23,11 @@ from mixline.node import Client
 from mixline.node.request import prepare
 from mixline.tools.bench import report
 from mixline.tools.bench_store import cache_folder
-from mixline.tools.demo import serving
 from mixline.tools.flight import Flight
 from mixline.tools.load import schedule, statuses
 from mixline.tools.processes import Neighbours, family
 from mixline.tools.retrieval_data import Truth, clustered
+from mixline.tools.serving import serving
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport
 

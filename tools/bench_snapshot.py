@@ -19,7 +19,7 @@ import numpy as np
 
 from mixline.tools.bench import report
 from mixline.tools.bench_warm import asks, fly, latencies, warm_data
-from mixline.tools.demo import serving
+from mixline.tools.serving import serving
 from mixline.tools.serving_data import USERS
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport

@@ -23,9 +23,9 @@ from mixline.node.request import prepare
 from mixline.storage.store import Store
 from mixline.tools.bench import report
 from mixline.tools.bench_store import cache_folder
-from mixline.tools.demo import serving
 from mixline.tools.flight import Flight
 from mixline.tools.load import schedule
+from mixline.tools.serving import serving
 from mixline.tools.serving_data import LAYOUT, USERS, make_store
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport

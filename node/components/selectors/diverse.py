@@ -28,6 +28,7 @@ class DiverseSelector(Selector, frozen=True, kw_only=True):
     space: str = ""
     pool: int = 500
     limit: int = 0
+    also: tuple[str, ...] = ()
 
     def wrong(self) -> Iterator[str]:
         yield from Selector.wrong(self)
@@ -39,11 +40,12 @@ class DiverseSelector(Selector, frozen=True, kw_only=True):
     def misfits(self, epoch: Epoch) -> Iterator[str]:
         yield from not_numbers(epoch, "by", [self.by])
         yield from space_misfits(epoch, self.space, "item")
-        if not self.space and find_space(epoch, "", "item") is None:
-            yield "space: the store has no space with item vectors"
+
+    def disabled(self, epoch: Epoch) -> str:
+        return "" if find_space(epoch, self.space, "item") else "the store has no space with item vectors"
 
     def reads(self) -> set[str]:
-        return {self.by}
+        return {self.by, *(f"{name}.score" for name in self.also)}
 
     def bind(self, epoch: Epoch) -> Space:
         space = find_space(epoch, self.space, "item")
@@ -56,12 +58,17 @@ class DiverseSelector(Selector, frozen=True, kw_only=True):
     def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
         space: Space = call.bound
         assert space.all_items is not None and space.all_norms is not None
-        scores = call.numbers(self.by)
+        scores, offered = call.numbers(self.by), positions
         positions = best_positions(scores, call.block.key, positions, self.pool)
         pool = Pool(space.all_items, call.block.row[positions], space.all_norms)
         if pool.without:
             call.say(f"{pool.without} of {pool.size} without a vector")
-        return positions[self.choose(call, pool, relevance_of(scores[positions]), self.limit or limit)]
+        chosen = positions[self.choose(call, pool, relevance_of(scores[positions]), self.limit or limit)]
+        if not self.also:
+            return chosen
+        brought = [~np.isnan(call.column(f"{name}.score")[offered]) for name in self.also]
+        besides = np.setdiff1d(offered[np.logical_or.reduce(brought)], chosen)
+        return np.concatenate((chosen, best_positions(scores, call.block.key, besides, len(besides))))
 
     def choose(self, call: Call, pool: Pool, relevance: np.ndarray, limit: int) -> np.ndarray:
         """Places in the pool, in the order of the slate; ``relevance`` is float64 from 0 to 1."""

@@ -24,6 +24,7 @@ class DppSelector(DiverseSelector, frozen=True, kw_only=True):
     - `space`: whose item vectors are meant; left out, the first of the store with some.
     - `trade`: 0 looks at the volume alone; at most 0.97.
     - `pool`: so many of the best are looked at. `limit`: at most so many; left out, the page's limit.
+    - `also`: sources whose candidates follow after the slate where they are not on it, for `weave` to place.
 
     A slate spans no more directions than the space has dimensions: once none is left the others follow by score, and
     the coverage says how many. An item without a vector is a direction of its own; the coverage says how many there

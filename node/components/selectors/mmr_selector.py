@@ -23,6 +23,7 @@ class MmrSelector(DiverseSelector, frozen=True, kw_only=True):
     - `space`: whose item vectors are compared; left out, the first of the store with some.
     - `trade`: 1 is the order of the scores, 0 looks at likeness alone.
     - `pool`: so many of the best are looked at. `limit`: at most so many; left out, the page's limit.
+    - `also`: sources whose candidates follow after the slate where they are not on it, for `weave` to place.
 
     An item without a vector is like no other; the coverage says how many there are. Of equals the better score comes
     first.

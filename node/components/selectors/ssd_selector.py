@@ -24,6 +24,7 @@ class SsdSelector(DiverseSelector, frozen=True, kw_only=True):
     - `gamma`: how much a whole volume is worth; 0 is the order of the scores.
     - `window`: how many a user sees at once. What left the window may come again.
     - `pool`: so many of the best are looked at. `limit`: at most so many; left out, the page's limit.
+    - `also`: sources whose candidates follow after the slate where they are not on it, for `weave` to place.
 
     An item without a vector is like no other; the coverage says how many there are.
     """
