@@ -412,7 +412,7 @@ cdef class Desk(Hedges):
         cdef Run* run
         cdef Request* request
         cdef int64_t block
-        cdef bint lent = False
+        cdef bint lent = False, taken
         if done.life != self.life:
             self.count(N_OLD_LIFE)
             return True
@@ -429,7 +429,8 @@ cdef class Desk(Hedges):
         self.surfaces.learn(request.surface, mx_now_ns() - run.started_ns)
         if not place.held_count or run.company == 1:
             self.surfaces.reckon(request.surface, mx_now_ns() - run.started_ns, run.company)
-        if request.answered:
+        taken = not request.answered
+        if not taken:
             self.count(N_LATE)
         else:
             lent = self.reply(request, place, done, <uint32_t>block)
@@ -439,7 +440,7 @@ cdef class Desk(Hedges):
             self.finish(done.slot)
         self.forget(done.slot)
         if not lent:
-            self.release(place, done.offset)
+            self.release(place, done.offset, taken)
         return True
 
     cdef bint reply(self, Request* request, Place* place, const Fields* done, uint32_t block) noexcept nogil:

@@ -116,5 +116,5 @@ cdef class Ledger:
     cdef Run* find(self, const Fields* done, int32_t seat) noexcept nogil
     cdef Lend* lend(self, Place* place, Request* request, uint32_t block, const Fields* done) noexcept nogil
     cdef void mark(self, Place* place, uint32_t block, bint lent) noexcept nogil
-    cdef void release(self, Place* place, uint64_t offset) noexcept nogil
+    cdef void release(self, Place* place, uint64_t offset, bint taken) noexcept nogil
     cdef void reclaim(self) noexcept nogil

@@ -250,11 +250,11 @@ cdef class Ledger:
         cdef uint64_t bit = <uint64_t>1 << (block % 64)
         mx_store_release(word, word[0] | bit if lent else word[0] & ~bit)  # SYNC POINT: lent words
 
-    cdef void release(self, Place* place, uint64_t offset) noexcept nogil:
-        """Give a block of its arena back to the worker."""
+    cdef void release(self, Place* place, uint64_t offset, bint taken) noexcept nogil:
+        """Give a block of its arena back to the worker; ``taken``: what lay in it was the request's one reply."""
         cdef Fields fields
         memset(&fields, 0, sizeof(fields))
-        fields.life, fields.offset = self.life, offset
+        fields.life, fields.offset, fields.status = self.life, offset, taken
         if ring_push(place.released, &fields) != 1:
             place.broken = True  # the ring has room for every block, so its index was tampered with
 
@@ -275,7 +275,7 @@ cdef class Ledger:
                 free(lend.copied)
             else:
                 place = &self.places.at[lend.seat]
-                self.release(place, lend.offset)
+                self.release(place, lend.offset, True)
                 self.mark(place, lend.block, False)
                 place.lent_of_class[lend.size_class] -= 1
             peer = &self.peers.pool[lend.peer]

@@ -30,6 +30,7 @@ from mixline.storage.live_seen import built_items
 from mixline.storage.live_view import LiveView
 
 if TYPE_CHECKING:
+    from mixline.node.outlets import Replied
     from mixline.node.pipeline import Step
 
 NO_ENTRY = Coverage("", "", "")  # of what runs outside of a component
@@ -48,6 +49,7 @@ class Call:
     has one group without. ``bound`` is what the component that runs has made of the store (:meth:`Component.bind`).
     ``view`` is one state of what changed since the epoch was built, None while nothing did; rows of items lie below
     ``items_end``. ``now``: the second (since 1970) that the answer is given for, the same from start to end.
+    ``replied``: how it was answered, for side effects; None before.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Call:
         self.block: CandidateBlock
         self.excluders: list[Callable[[Call, int], Excluded]] = []
         self.admitters: Sequence[Step] = ()
+        self.replied: Replied | None = None
         self.users = user_rows(ask, epoch, view)
         self.groups = len(self.users)
         self._items: np.ndarray | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import tomllib
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -22,7 +23,7 @@ from mixline.node.components import KINDS, Component, stage_of
 from mixline.node.components.custom import load_custom
 from mixline.node.errors import ConfigError
 from mixline.node.metrics_door import MetricsError, metrics_address
-from mixline.node.serve_options import CompactionOptions, WarmOptions
+from mixline.node.serve_options import CompactionOptions, JournalOptions, WarmOptions
 
 T = TypeVar("T", bound=msgspec.Struct)
 BIND_DEFAULT = "tcp://127.0.0.1:5571"
@@ -37,6 +38,7 @@ class Surface(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: float = 100.0
     limit: int = 25
     unknown_user: Literal["cold", "error"] = "cold"
+    digest: str = ""  # of the table in its file
     components: dict[str, tuple[Component, ...]]
 
 
@@ -63,6 +65,7 @@ class NodeKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     metrics: str = ""
     warm: WarmOptions | None = None
     compaction: CompactionOptions | None = None
+    journal: JournalOptions = JournalOptions()
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +81,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     metrics: str = ""
     warm: WarmOptions | None = None
     compaction: CompactionOptions | None = None
+    journal: JournalOptions = JournalOptions()
+    file: str = ""  # NODE.toml, as an absolute path; empty for the defaults
 
 
 _kept: dict[str | None, NodeConfig] = {}
@@ -126,7 +131,16 @@ def load_node_config(path: str | Path | None = None) -> NodeConfig:
         metrics=keys.metrics,
         warm=warm,
         compaction=keys.compaction,
+        journal=journal_beside(keys.journal, path),
+        file="" if path is None else str(Path(path).absolute()),
     )
+
+
+def journal_beside(told: JournalOptions, file: str | Path | None) -> JournalOptions:
+    """Its folder as a path from anywhere; the one that NODE.toml names is from its own folder on."""
+    if not told.path or file is None:
+        return told
+    return msgspec.structs.replace(told, path=str((Path(file).parent / told.path).absolute()))
 
 
 def keep_node_config(path: str | None) -> None:
@@ -178,6 +192,9 @@ def node_problems(keys: NodeKeys) -> Iterator[str]:
             yield "compaction: with operations and every_hours both 0 it would never be due; leave the table out"
         if fold.keep < 1:
             yield f"compaction.keep = {fold.keep}: at least 1"
+    told = keys.journal
+    if not 1 <= told.file_mb <= told.total_mb:
+        yield f"journal: file_mb = {told.file_mb:g} and total_mb = {told.total_mb:g}: at least 1, and no file above all"
     if keys.metrics:
         try:
             metrics_address(keys.metrics)
@@ -260,8 +277,14 @@ def parse_surface(table: dict[str, Any], file: str, problems: list[str]) -> Surf
         deadline_ms=keys.deadline_ms,
         limit=keys.limit,
         unknown_user=keys.unknown_user,
+        digest=digest_of(table),
         components=components,
     )
+
+
+def digest_of(table: dict[str, Any]) -> str:
+    """Eight hexadecimal digits that another declaration would hardly have."""
+    return f"{zlib.crc32(repr(table).encode()):08x}"
 
 
 def parse_component(entry: dict[str, Any], stage: str, file: Path, at: int, problems: list[str]) -> Component | None:

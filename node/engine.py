@@ -23,6 +23,7 @@ from mixline.node.config import STAGES, NodeConfig, Surface, nearest
 from mixline.node.engine_meters import EngineMeters
 from mixline.node.errors import BadRequest, ConfigError, NodeError, NotFound, NotReady
 from mixline.node.explain import explain_slate
+from mixline.node.outlets import Failures, Outlets, Replied
 from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
 from mixline.node.pipeline import Pipeline
 from mixline.node.request import Ask, decode_ask
@@ -63,11 +64,13 @@ class Asked(NamedTuple):
 class Running:
     """A request whose pipeline is on its way."""
 
-    __slots__ = ("call", "parsed_ns", "pipeline", "started_ns", "steps")
+    __slots__ = ("asked", "call", "limit", "parsed_ns", "pipeline", "started_ns", "steps")
 
-    def __init__(self, pipeline: Pipeline, call: Call, limit: int, started_ns: int) -> None:
+    def __init__(self, pipeline: Pipeline, call: Call, limit: int, started_ns: int, asked: Asked | None = None) -> None:
         self.pipeline = pipeline
         self.call = call
+        self.limit = limit
+        self.asked = asked
         self.started_ns = started_ns
         self.parsed_ns = monotonic_ns()
         self.steps = pipeline.execute(call, limit)
@@ -93,12 +96,28 @@ class Engine:
         self.pipelines = {name: Pipeline(surface, epoch) for name, surface in config.surfaces.items()}
         self.live = LiveReader(epoch, overlay_folder(epoch.path.parent.parent, epoch.number))
         self.scratch = Scratch()
+        self.config = config
+        self.config_generation = 0
         self.meters: EngineMeters | None = None
         self.trace: Trace | None = None
+        self.outlets: Outlets | None = None
+        self.effect: Call | None = None  # of the latest answer; whoever sends that takes it, and runs it afterwards
+        self.failures = Failures()
 
     def meter(self, meters: Meters) -> None:
         """Count in a segment of this process from now on."""
         self.meters = EngineMeters(meters, self.pipelines)
+
+    def open_outlets(self, name: str, generation: int = 0) -> None:
+        """Let side effects leave traces from now on, as ``name``, and replies name a configuration generation."""
+        self.config_generation = generation
+        self.outlets = Outlets(self.epoch.path.parent.parent, self.config, name)
+
+    def close_outlets(self) -> None:
+        """No more traces."""
+        if self.outlets is not None:
+            self.outlets.close()
+            self.outlets = None
 
     @classmethod
     def open(cls, store: str | Path, config: NodeConfig) -> Engine:
@@ -141,6 +160,7 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the epoch."""
+        self.close_outlets()
         self.epoch.close()
 
     def answer(
@@ -215,7 +235,7 @@ class Engine:
             raise NotReady(f"live_seq {ask.live_seq} is asked for, and this node has come to {here}", NOT_YET_US)
         if surface.unknown_user == "error":
             self._check_users(call, surface)
-        return Running(pipeline, call, limit, started_ns)
+        return Running(pipeline, call, limit, started_ns, Asked(header, body, deadline_ns, pulse))
 
     def _finish(self, running: Running) -> tuple[Status, bytes]:
         """The reply of a pipeline that ran to its end, counted; then its side effects."""
@@ -229,7 +249,6 @@ class Engine:
         }
         encoded = encode_answer(answer)
         self.live_seq = self.epoch.live_seq if call.view is None else call.view.live_seq
-        pipeline.after(call)
         status = Status.OK
         for entry in coverage:
             if entry.state not in WHOLE:
@@ -238,7 +257,30 @@ class Engine:
         if self.meters is not None:
             taken_us = (monotonic_ns() - running.started_ns) // 1000
             self.meters.answered(pipeline.surface.name, status, taken_us, coverage)
+        if pipeline.side_effects and running.asked is not None:
+            call.replied = Replied(
+                header=running.asked.header,
+                body=bytes(running.asked.body),
+                status=status,
+                limit=running.limit,
+                execute_us=answer.timing["execute_us"],
+                config_generation=self.config_generation,
+                pipeline=pipeline,
+                outlets=self.outlets,
+            )
+            self.effect = call
         return status, encoded
+
+    def run_effect(self, call: Call) -> None:
+        """What follows a reply that was sent."""
+        assert call.replied is not None
+        pipeline = call.replied.pipeline
+        entries = pipeline.after(call)
+        if self.meters is not None:
+            self.meters.followed(pipeline.surface.name, entries)
+        for entry in entries:
+            if entry.state == "failed":
+                self.failures.say(pipeline.surface.name, entry)
 
     def _check(self, ask: Ask, surface: Surface) -> int:
         """Refuse what no pipeline should see; return the page's limit."""

@@ -20,16 +20,16 @@ class EngineMeters:
     def __init__(self, meters: Meters, pipelines: Mapping[str, Pipeline]) -> None:
         self.meters = meters
         self.first: dict[str, int] = {}
+        self.lengths: dict[str, int] = {}  # components of a surface
         rows: list[Row] = []
         for name, pipeline in pipelines.items():
             components = [
                 Row(COMPONENT, name, stage=stage, name=each.name, kind=each.kind)
                 for stage in STAGES
                 for each in pipeline.surface.components.get(stage, ())
-                if stage != "side_effect"
             ]
             if len(rows) + 1 + len(components) <= meters.rows:
-                self.first[name] = len(rows)
+                self.first[name], self.lengths[name] = len(rows), len(components)
                 rows += [Row(SURFACE, name, pipeline.surface.deadline_ms, shares=pipeline.shares), *components]
         if not meters.publish(worker_directory(rows)):
             self.first.clear()
@@ -47,6 +47,16 @@ class EngineMeters:
             if entry.queries:
                 for name in SEARCH_COUNTS:
                     self.meters.count(row, STATES[name], getattr(entry, name))
+
+    def followed(self, surface: str, entries: Sequence[Coverage]) -> None:
+        """Count what side effects did, whose rows are a surface's last."""
+        row = self.first.get(surface, -1)
+        if row < 0:
+            return
+        row += self.lengths[surface] - len(entries)
+        for entry in entries:
+            row += 1
+            self.meters.note(row, STATES[entry.state], entry.us, entry.taken, entry.left)
 
     def count(self, surface: str, outcome: str) -> None:
         """Count a request that ended without an answer (``failed``), or took longer than it may (``slow``)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,12 +37,15 @@ class Node:
         self._turn = Lock()
 
     @classmethod
-    def open(cls, store: str | Path, config: str | Path | None = None) -> Node:
+    def open(cls, store: str | Path, config: str | Path | None = None, *, effects: bool = False) -> Node:
         """Open the active epoch of ``store`` under NODE.toml, or under the defaults.
 
-        What was written to a store that no node serves is brought up to date first.
+        What was written to a store that no node serves is brought up to date first. With ``effects`` the side effects
+        that write somewhere do so, as in a served node.
         """
         engine = Engine.open(store, load_node_config(config))
+        if effects:
+            engine.open_outlets(f"p{os.getpid()}")
         node = cls(engine, store)
         try:
             if log_exists(Path(store)):
@@ -81,6 +85,7 @@ class Node:
         started_ns = time.monotonic_ns()
         with self._turn:
             status, encoded = self.engine.answer(*asked)
+            self._follow()
         return self._page(asked.header, status, encoded, started_ns)
 
     def why_not(self, surface: str, item: int | str, /, **arguments: Any) -> dict[str, Any]:
@@ -112,6 +117,7 @@ class Node:
         places = [*asks]
         with self._turn:
             for at, outcome in self.engine.answer_many([*asks.values()], lambda _: None):
+                self._follow()
                 if isinstance(outcome, tuple):
                     found[places[at]] = self._page(asks[places[at]].header, *outcome, started_ns)
                 elif isinstance(outcome, NodeError):
@@ -119,6 +125,12 @@ class Node:
                 else:
                     raise outcome
         return [found[at] for at in range(len(requests))]
+
+    def _follow(self) -> None:
+        """Side effects of the latest answer."""
+        effect, self.engine.effect = self.engine.effect, None
+        if effect is not None:
+            self.engine.run_effect(effect)
 
     def _page(self, header: RequestHeader, status: Status, encoded: bytes, started_ns: int) -> Page:
         server_us = (time.monotonic_ns() - started_ns) // 1000

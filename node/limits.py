@@ -96,6 +96,9 @@ compaction_retry_ms = 600_000  # after one that failed
 warm_told_ms = 5_000  # systemd hears at this pace that the start goes on
 ready_timeout_ms = 120_000  # a worker that has not said ready by then is killed and counted as a failed start
 
+# What follows a reply.
+effects_max = 64  # of replies that were sent, kept for a moment in which nothing is asked; beyond, they go first
+
 # The log of slow requests.
 slow_lines_per_s = 5  # per worker
 

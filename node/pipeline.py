@@ -82,6 +82,7 @@ class Pipeline:
         self.shares = any(step.scans and step.component.shares(step.bound) for step in self.sources)
         self.selectors = steps["selector"]
         self.side_effects = steps["side_effect"]
+        self.filter_names = [step.name for step in steps["filter"]]
         self.source_names = [step.name for step in self.sources]
         self.excluding = [step for step in steps["filter"] if step.excludes]
         self.excluders = [step.component.excludes for step in self.excluding]
@@ -127,10 +128,16 @@ class Pipeline:
         yield from self._select(call, coverage, limit)
         block.settle()
 
-    def after(self, call: Call) -> None:
-        """Side effects, once the reply is made."""
+    def after(self, call: Call) -> list[Coverage]:
+        """Side effects, once the reply was sent; what each did."""
+        entries = []
         for step in self.side_effects:
-            guard(call, step, step.entry(), after)
+            entries.append(step.entry())
+            try:
+                guard(call, step, entries[-1], after)
+            except NodeError as error:  # the request has its answer
+                entries[-1].state, entries[-1].why = "failed", str(error)
+        return entries
 
     def _select(self, call: Call, coverage: list[Coverage], limit: int) -> Generator[None, None, None]:
         block = call.block

@@ -24,6 +24,15 @@ class CompactionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     keep: int = 2
 
 
+class JournalOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[journal]`` of NODE.toml: where what side effects of the kind ``journal`` write lies, ``STORE/journal`` where
+    nothing is said. A file is closed at ``file_mb``, and all together have at most ``total_mb``."""
+
+    path: str = ""
+    file_mb: float = 64.0
+    total_mb: float = 1024.0
+
+
 class ServeOptions(msgspec.Struct, frozen=True):
     """One node. ``tenants`` are shares of the workers, 1 for whom nothing is said; ``metrics`` HOST:PORT or nothing."""
 

@@ -77,6 +77,8 @@ class Worker:
         if hasattr(self.engine, "meter"):
             memory = map_segment(self.orders.meters_fd, limits.worker_meters_bytes, writable=True)
             self.engine.meter(Meters(memory, limits.worker_meter_rows))
+        if hasattr(self.engine, "open_outlets"):
+            self.engine.open_outlets(f"w{self.orders.seat:03d}", self.orders.generation)
         if hasattr(self.engine, "count_in"):
             self.engine.count_in(self.counters)
         if hasattr(self.engine, "await_live"):
@@ -95,6 +97,8 @@ class Worker:
         """Serve until told to leave."""
         signal.set_wakeup_fd(self.signal_fd, warn_on_full_buffer=False)
         self.loop.run(self.engine)
+        if self.engine is not None and hasattr(self.engine, "close_outlets"):
+            self.engine.close_outlets()
         self.seat.words.store(seats.STATE, seats.LEAVING)
 
     def answer(self, slot: Message, queued_us: int, deadline_ns: int) -> tuple[int, bytes]:

@@ -7,6 +7,7 @@ from mixline.ipc.rings cimport Fields, Side
 
 cdef enum:
     BATCH_MAX = 64
+    BLOCKS_MAX = 1024
 
 cdef class WorkerLoop:
     cdef readonly Blocks blocks
@@ -32,6 +33,17 @@ cdef class WorkerLoop:
     cdef int batched
     cdef uint64_t executing
     cdef int unrung  # replies published of which the broker was not told
+    cdef int64_t published  # block of the latest reply, -1 when there is none
+    cdef dict effects  # by number, of replies of which the broker has not yet said what became
+    cdef int64_t effects_kept
+    cdef object effects_due  # of replies that were sent
+    cdef uint64_t effects_life
+    cdef int effects_open  # of these how many have not come back
+    cdef int look_ms  # the next look for them
+    cdef int64_t told[BLOCKS_MAX]  # effects whose block came back, less than 0 when its reply was not the one
+    cdef int told_count
+    cdef int64_t awaited[BLOCKS_MAX]  # the effect of the reply in a block, 0: it has none
+    cdef int64_t restless_ms  # until Python wants to be called while nothing is asked, 0: it does not
     cdef int bell_fd
     cdef int broker_bell_fd
     cdef int wake_fd
@@ -55,6 +67,9 @@ cdef class WorkerLoop:
     cdef object open_batch(self)
     cdef int serve_batch(self, list asks) except -1
     cdef bint cancelled(self, uint64_t word) noexcept nogil
+    cdef int keep_effect(self) except -1
+    cdef int end_life(self) except -1
+    cdef int run_effects(self, bint leaving) except -1
     cdef int publish_answer(self, int status, answer, int64_t started_ns) except -1
 
 

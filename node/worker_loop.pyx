@@ -4,9 +4,12 @@ It holds the GIL only while Python answers. It trusts nothing but the broker's l
 life is skipped without reading its slot, and on a new life every arena block is free again but those still lent.
 """
 
+from collections import deque
+from time import sleep as sleep_s
+
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from posix.time cimport nanosleep, timespec
 
 from mixline.ipc import board, counters, seats
@@ -45,7 +48,13 @@ cdef int BEAT_IDLE_MS = limits.beat_idle_ms
 cdef uint64_t EXECUTING_ALL = seats.EXECUTING_ALL
 cdef int64_t NEVER_NS = 1 << 62
 cdef int64_t LINGER_NS = 500_000
+cdef int EFFECT_LOOK_MS = 1
+cdef int EFFECTS_MAX = limits.effects_max
+cdef int LEAVE_LOOKS = 200  # of a millisecond, for the broker to say what became of the last replies
 cdef uint32_t TOUCHED_MIN = 128   # blocks of the arena, whose pages are given back when it is calm
+
+
+assert sum(count for _, count in limits.arena_plan) <= BLOCKS_MAX
 
 
 cdef inline uint64_t word_of(const Fields* request) noexcept nogil:
@@ -79,10 +88,12 @@ cdef class WorkerLoop:
         self.arena, self.slot_bytes = &arena[0], &slot_bytes[0]
         self.bell_fd, self.broker_bell_fd, self.wake_fd = seat.bell.fd, notice_board.bell.fd, wake_fd
         self.blocks = Blocks(limits.arena_plan)
+        self.effects, self.effects_due, self.published = {}, deque(), -1
 
     def run(self, engine) -> None:
         """Serve until told to leave; the request in hand is always finished. ``engine`` has ``epoch_number``,
-        ``live_seq`` and perhaps ``config_generation``, which name what its replies are made on."""
+        ``live_seq`` and perhaps ``config_generation``, which name what its replies are made on. It may have ``effect``:
+        what is to be done once its latest reply was sent, with ``run_effect(effect)`` and ``idle(waits)``."""
         cdef bint asked
         self.engine = engine
         while not self.leaving:
@@ -90,7 +101,12 @@ cdef class WorkerLoop:
                 asked = self.next()
             if asked:
                 self.serve_ask()
+                if self.told_count + len(self.effects_due) > EFFECTS_MAX:
+                    self.run_effects(False)
+            elif self.told_count or self.effects_due or self.effects_open or self.restless_ms:
+                self.run_effects(False)
             PyErr_CheckSignals()
+        self.run_effects(True)
 
     def serve_waiting(self, engine) -> int:
         """For tests: serve what waits without sleeping; how many requests."""
@@ -101,6 +117,7 @@ cdef class WorkerLoop:
             self.serve_ask()
             many += 1
         self.take_back()
+        self.run_effects(False)
         return self.work.own - before
 
     def attach(self) -> None:
@@ -165,6 +182,8 @@ cdef class WorkerLoop:
             sched_yield()  # whoever waits for this core may have more work for us; then it comes without a wake-up
             if mx_load_relaxed(&self.work.lines.tail) != self.work.own:
                 continue
+            if self.told_count:
+                return False
             self.sleep()
             return False
 
@@ -272,13 +291,67 @@ cdef class WorkerLoop:
         else:
             self.publish(status, NULL, 0, started_ns)
         self.ring()
+        if getattr(self.engine, "effect", None) is not None:
+            self.keep_effect()
         return 0
+
+    cdef int keep_effect(self) except -1:
+        """Keep the effect of the reply that was just published until the broker has said what became of it."""
+        effect, self.engine.effect = self.engine.effect, None
+        if self.published >= 0:
+            if self.effects_life != self.life:
+                self.end_life()
+            self.effects_open += 1
+            self.look_ms = EFFECT_LOOK_MS
+            self.effects_kept += 1
+            self.awaited[self.published] = self.effects_kept
+            self.effects[self.effects_kept] = effect
+        return 0
+
+    cdef int end_life(self) except -1:
+        """Effects of replies to a broker that is gone count as sent: it cannot say any more what became of them."""
+        self.effects_due.extend(self.effects.values())
+        self.effects.clear()
+        memset(self.awaited, 0, sizeof(self.awaited))
+        self.effects_life, self.effects_open = self.life, 0
+        return 0
+
+    cdef int run_effects(self, bint leaving) except -1:
+        """Run what replies that were sent entail, while nothing is asked; all of it at the end, or where much has
+        gathered."""
+        cdef int at, looks = 0
+        while True:
+            with nogil:
+                self.take_back()
+            for at in range(self.told_count):
+                effect = self.effects.pop(abs(self.told[at]), None)
+                if effect is not None and self.told[at] > 0:
+                    self.effects_due.append(effect)
+            self.told_count = 0
+            if self.effects and (self.effects_life != self.life or self.board_life() != self.life):
+                self.end_life()
+            if not leaving or not self.effects or looks >= LEAVE_LOOKS:
+                break
+            looks += 1
+            sleep_s(EFFECT_LOOK_MS / 1000)
+        while self.effects_due and (leaving or len(self.effects_due) > EFFECTS_MAX // 2 or not self.work_waits()):
+            self.beat()
+            self.engine.run_effect(self.effects_due.popleft())
+        if hasattr(self.engine, "idle"):
+            self.restless_ms = self.engine.idle(self.work_waits)
+        return 0
+
+    def work_waits(self) -> bool:
+        """Whether a request is at hand."""
+        self.beat()
+        return mx_load_relaxed(&self.work.lines.tail) != self.work.own
 
     cdef void publish(self, int status, const uint8_t* body, uint64_t length, int64_t started_ns) noexcept nogil:
         """Put the reply into the arena and its descriptor onto the ring. ``started_ns`` 0: the time is not told."""
         cdef Fields done = self.current
         cdef uint8_t words[256]
         cdef int64_t block
+        self.published = -1
         if length > REPLY_BYTES_MAX:
             meter_count(self.counts, N_TOO_LARGE, 1)
             status, body = TOO_LARGE, words
@@ -290,6 +363,7 @@ cdef class WorkerLoop:
             length = <uint64_t>mx_error_body(words, "the reply found no room in the arena by its deadline")
             block = self.take_block(length, NEVER_NS)
         if block >= 0:  # else the life ended while waiting; nobody expects this reply any more
+            self.published, self.awaited[block] = block, 0
             done.status = <uint8_t>status
             done.offset, done.length = self.blocks.start_of(<uint32_t>block), <uint32_t>length
             memcpy(self.arena + done.offset, body, length)
@@ -322,6 +396,11 @@ cdef class WorkerLoop:
             if released.life == self.life:
                 block = self.blocks.find_block(released.offset)
                 if block >= 0:
+                    if self.awaited[block] and self.told_count < BLOCKS_MAX:
+                        self.told[self.told_count] = self.awaited[block] if released.status else -self.awaited[block]
+                        self.told_count += 1
+                        self.effects_open -= 1
+                    self.awaited[block] = 0
                     self.blocks.give_block(<uint32_t>block)
 
     cdef bint linger(self) noexcept nogil:
@@ -337,12 +416,18 @@ cdef class WorkerLoop:
         """Wait for work or a signal; wakes a few times a second to beat and to see a new life."""
         cdef pollfd fds[2]
         cdef uint64_t* flag = &self.words[SLEEPING_WORD]
+        cdef int wait_ms = BEAT_IDLE_MS
+        if self.effects_open:  # the broker rings no bell when it gives a block back
+            wait_ms = self.look_ms
+            self.look_ms = min(2 * self.look_ms, BEAT_IDLE_MS)
+        if self.restless_ms:
+            wait_ms = <int>min(<int64_t>wait_ms, self.restless_ms)
         self.beat()
         bell_lie_down(flag)
         if mx_load_relaxed(&self.work.lines.tail) == self.work.own and self.board_life() == self.life:
             fds[0].fd, fds[1].fd = self.bell_fd, self.wake_fd
             fds[0].events = fds[1].events = POLLIN
-            if not poll(fds, 2, BEAT_IDLE_MS) and self.blocks.touched > TOUCHED_MIN:
+            if not poll(fds, 2, wait_ms) and self.blocks.touched > TOUCHED_MIN:
                 self.take_back()
                 self.blocks.give_back_pages(self.arena)
             meter_count(self.counts, N_WAKES, 1)

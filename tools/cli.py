@@ -23,6 +23,7 @@ VERBS = {
     "check": "mixline.tools.check:check",
     "demo": "mixline.tools.demo:demo",
     "doctor": "mixline.tools.doctor:doctor",
+    "journal": "mixline.tools.journal:journal",
     "build": "mixline.tools.build:build",
     "eval": "mixline.tools.evaluate:evaluate",
     "epoch": "mixline.tools.epoch:epoch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from mixline.storage.store import Store
 from mixline.tools.epoch import JSON
 
 DEADLINE_MS = 60_000.0
+SETTLE_S = 0.5
 
 
 @click.command()
@@ -29,11 +31,12 @@ DEADLINE_MS = 60_000.0
 )
 @JSON
 def forget(user: str, store: Path, endpoint: str | None, folders: tuple[Path, ...], as_json: bool) -> None:
-    """Remove a user from living data, the log and all epochs; what snapshots hold is only named.
+    """Remove a user from living data, the log, all epochs and the journal; what snapshots hold is only named.
 
     The user's own files, from which a store was built, are not touched: a build from them brings the user back.
     """
     from mixline.storage.forget import forget_in_epochs, snapshots_with
+    from mixline.storage.journal_reader import erase_user
 
     with Store(store).open() as epoch:
         kind = epoch.users.id_kind
@@ -42,9 +45,12 @@ def forget(user: str, store: Path, endpoint: str | None, folders: tuple[Path, ..
     one = int(user) if kind == "u64" else user
     forget_live(store, one, endpoint)
     done = forget_in_epochs(store, one)
+    time.sleep(SETTLE_S)  # a request that was answered before may be written down a moment later
+    journalled = erase_user(store, one)
     looked_at = [folder for folder in (store / SNAPSHOTS, *folders) if folder.is_dir()]
     holders = [name for folder in looked_at for name in snapshots_with(folder, one)]
-    facts = {"user": one, **done._asdict(), "snapshots": holders, "done": not done.held and not holders}
+    left = bool(done.held or holders)
+    facts = {"user": one, **done._asdict(), "snapshots": holders, "journalled": journalled, "done": not left}
     click.echo(msgspec.json.encode(facts).decode() if as_json else "\n".join(told(facts)))
 
 
@@ -78,6 +84,8 @@ def told(facts: dict) -> list[str]:
         lines.append(f"epoch {facts['active']} is active, without the user")
     if facts["removed"]:
         lines.append(f"removed, since they had the user: epochs {', '.join(map(str, facts['removed']))}")
+    if facts["journalled"]:
+        lines.append(f"erased from the journal: {facts['journalled']} requests")
     if facts["held"]:
         lines.append(
             f"still read, with the user: epochs {', '.join(map(str, facts['held']))}. Reload the node that serves them "

@@ -31,6 +31,7 @@ from mixline.node.components.selectors.ssd_selector import SsdSelector
 from mixline.node.components.selectors.take_until_pass_selector import TakeUntilPassSelector
 from mixline.node.components.selectors.topk_selector import TopKSelector
 from mixline.node.components.selectors.weave_selector import WeaveSelector
+from mixline.node.components.side_effects.journal_side_effect import JournalSideEffect
 from mixline.node.components.sources.exploration_source import ExplorationSource
 from mixline.node.components.sources.following_source import FollowingSource
 from mixline.node.components.sources.given_source import GivenSource
@@ -101,6 +102,6 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "take_until_pass": TakeUntilPassSelector,
         "quota": QuotaSelector,
     },
-    "side_effect": {},
+    "side_effect": {"journal": JournalSideEffect},
 }
 KINDS["source"]["item-to-item"] = ItemToItemSource

@@ -220,6 +220,7 @@ def test_a_store_where_nothing_was_ever_written(store, kind):
         "removed": [1],
         "held": [],
         "snapshots": [str(store / "snapshots" / "000001")],
+        "journalled": 0,
         "done": False,
     }
     assert files_with(store, traces(kind, 7)) == set() and not (store / "live").exists()

@@ -76,9 +76,9 @@ class PlayedBroker:
         assert done.life == self.life and done.epoch == 3
         return Status.of(done.status), bytes(self.seat.arena[done.offset : done.offset + done.length]), done.offset
 
-    def release(self, offset, life=None):
+    def release(self, offset, life=None, taken=True):
         descriptor = Descriptor()
-        descriptor.life, descriptor.offset = life or self.life, offset
+        descriptor.life, descriptor.offset, descriptor.status = life or self.life, offset, taken
         assert self.seat.released.push(descriptor)
 
 
@@ -131,3 +131,46 @@ def test_work_and_releases_of_another_life_are_not_believed(broker):
 def test_too_large_a_reply_is_told_so(broker):
     broker.give(b"%d" % (limits.reply_bytes_max + 1))
     assert broker.take()[0] is Status.TOO_LARGE
+
+
+class FollowingEngine(BulkEngine):
+    """Notes which of its replies were followed up."""
+
+    effect = None
+
+    def __init__(self):
+        self.ran = []
+        self.number = 0
+
+    def answer(self, header, body, deadline_ns, pulse):
+        self.number += 1
+        self.effect = self.number
+        return super().answer(header, body, deadline_ns, pulse)
+
+    def run_effect(self, effect):
+        self.ran.append(effect)
+
+    def idle(self, waits):
+        return 0
+
+
+def test_effects_follow_the_replies_that_were_sent(broker):
+    """Each once, none of a reply that came too late, and those of a broker that died all: nobody knows better."""
+    engine = broker.worker.engine = FollowingEngine()
+    offsets = []
+    for _ in range(4):
+        broker.give(b"10")
+        offsets.append(broker.take()[2])
+    assert engine.ran == []
+    broker.release(offsets[1], taken=True)
+    broker.release(offsets[0], taken=False)
+    broker.worker.loop.serve_waiting(engine)
+    assert engine.ran == [2]
+    broker.release(offsets[2], taken=True)
+    broker.worker.loop.serve_waiting(engine)
+    assert engine.ran == [2, 3]
+    broker.begin(2)
+    broker.worker.loop.serve_waiting(engine)
+    assert engine.ran == [2, 3, 4]
+    broker.worker.loop.serve_waiting(engine)
+    assert engine.ran == [2, 3, 4]

@@ -1,0 +1,1 @@
+"""Side effects: what follows a reply, once it was sent."""
