@@ -10,7 +10,7 @@ from mixline.ipc.counters import BROKER_COUNTERS, COUNTERS_MAX, Counters
 from mixline.ipc.segments import map_segment, page_round
 from mixline.ipc.words import Bell, Words
 
-LIFE, SLEEPING, BEAT = range(3)
+LIFE, SLEEPING, BEAT, PORT = range(4)
 _WORDS = 8
 _LINE = 64
 _COUNTERS_AT = _WORDS * _LINE
@@ -39,6 +39,15 @@ class Board:
     def beat(self, now_ns: int) -> None:
         """The broker is alive."""
         self.words.store(BEAT, now_ns)
+
+    @property
+    def port(self) -> int:
+        """The TCP port that the broker's first such door is bound to; 0 while there is none."""
+        return self.words.load(PORT)
+
+    def name_port(self, port: int) -> None:
+        """The broker tells it before its life begins."""
+        self.words.store(PORT, port)
 
     @property
     def last_beat_ns(self) -> int:

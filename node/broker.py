@@ -24,7 +24,7 @@ from mixline.ipc.segments import map_segment
 from mixline.ipc.words import fence
 from mixline.node import limits
 from mixline.node.broker_crew import Crew, Member
-from mixline.node.broker_doors import DoorError, open_router
+from mixline.node.broker_doors import DoorError, first_port, open_router
 from mixline.node.broker_loop import REASONS, Loop
 from mixline.node.broker_places import Places
 from mixline.node.directory import broker_directory, read_directory, surfaces_of
@@ -96,6 +96,7 @@ class Broker:
         for member in self.crew.members.values():
             for word in range(seats.LENT_WORDS):
                 member.seat.lent.store(word, 0)
+        self.board.name_port(first_port(self.endpoints))
         self.board.begin_life(self.life)
         fence()
         for member in self.crew.members.values():

@@ -78,3 +78,9 @@ def refuse_shared_path(path: str) -> None:
             except OSError:
                 return
         raise DoorError(f"bind 'ipc://{path}': another process listens there", EX_UNAVAILABLE)
+
+
+def first_port(endpoints: list[str]) -> int:
+    """The port of the first TCP endpoint that is bound, 0 where there is none."""
+    ports = (urlsplit(endpoint).port for endpoint in endpoints if endpoint.startswith("tcp://"))
+    return next((port for port in ports if port), 0)

@@ -25,12 +25,13 @@ from mixline.node.scans import Scan
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
-from mixline.storage.histories import History, unpack_history
+from mixline.storage.histories import History, shown_codes, unpack_history
 from mixline.storage.live_seen import built_items
 from mixline.storage.live_view import LiveView
 
 if TYPE_CHECKING:
     from mixline.node.outlets import Replied
+    from mixline.node.own_writes import OwnWrites
     from mixline.node.pipeline import Step
 
 NO_ENTRY = Coverage("", "", "")  # of what runs outside of a component
@@ -76,6 +77,7 @@ class Call:
         self.entry = NO_ENTRY
         self.coverage: list[Coverage] = []
         self.scans: dict[int, list[Scan]] = {}
+        self.writes: OwnWrites | None = None  # what is written before the reply; None where nothing may be
         self.block: CandidateBlock
         self.excluders: list[Callable[[Call, int], Excluded]] = []
         self.admitters: Sequence[Step] = ()
@@ -159,7 +161,15 @@ class Call:
 
     def history(self, group: int) -> History:
         """What the user of ``group`` did, newest first, at most what a build keeps of it; rows are those that now stand
-        for the items, and what was done to items that are gone is left out."""
+        for the items, and what was done to items that are gone is left out. What was shown is no act of the user."""
+        found = self.past(group)
+        shown = self.shown_codes()
+        if not len(shown) or not (away := np.isin(found.actions, shown)).any():
+            return found
+        return History(*(part[~away] for part in found))
+
+    def past(self, group: int) -> History:
+        """The same with what was shown to the user, of which a build keeps as much again."""
         found = self._histories.get(group)
         if found is None:
             row = int(self.users[group])
@@ -171,8 +181,17 @@ class Call:
                 rows, found = rows[~gone], History(*(part[~gone] for part in found))
             facts = self.epoch.manifest.events
             most = HISTORY_MAX if facts is None else facts.history_max
-            found = self._histories[group] = History(rows[:most], found.times[:most], found.actions[:most])
+            found = History(rows, found.times, found.actions)
+            if len(rows) > most:
+                away = np.isin(found.actions, self.shown_codes())
+                nth = np.where(away, np.cumsum(away), np.cumsum(~away))
+                found = History(*(part[nth <= most] for part in found))
+            self._histories[group] = found
         return found
+
+    def shown_codes(self) -> np.ndarray:
+        """The codes (uint8) of actions that are none of the user's."""
+        return shown_codes(self.epoch.actions) if self.view is None else self.view.shown_codes
 
     def recent(self, group: int, count: int) -> np.ndarray:
         """Rows of the newest ``count`` distinct items that the user of ``group`` acted on, newest first."""

@@ -24,6 +24,7 @@ from mixline.node.engine_meters import EngineMeters
 from mixline.node.errors import BadRequest, ConfigError, NodeError, NotFound, NotReady
 from mixline.node.explain import explain_slate
 from mixline.node.outlets import Failures, Outlets, Replied
+from mixline.node.own_writes import Applies
 from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
 from mixline.node.pipeline import Pipeline
 from mixline.node.request import Ask, decode_ask
@@ -108,10 +109,13 @@ class Engine:
         """Count in a segment of this process from now on."""
         self.meters = EngineMeters(meters, self.pipelines)
 
-    def open_outlets(self, name: str, generation: int = 0) -> None:
-        """Let side effects leave traces from now on, as ``name``, and replies name a configuration generation."""
+    def open_outlets(self, name: str, generation: int = 0, open_writer: Callable[[], Applies] | None = None) -> None:
+        """Let side effects leave traces from now on, as ``name``, and replies name a configuration generation.
+
+        ``open_writer`` opens a way to the writer; without one nothing is reserved or recorded.
+        """
         self.config_generation = generation
-        self.outlets = Outlets(self.epoch.path.parent.parent, self.config, name)
+        self.outlets = Outlets(self.epoch.path.parent.parent, self.config, name, open_writer)
 
     def close_outlets(self) -> None:
         """No more traces."""
@@ -230,6 +234,7 @@ class Engine:
         if header.budget_us == 0:
             deadline_ns = min(deadline_ns, started_ns + pipeline.deadline_ns)
         call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse, self.live.view(), header.request_id)
+        call.writes = None if self.outlets is None else self.outlets.writes
         here = self.epoch.live_seq if call.view is None else call.view.live_seq
         if ask.live_seq > here:
             raise NotReady(f"live_seq {ask.live_seq} is asked for, and this node has come to {here}", NOT_YET_US)

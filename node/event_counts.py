@@ -38,9 +38,14 @@ class ActionCounts:
 
 
 def wanted_actions(call: Call, labels: tuple[str, ...]) -> np.ndarray:
-    """Flags (uint8, by code) of the actions with these labels, of all when there are none."""
+    """Flags (uint8, by code) of the actions with these labels; when there are none, of all that are users' own."""
     if not labels:
-        return ALL_ACTIONS
+        shown = call.shown_codes()
+        if not len(shown):
+            return ALL_ACTIONS
+        found = ALL_ACTIONS.copy()
+        found[shown] = 0
+        return found
     found = np.zeros(ACTIONS, dtype=np.uint8)
     codes = action_codes(call)
     found[[codes[label] for label in labels if label in codes]] = 1

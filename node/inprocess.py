@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -23,6 +23,7 @@ from mixline.storage.errors import StoreLocked
 from mixline.storage.live_paths import log_exists
 
 READY_S = 120.0  # for a writer to bring its store up to date
+WRITING = Lock()  # of the writers of this process
 TOGETHER = 64  # asks of ask_many that share their scans
 
 
@@ -44,9 +45,9 @@ class Node:
         that write somewhere do so, as in a served node.
         """
         engine = Engine.open(store, load_node_config(config))
-        if effects:
-            engine.open_outlets(f"p{os.getpid()}")
         node = cls(engine, store)
+        if effects:
+            engine.open_outlets(f"p{os.getpid()}", open_writer=lambda: Here(node))
         try:
             if log_exists(Path(store)):
                 try:
@@ -66,7 +67,7 @@ class Node:
 
     def apply(self, operations: Iterable[dict[str, Any]], **named: Any) -> Acknowledged:
         """Change data, as :meth:`mixline.node.client.Client.apply` does; only while no node serves the store."""
-        with self._updates.prepare(operations, **named) as prepared, self._turn:
+        with self._updates.prepare(operations, **named) as prepared, self._turn, WRITING:
             return prepared.acknowledged(self.writer().apply(prepared.body))
 
     def record(
@@ -150,6 +151,19 @@ class Node:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+class Here:
+    """What a node writes while it answers, by the writer of its own process; its lock is held, or its thread's own."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._updates = Updates()
+
+    def apply(self, operations: Sequence[dict[str, Any]], *, deadline_ms: float = 0, **named: Any) -> Acknowledged:
+        """As :meth:`Node.apply`."""
+        with self._updates.prepare(operations, **named) as prepared, WRITING:
+            return prepared.acknowledged(self._node.writer().apply(prepared.body))
 
 
 def asked_now(surface: str, **arguments: Any) -> Asked:

@@ -69,6 +69,7 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     config: str | None = None
     engine: str = ENGINE
     generation: int = 0
+    bind: list[str] = []
     log: str = "text"
 
 

@@ -6,11 +6,13 @@ An engine without outlets (a notebook, a tool that asks many requests) runs surf
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 from mixline.ipc.wire import RequestHeader, Status
+from mixline.node.own_writes import Applies, OwnWrites
 from mixline.storage.journal_writer import JournalWriter, name_folder
 
 if TYPE_CHECKING:
@@ -54,13 +56,16 @@ class Failures:
 class Outlets:
     """What one process has open. ``name`` tells it from all others that write the same journal."""
 
-    def __init__(self, store: Path, config: NodeConfig, name: str) -> None:
+    def __init__(
+        self, store: Path, config: NodeConfig, name: str, open_writer: Callable[[], Applies] | None = None
+    ) -> None:
         told = config.journal
         folder = Path(told.path) if told.path else store / "journal"
         self.config_file = config.file
         self.store, self.folder = store, folder
         self.journal = JournalWriter(folder, name, int(told.file_mb * MB), int(told.total_mb * MB))
         self._named = False
+        self.writes = None if open_writer is None else OwnWrites(open_writer)
 
     def open_journal(self) -> JournalWriter:
         """The journal, which the store knows of from the first record on."""
@@ -70,5 +75,7 @@ class Outlets:
         return self.journal
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Write what waits, and let go of the files."""
+        if self.writes is not None:
+            self.writes.close()
         self.journal.close()

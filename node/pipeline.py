@@ -306,8 +306,11 @@ def select(
 ) -> None:
     """Let it order and take per group, and see that it only took what was there."""
     selector: Selector = step.component
-    for slate in slates:
-        taken = np.asarray(selector.select(call, slate, limit))
+    found = selector.select_all(call, slates, limit)
+    if len(found) != len(slates):
+        raise ComponentMisbehaved(f"took of {len(found)} groups out of {len(slates)}")
+    for slate, one in zip(slates, found, strict=True):
+        taken = np.asarray(one)
         legal = taken.dtype.kind in "iu" or not len(taken)
         taken = np.ascontiguousarray(taken, dtype=np.int64)
         if not legal or not is_choice(taken, slate, len(call.block)):

@@ -176,6 +176,7 @@ class Supervisor:
             config=self.options.config,
             engine=WRITER if chair is self.writer else self.options.engine,
             generation=self.generation,
+            bind=self.endpoints,
             log=self.options.log,
         )
         self.nursery.ask(

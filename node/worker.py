@@ -29,6 +29,7 @@ from mixline.ipc.wire import HEADER_BYTES, RequestHeader, Status
 from mixline.node import limits
 from mixline.node.logs import start_logging
 from mixline.node.orders import ENGINE, WRITER, WorkerOrders
+from mixline.node.own_writes import Applies, client_of, reachable
 from mixline.node.slow_log import SlowLog
 from mixline.node.worker_loop import WorkerLoop
 
@@ -62,7 +63,7 @@ class Worker:
         )
         self.counters = self.seat.counters
         self.wake_fd, self.signal_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        board = Board(orders.board_fd, orders.broker_bell_fd, writable=False)
+        board = self.board = Board(orders.board_fd, orders.broker_bell_fd, writable=False)
         slots = memoryview(map_segment(orders.slots_fd, limits.slot_bytes, writable=False))
         self.loop = WorkerLoop(self.seat, board, slots, self.wake_fd, self.answer, self.answer_many)
         self.engine: AnswersRequests | None = None
@@ -78,7 +79,7 @@ class Worker:
             memory = map_segment(self.orders.meters_fd, limits.worker_meters_bytes, writable=True)
             self.engine.meter(Meters(memory, limits.worker_meter_rows))
         if hasattr(self.engine, "open_outlets"):
-            self.engine.open_outlets(f"w{self.orders.seat:03d}", self.orders.generation)
+            self.engine.open_outlets(f"w{self.orders.seat:03d}", self.orders.generation, self.open_door)
         if hasattr(self.engine, "count_in"):
             self.engine.count_in(self.counters)
         if hasattr(self.engine, "await_live"):
@@ -92,6 +93,10 @@ class Worker:
         gc.set_threshold(limits.collect_objects_min)
         words.store(seats.STATE, seats.READY)
         self.loop.attach()
+
+    def open_door(self) -> Applies:
+        """A client of this node's own door, for what is written while it answers."""
+        return client_of(reachable(self.orders.bind, self.board))
 
     def run(self) -> None:
         """Serve until told to leave."""

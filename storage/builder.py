@@ -155,7 +155,9 @@ class Builder:
                     one.close()
         self.complaints.settle()
         newest = stream.newest if spec.time is not None else None
-        settler = Settler(self.folder, self.scratch, spec, stream.fields, items.count, newest, self.records)
+        settler = Settler(
+            self.folder, self.scratch, spec, stream.fields, items.count, newest, self.records, stream.labels
+        )
         self.progress.phase("settling events", stream.count)
         settler.settle_all(spill, self.progress)
         settler.close()

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from mixline.storage.arrays import ArrayWriter
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.complaints import Complaints
-from mixline.storage.histories import pack_history
+from mixline.storage.histories import pack_history, shown_codes
 from mixline.storage.identifiers import IdReader, RowFinder
 from mixline.storage.inputs import Batch, Input
 from mixline.storage.manifest import KEPT
@@ -243,8 +243,10 @@ class Settler(Settling):
         items: int,
         newest: int | None,
         records: RecordWriter,
+        labels: tuple[str, ...],
     ) -> None:
         self.spec, self.items, self.newest, self.records = spec, items, newest, records
+        self._shown = shown_codes(labels)
         self._kept_ends = ArrayWriter(folder / KEPT / "indptr.npy", "<i8")
         self._kept = {name: ArrayWriter(folder / KEPT / f"{name}.npy", EVENT[name].str) for name in fields}
         self.scratch = scratch
@@ -281,14 +283,19 @@ class Settler(Settling):
     def _settle_range(self, events: np.ndarray, low: int, high: int) -> None:
         # Sums are added by user and then in file order, so that their last bit does not depend on how events spilled.
         events = events[np.argsort(events["user"], kind="stable")]
-        self._decayed(events)
         self._keep(events)
         self._end_kept(np.bincount(events["user"].astype(np.int64) - low, minlength=high - low))
-        self._settle_seen(events, low, high)
+        acts = events[self._acts(events)]
+        self._decayed(acts)
+        self._settle_seen(acts, low, high)
         later_first = events[::-1]
         newest_first = later_first[np.lexsort((~later_first["time"], later_first["user"]))]
         self._settle_histories(newest_first, low, high)
-        self._settle_baskets(newest_first, low, high)
+        self._settle_baskets(newest_first[self._acts(newest_first)], low, high)
+
+    def _acts(self, events: np.ndarray) -> np.ndarray:
+        """Which events are acts of users, not of what was shown to them."""
+        return ~np.isin(events["action"], self._shown)
 
     def _settle_seen(self, events: np.ndarray, low: int, high: int) -> None:
         user = events["user"].astype(np.int64) - low
@@ -297,14 +304,18 @@ class Settler(Settling):
         self._seen_weights.append(np.bincount(where, weights=events["weight"], minlength=len(pairs)))
 
     def _settle_histories(self, events: np.ndarray, low: int, high: int) -> None:
+        acts = self._acts(events)
+        order = np.lexsort((~acts, events["user"]))  # of each user the acts, then what was shown
+        run = events["user"][order].astype(np.int64) << 1 | ~acts[order]
+        nth = np.arange(len(order)) - np.searchsorted(run, run)
+        events = events[np.sort(order[nth < self.spec.history_max])]
         counts = np.bincount(events["user"].astype(np.int64) - low, minlength=high - low)
         starts = np.concatenate(([0], np.cumsum(counts)))
         rows, times, actions = (np.ascontiguousarray(events[name]) for name in ("item", "time", "action"))
-        history_max = self.spec.history_max
 
         def histories() -> Iterator[tuple[bytes, bytes]]:
             for at in np.flatnonzero(np.diff(starts)).tolist():
-                one = slice(int(starts[at]), min(int(starts[at + 1]), int(starts[at]) + history_max))
+                one = slice(int(starts[at]), int(starts[at + 1]))
                 yield row_key(low + at), pack_history(rows[one], times[one], actions[one])
 
         self.records.put("history", histories(), append=True)
@@ -326,25 +337,30 @@ class Settler(Settling):
 
     def _settle_giant(self, path: Path, user: int) -> None:
         """One user with more events than fit: memory is a chunk, a history, and 28 bytes an item."""
-        newest = np.zeros(0, dtype=EVENT)
+        newest = shown = np.zeros(0, dtype=EVENT)
         weights = np.zeros(self.items, dtype=np.float64)
         last_time = np.full(self.items, -(1 << 63), dtype=np.int64)
         last_at = np.full(self.items, -1, dtype=np.int64)
         done = 0
         for events in self._chunks(path):
-            self._decayed(events)
             self._keep(events)
+            done, first = done + len(events), done
+            acts = self._acts(events)
+            shown = self._newest(events[~acts], shown)
+            places = first + np.flatnonzero(acts)
+            events = events[acts]
+            self._decayed(events)
             np.add.at(weights, events["item"], events["weight"])
-            joined = np.concatenate((events[::-1], newest))
-            newest = joined[np.argsort(~joined["time"], kind="stable")[: self.spec.history_max]]
+            newest = self._newest(events, newest)
             order = np.lexsort((np.arange(len(events)), events["time"], events["item"]))
             item = events["item"][order]
             last = order[np.append(item[1:] != item[:-1], True)]
             item, time = events["item"][last], events["time"][last]
             later = (time >= last_time[item]) | (last_at[item] < 0)
-            last_time[item[later]], last_at[item[later]] = time[later], done + last[later]
-            done += len(events)
+            last_time[item[later]], last_at[item[later]] = time[later], places[last[later]]
         self._end_kept(np.array([done]))
+        newest = np.concatenate((newest, shown))
+        newest = newest[np.argsort(~newest["time"], kind="stable")]
         packed = pack_history(*(np.ascontiguousarray(newest[name]) for name in ("item", "time", "action")))
         self.records.put("history", [(row_key(user), packed)], append=True)
         rows = np.flatnonzero(last_at >= 0)
@@ -352,3 +368,8 @@ class Settler(Settling):
         self._seen_weights.append(weights[rows])
         basket = rows[np.lexsort((-last_at[rows], ~last_time[rows]))][: self.spec.neighbours_history]
         self._write(self._basket_ends, self._basket_rows, np.zeros(len(basket), dtype=np.int64), basket, 1)
+
+    def _newest(self, events: np.ndarray, newest: np.ndarray) -> np.ndarray:
+        """The newest of those that were kept so far and of later ones, as many as a history has."""
+        joined = np.concatenate((events[::-1], newest))
+        return joined[np.argsort(~joined["time"], kind="stable")[: self.spec.history_max]]

@@ -5,11 +5,20 @@ Layout of a value of n events: n times (int64), n rows (uint32), n action codes 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 EVENT_BYTES = 13
+
+
+SHOWN = ("served", "sent")  # actions that are none of the user's: something was shown
+
+
+def shown_codes(labels: Iterable[str]) -> np.ndarray:
+    """The codes (uint8) of :data:`SHOWN` among the labels of actions."""
+    return np.array([code for code, label in enumerate(labels) if label in SHOWN], dtype=np.uint8)
 
 
 class History(NamedTuple):

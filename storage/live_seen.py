@@ -84,9 +84,13 @@ class SeenItems:
 
 
 def items_of(view: LiveView, places: np.ndarray, codes: Codes) -> np.ndarray:
-    """Items of the events at ``places``, or of those of some actions."""
+    """Items of the events at ``places``: of the user's acts, or of some actions."""
     events = view.reader.own["events"]
-    return events["item"][places if codes is None else places[np.isin(events["action"][places], codes)]]
+    if codes is not None:
+        places = places[np.isin(events["action"][places], codes)]
+    elif len(shown := view.shown_codes):
+        places = places[~np.isin(events["action"][places], shown)]
+    return events["item"][places]
 
 
 def by_row(view: LiveView, words: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
 from mixline.storage.granting import tally_budget
 from mixline.storage.growing import GrowingArrays
-from mixline.storage.histories import History
+from mixline.storage.histories import SHOWN, History
 from mixline.storage.ids import is_id, look_up
 from mixline.storage.live_blocks import NO_BLOCKS, Blocks, ValueRows, blocks_after, unmark
 from mixline.storage.live_index import chain_events, find_ids, newest_versions, read_state, state_generation
@@ -260,6 +260,12 @@ class LiveView:
         return found
 
     # Users
+
+    @property
+    def shown_codes(self) -> np.ndarray:
+        """The codes (uint8) of actions that are none of the user's."""
+        codes = self.reader.action_codes
+        return np.array([codes[label] for label in SHOWN if label in codes], dtype=np.uint8)
 
     def events(self, user: int) -> np.ndarray:
         """A user's events since the build, the latest first."""

@@ -30,6 +30,7 @@ NAMES = {
     "shared": "mixline.tools.bench_shared:shared",
     "counters": "mixline.tools.bench_counters:counters",
     "live": "mixline.tools.bench_live:live",
+    "notifications": "mixline.tools.bench_notifications:notifications",
     "snapshot": "mixline.tools.bench_snapshot:snapshot",
     "walk": "mixline.tools.bench_walk:walk",
     "warm": "mixline.tools.bench_warm:warm_up",

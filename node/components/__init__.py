@@ -8,7 +8,9 @@ from mixline.node.components.filters.frequency_filter import FrequencyFilter
 from mixline.node.components.filters.language_filter import LanguageFilter
 from mixline.node.components.filters.near_duplicate_filter import NearDuplicateFilter
 from mixline.node.components.filters.predicate_filter import PredicateFilter
+from mixline.node.components.filters.quiet_hours_filter import QuietHoursFilter
 from mixline.node.components.filters.seen_filter import SeenFilter
+from mixline.node.components.filters.served_filter import ServedFilter
 from mixline.node.components.hydrators.budgets_hydrator import BudgetsHydrator
 from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
 from mixline.node.components.hydrators.counters_hydrator import CountersHydrator
@@ -26,12 +28,14 @@ from mixline.node.components.selectors.category_cap_selector import CategoryCapS
 from mixline.node.components.selectors.dpp_selector import DppSelector
 from mixline.node.components.selectors.mmr_selector import MmrSelector
 from mixline.node.components.selectors.quota_selector import QuotaSelector
+from mixline.node.components.selectors.reserve_selector import ReserveSelector
 from mixline.node.components.selectors.spacing_selector import SpacingSelector
 from mixline.node.components.selectors.ssd_selector import SsdSelector
 from mixline.node.components.selectors.take_until_pass_selector import TakeUntilPassSelector
 from mixline.node.components.selectors.topk_selector import TopKSelector
 from mixline.node.components.selectors.weave_selector import WeaveSelector
 from mixline.node.components.side_effects.journal_side_effect import JournalSideEffect
+from mixline.node.components.side_effects.served_side_effect import ServedSideEffect
 from mixline.node.components.sources.exploration_source import ExplorationSource
 from mixline.node.components.sources.following_source import FollowingSource
 from mixline.node.components.sources.given_source import GivenSource
@@ -81,6 +85,8 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "language": LanguageFilter,
         "frequency": FrequencyFilter,
         "age": AgeFilter,
+        "quiet_hours": QuietHoursFilter,
+        "served": ServedFilter,
     },
     "scorer": {
         "dot": DotScorer,
@@ -101,7 +107,8 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "spacing": SpacingSelector,
         "take_until_pass": TakeUntilPassSelector,
         "quota": QuotaSelector,
+        "reserve": ReserveSelector,
     },
-    "side_effect": {"journal": JournalSideEffect},
+    "side_effect": {"journal": JournalSideEffect, "served": ServedSideEffect},
 }
 KINDS["source"]["item-to-item"] = ItemToItemSource

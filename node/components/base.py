@@ -182,6 +182,10 @@ class Selector(Component, frozen=True, kw_only=True):
         """Positions to keep out of one group's ``positions``, best first. ``limit`` is the page's."""
         raise TypeError(f"{type(self).__name__} defines no select(call, positions, limit)")
 
+    def select_all(self, call: Call, slates: list[np.ndarray], limit: int) -> list[np.ndarray]:
+        """The same of every group; for a selector that looks at all of them at once."""
+        return [self.select(call, slate, limit) for slate in slates]
+
 
 class SideEffect(Component, frozen=True, kw_only=True):
     """Runs after the reply is made."""

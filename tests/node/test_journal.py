@@ -325,7 +325,11 @@ def test_what_cannot_be_written_is_counted_and_harms_no_request(store, tmp_path)
 
         def lost():
             rows = reader.read().work
-            return next(row.counts["failed"] for key, row in rows.items() if key.stage == "side_effect")
+            return next(
+                row.counts["failed"]
+                for key, row in rows.items()
+                if key.name == "journal" and key.stage == "side_effect"
+            )
 
         wait_until(lambda: lost() == 20)
         assert node.log().count("side effect 'journal' of mixed failed") == 1

@@ -62,7 +62,8 @@ def test_whatever_happens_to_users_and_items(node):
         else:
             action = str(rng.choice(["view", "buy", "served"]))
             node.record(user, one, action)
-            seen[user].add(one)
+            if action != "served":  # what was shown is no act of the user
+                seen[user].add(one)
             if action != "view":
                 bought[user].add(one)
         if rng.integers(3) == 0:

@@ -51,7 +51,7 @@ class FrequencyFilter(Filter, frozen=True, kw_only=True):
 
     def met(self, call: Call, group: int) -> np.ndarray:
         """The items of the events that count, one for each event."""
-        history = call.history(group)
+        history = call.past(group)
         counts = wanted_actions(call, self.actions)[history.actions] != 0
         counts &= (history.times > call.now - seconds(self.window)) & (history.times <= call.now)
         return history.rows[counts]

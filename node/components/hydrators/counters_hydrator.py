@@ -77,7 +77,7 @@ class CountersHydrator(Hydrator, frozen=True, kw_only=True):
 
     def of_user(self, call: Call, counts: ActionCounts, group: int, rows: np.ndarray, totals: np.ndarray) -> None:
         """Add what the user of ``group`` did to the ``totals`` of the group's candidates ``rows``."""
-        history = call.history(group)
+        history = call.past(group)
         wanted = wanted_actions(call, counts.actions)[history.actions] != 0
         weights = counts.spans.weights_of(history.times[wanted], call.now)
         if counts.of == "user":
