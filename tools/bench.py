@@ -17,6 +17,7 @@ import msgspec
 
 NAMES = {
     "scan": "mixline.tools.bench_scan:scan_command",
+    "quality": "mixline.tools.bench_quality:quality",
     "retrieval": "mixline.tools.bench_retrieval:retrieval",
     "hydration": "mixline.tools.bench_hydration:hydration",
     "framework": "mixline.tools.bench_framework:framework",

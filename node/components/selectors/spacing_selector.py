@@ -23,6 +23,7 @@ class SpacingSelector(Selector, frozen=True, kw_only=True):
 
     - `where`: a condition as of the filter `predicate`, such as `sponsored == 1` or `"Horror" in genres`.
     - `gap`: 2 lets no two stand side by side.
+    - `limit`: take so many, for the selectors after it to choose from; left out, the page's limit.
     - `by`: the score to order by; left out, the order in which the selector before it left them.
 
     Nothing is left out for it: once only such candidates are left they follow one another, and the coverage says how
@@ -31,10 +32,13 @@ class SpacingSelector(Selector, frozen=True, kw_only=True):
 
     where: str
     gap: int = 2
+    limit: int = 0
     by: str = ""
 
     def wrong(self) -> Iterator[str]:
         yield from Selector.wrong(self)
+        if self.limit < 0:
+            yield f"limit = {self.limit}: must be 1 or more, or 0 for the page's"
         if not 2 <= self.gap <= limits.limit_max:
             yield f"gap = {self.gap}: must lie in 2 .. {limits.limit_max}"
         try:
@@ -54,7 +58,8 @@ class SpacingSelector(Selector, frozen=True, kw_only=True):
             positions = best_positions(call.numbers(self.by), call.block.key, positions, len(positions))
         flagged = np.ascontiguousarray(compile_predicate(self.where).holds(call)[positions])
         kinds = np.zeros(len(positions), dtype=np.uint64)
-        order, _, near = arrange(kinds, flagged, np.zeros(min(limit, len(positions)), dtype=np.uint64), self.gap)
+        wants = np.zeros(min(self.limit or limit, len(positions)), dtype=np.uint64)
+        order, _, near = arrange(kinds, flagged, wants, self.gap)
         if near:
             call.say(f"{near} nearer than {self.gap}")
         return positions[order]
