@@ -6,13 +6,13 @@ their values are met, and the latest few are kept; only in stores where that tak
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from mixline.node.predicate import Predicate, compile_predicate
-from mixline.node.request import Ask
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ _made: WeakKeyDictionary[Epoch, dict[str, AdmittedRows]] = WeakKeyDictionary()
 class ItemRange:
     """Items ``start .. stop`` of the store, as a predicate looks at a call and its block."""
 
-    def __init__(self, epoch: Epoch, ask: Ask, start: int, stop: int) -> None:
+    def __init__(self, epoch: Epoch, params: Mapping[str, Any], start: int, stop: int) -> None:
         self.epoch = epoch
-        self.ask = ask
+        self.params = params
         self.block = self
         self.row = np.arange(start, stop, dtype=np.uint32)
         self._here = slice(start, stop)
@@ -51,20 +51,21 @@ class AdmittedRows:
         self._parameters = sorted(predicate.parameters)
         self._kept: dict[tuple[Any, ...], tuple[int, np.ndarray]] = {}
 
-    def bitmap(self, epoch: Epoch, ask: Ask, end: int) -> np.ndarray:
+    def bitmap(self, epoch: Epoch, params: Mapping[str, Any], end: int) -> np.ndarray:
         """The bitmap of rows below ``end`` for the parameters of this request; nobody may write to it. Always on the
         same epoch. A row never changes, so what came since a bitmap was made is added to it."""
-        given = ask.params or {}
-        key = tuple(given.get(name) for name in self._parameters)
+        key = tuple(params.get(name) for name in self._parameters)
         known, found = self._kept.get(key, (0, None))
         if found is None or known != end:
-            found = self._look(epoch, ask, known, found, end)
+            found = self._look(epoch, params, known, found, end)
             if key not in self._kept and len(self._kept) >= KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = end, found
         return found
 
-    def _look(self, epoch: Epoch, ask: Ask, known: int, found: np.ndarray | None, end: int) -> np.ndarray:
+    def _look(
+        self, epoch: Epoch, params: Mapping[str, Any], known: int, found: np.ndarray | None, end: int
+    ) -> np.ndarray:
         bits = np.zeros(8 * -(-end // 64), dtype=np.uint8)
         if found is not None:
             kept = found.view(np.uint8)[: len(bits)]
@@ -74,7 +75,7 @@ class AdmittedRows:
         parts = [] if known else [(0, min(count, end))]
         for first, stop in [*parts, (begin, end)]:
             for start in range(first, stop, CHUNK):
-                some = ItemRange(epoch, ask, start, min(start + CHUNK, stop))
+                some = ItemRange(epoch, params, start, min(start + CHUNK, stop))
                 packed = np.packbits(self.predicate.holds(cast("Call", some)), bitorder="little")
                 bits[start // 8 : start // 8 + len(packed)] = packed
         return bits.view("<u8")

@@ -6,7 +6,7 @@ One object per request. Rows of the user's seen items and the bitmap that scans 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -50,6 +50,8 @@ class Call:
     has one group without. ``bound`` is what the component that runs has made of the store (:meth:`Component.bind`).
     ``view`` is one state of what changed since the epoch was built, None while nothing did; rows of items lie below
     ``items_end``. ``now``: the second (since 1970) that the answer is given for, the same from start to end.
+    ``params``: the values of the surface's parameters; ``assignments``: arm by experiment; ``quality``: below 1 where
+    values shrank under load.
     ``replied``: how it was answered, for side effects; None before.
     """
 
@@ -65,6 +67,9 @@ class Call:
     ) -> None:
         self.ask = ask
         self.request_id = request_id
+        self.params: Mapping[str, Any] = ask.params or {}
+        self.assignments: dict[str, str] = {}
+        self.quality = 1.0
         self.epoch = epoch
         self.view = view
         self.now = int(time.clock_gettime(time.CLOCK_REALTIME)) if ask.time is None else ask.time

@@ -7,10 +7,10 @@ store is asked later, by the engine; this module needs none.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import tomllib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,8 +22,12 @@ from mixline.node import limits
 from mixline.node.components import KINDS, Component, stage_of
 from mixline.node.components.custom import load_custom
 from mixline.node.errors import ConfigError
+from mixline.node.experiments import Experiment, Experiments, Holdout, experiment_faults
 from mixline.node.metrics_door import MetricsError, metrics_address
+from mixline.node.names import nearest
+from mixline.node.parameters import Parameter
 from mixline.node.serve_options import CompactionOptions, JournalOptions, WarmOptions
+from mixline.node.surface_params import Template, faults_of, made_with_defaults, template_of
 
 T = TypeVar("T", bound=msgspec.Struct)
 BIND_DEFAULT = "tcp://127.0.0.1:5571"
@@ -40,6 +44,9 @@ class Surface(msgspec.Struct, frozen=True, kw_only=True):
     unknown_user: Literal["cold", "error"] = "cold"
     digest: str = ""  # of the table in its file
     components: dict[str, tuple[Component, ...]]
+    params: dict[str, Parameter] = {}
+    experiments: Experiments | None = None
+    templates: dict[tuple[str, int], Template] = {}  # of components that name parameters, by stage and place
 
 
 class SurfaceKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -50,6 +57,9 @@ class SurfaceKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     limit: int = 25
     unknown_user: Literal["cold", "error"] = "cold"
     description: str = ""
+    params: dict[str, Parameter] = {}
+    experiment: list[Experiment] = []
+    holdout: Holdout | None = None
 
 
 class NodeKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -86,12 +96,6 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _kept: dict[str | None, NodeConfig] = {}
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` or nothing."""
-    close = difflib.get_close_matches(name, list(known), 1, 0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def load_node_config(path: str | Path | None = None) -> NodeConfig:
@@ -247,13 +251,23 @@ def parse_surface(table: dict[str, Any], file: str, problems: list[str]) -> Surf
     before = len(problems)
     keys = convert({k: v for k, v in table.items() if k not in STAGES}, SurfaceKeys, file, problems)
     components: dict[str, tuple[Component, ...]] = {}
+    params = keys.params if keys is not None else {}
+    templates: dict[tuple[str, int], Template] = {}
     names: dict[str, str] = {}
     for stage in STAGES:
         entries = table.get(stage, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             problems.append(f"{file}: {stage}: write a table [[{stage}]] for each component")
             continue
-        parsed = [parse_component(e, stage, Path(file), at, problems) for at, e in enumerate(entries)]
+        parsed: list[Component | None] = []
+        for at, entry in enumerate(entries):
+            make = partial(parse_component, stage=stage, file=Path(file), at=at)
+            template = template_of(entry, make) if params else None
+            if template is None:
+                parsed.append(make(entry, problems=problems))
+                continue
+            templates[stage, at] = template
+            parsed.append(made_with_defaults(template, f"{file}: {stage}[{at}]", params, problems))
         components[stage] = tuple(one for one in parsed if one is not None)
         for one in components[stage]:
             if stage in ("source", "scorer") and one.name in names:
@@ -269,6 +283,8 @@ def parse_surface(table: dict[str, Any], file: str, problems: list[str]) -> Surf
         problems.append(f"{file}: limit = {keys.limit}: must lie in 1 .. {limits.limit_max}")
     if not 0 < keys.deadline_ms <= limits.budget_max_us / 1000:
         problems.append(f"{file}: deadline_ms = {keys.deadline_ms}: must lie in 0 .. {limits.budget_max_us / 1000}")
+    problems += [f"{file}: {fault}" for fault in faults_of(params, components)]
+    problems += [f"{file}: {fault}" for fault in experiment_faults(keys.experiment, keys.holdout, params)]
     if len(problems) > before:
         return None
     return Surface(
@@ -279,6 +295,9 @@ def parse_surface(table: dict[str, Any], file: str, problems: list[str]) -> Surf
         unknown_user=keys.unknown_user,
         digest=digest_of(table),
         components=components,
+        params=params,
+        experiments=Experiments(keys.experiment, keys.holdout) if keys.experiment else None,
+        templates=templates,
     )
 
 
@@ -287,7 +306,7 @@ def digest_of(table: dict[str, Any]) -> str:
     return f"{zlib.crc32(repr(table).encode()):08x}"
 
 
-def parse_component(entry: dict[str, Any], stage: str, file: Path, at: int, problems: list[str]) -> Component | None:
+def parse_component(entry: dict[str, Any], problems: list[str], stage: str, file: Path, at: int) -> Component | None:
     """One component table by its ``kind``: a shipped one, or a user's own class by dotted path."""
     where = f"{file}: {stage}[{at}]"
     kind = entry.get("kind")

@@ -19,16 +19,18 @@ from mixline.kernels.gather import gather
 from mixline.node import limits
 from mixline.node.block import DROPPED
 from mixline.node.call import Call
-from mixline.node.config import STAGES, NodeConfig, Surface, nearest
+from mixline.node.config import STAGES, NodeConfig, Surface
 from mixline.node.engine_meters import EngineMeters
 from mixline.node.errors import BadRequest, ConfigError, NodeError, NotFound, NotReady
 from mixline.node.explain import explain_slate
+from mixline.node.names import nearest
 from mixline.node.outlets import Failures, Outlets, Replied
 from mixline.node.own_writes import Applies
 from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
 from mixline.node.pipeline import Pipeline
 from mixline.node.request import Ask, decode_ask
 from mixline.node.scans import Scan, make_passes
+from mixline.node.settings import Variants
 from mixline.node.why import why
 from mixline.storage.carried import carries
 from mixline.storage.catalogue import NO_ROW
@@ -94,7 +96,9 @@ class Engine:
         self.epoch = epoch
         self.epoch_number = epoch.number
         self.live_seq = epoch.live_seq  # of the latest answer
-        self.pipelines = {name: Pipeline(surface, epoch) for name, surface in config.surfaces.items()}
+        self.variants = {name: Variants(surface, epoch) for name, surface in config.surfaces.items()}
+        self.pipelines = {name: variants.plain for name, variants in self.variants.items()}
+        self.quality: Callable[[], float] = whole
         self.live = LiveReader(epoch, overlay_folder(epoch.path.parent.parent, epoch.number))
         self.scratch = Scratch()
         self.config = config
@@ -224,17 +228,20 @@ class Engine:
     ) -> Running:
         """Check one request and set its pipeline up."""
         started_ns = monotonic_ns()
-        pipeline = self.pipelines.get(header.surface)
-        if pipeline is None:
+        variants = self.variants.get(header.surface)
+        if variants is None:
             hint = nearest(header.surface, self.pipelines)
             raise BadRequest(f"unknown surface {header.surface!r}{hint}; there are {', '.join(self.pipelines)}")
-        surface = pipeline.surface
+        surface = variants.surface
         ask = decode_ask(body)
         limit = self._check(ask, surface)
+        settings = variants.settle(ask, header.tenant, self.quality())
+        pipeline = settings.pipeline
         if header.budget_us == 0:
             deadline_ns = min(deadline_ns, started_ns + pipeline.deadline_ns)
         call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse, self.live.view(), header.request_id)
         call.writes = None if self.outlets is None else self.outlets.writes
+        call.params, call.assignments, call.quality = settings.params, settings.assignments, settings.quality
         here = self.epoch.live_seq if call.view is None else call.view.live_seq
         if ask.live_seq > here:
             raise NotReady(f"live_seq {ask.live_seq} is asked for, and this node has come to {here}", NOT_YET_US)
@@ -254,7 +261,7 @@ class Engine:
         }
         encoded = encode_answer(answer)
         self.live_seq = self.epoch.live_seq if call.view is None else call.view.live_seq
-        status = Status.OK
+        status = Status.OK if call.quality == 1.0 else Status.DEGRADED
         for entry in coverage:
             if entry.state not in WHOLE:
                 status = Status.DEGRADED
@@ -353,7 +360,14 @@ class Engine:
             fields=fields,
             explain=explain_slate(call, pipeline) if call.ask.explain else None,
             why=why(call, pipeline, call.ask.why) if call.ask.why else None,
+            assignments=call.assignments,
+            quality=call.quality,
         )
+
+
+def whole() -> float:
+    """The quality factor where nothing presses."""
+    return 1.0
 
 
 def check_count(name: str, ids: list[int | str], least: int, most: int) -> None:

@@ -61,6 +61,8 @@ class Answer(msgspec.Struct, omit_defaults=True):
     fields: dict[str, list[Any]] = {}
     explain: list[dict[str, Any]] | None = None
     why: list[dict[str, Any]] | None = None
+    assignments: dict[str, str] = {}
+    quality: float = 1.0
 
 
 class Failure(msgspec.Struct):
@@ -79,7 +81,9 @@ class Page:
 
     ``ids`` uint64 array or list of str; ``scores`` float32; ``fields`` column by name; ``status`` OK or DEGRADED;
     ``coverage`` one entry per component; ``epoch``, ``live_seq`` and ``config_generation`` name what was computed on;
-    ``timing`` in microseconds. With ``users=`` the groups follow one another: ``groups`` holds n + 1 offsets.
+    ``assignments``: the arm of each experiment that the user takes part in. ``quality``: below 1 where the surface's
+    parameters shrank under load, and then the page is DEGRADED. ``timing`` in microseconds. With ``users=`` the groups
+    follow one another: ``groups`` holds n + 1 offsets.
     """
 
     def __init__(self, header: ReplyHeader, answer: Answer) -> None:
@@ -97,6 +101,8 @@ class Page:
         self.fields = answer.fields
         self.explain = answer.explain
         self.why = answer.why
+        self.assignments = answer.assignments
+        self.quality = answer.quality
         self.groups = np.frombuffer(answer.groups, dtype="<u4") if answer.groups else np.array([0, len(self.scores)])
 
     def __len__(self) -> int:
@@ -127,6 +133,8 @@ class Page:
             "timing": self.timing,
             "explain": self.explain,
             "why": self.why,
+            "assignments": self.assignments,
+            "quality": self.quality,
         }
 
 

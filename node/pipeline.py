@@ -68,15 +68,24 @@ class Step:
 class Pipeline:
     """A surface bound to an epoch: whatever does not depend on the request is decided once."""
 
-    def __init__(self, surface: Surface, epoch: Epoch) -> None:
+    steps: dict[str, list[Step]]
+
+    def __init__(self, surface: Surface, epoch: Epoch, base: Pipeline | None = None) -> None:
+        """``base``: one of the same surface with other values of parameters, to share what they do not touch."""
         self.surface = surface
         self.deadline_ns = int(surface.deadline_ms * 1e6)
         self.final = final_column(surface)
         self.keys = epoch.items.keys
-        steps = {
-            stage: [Step(surface, stage, at, epoch) for at in range(len(surface.components.get(stage, ())))]
+        steps: dict[str, list[Step]] = {
+            stage: [
+                base.steps[stage][at]
+                if base is not None and base.surface.components[stage][at] is component
+                else Step(surface, stage, at, epoch)
+                for at, component in enumerate(surface.components.get(stage, ()))
+            ]
             for stage in STAGES
         }
+        self.steps = steps
         self.sources = steps["source"]
         self.middle = [(step, run) for stage, run in MIDDLE for step in steps[stage]]
         self.shares = any(step.scans and step.component.shares(step.bound) for step in self.sources)

@@ -219,7 +219,7 @@ def known(call: Call, name: str) -> np.ndarray:
 
 def parameter(call: Call, name: str) -> float:
     """A numeric parameter of the request; BAD_REQUEST when it is missing."""
-    value = (call.ask.params or {}).get(name)
+    value = call.params.get(name)
     if isinstance(value, str) or value is None:
         raise BadRequest(f"params: this surface needs a number {name!r}")
     return value

@@ -186,19 +186,19 @@ def write_ml100k(folder: Path, ratings: dict[str, np.ndarray], learns: np.ndarra
     flags = [name for name in items[0] if name not in NO_GENRES]
     genres = [[name for name in flags if one.get(name) == "1"] for one in items]
     years = [float(one["releaseDate"][-4:]) if one["releaseDate"][-4:].isdecimal() else None for one in items]
-    numbers = {"item": [int(one["item"]) for one in items], "year": pa.array(years, pa.float32()), "genres": genres}
+    films, users = [int(one["item"]) for one in items], [int(one["user"]) for one in people]
+    numbers = {"item": films, "year": pa.array(years, pa.float32()), "genres": genres}
     pq.write_table(pa.table(numbers), folder / "items.parquet")
-    ages = {"user": [int(one["user"]) for one in people], "age": [float(one["age"]) for one in people]}
+    ages = {"user": users, "age": [float(one["age"]) for one in people]}
     pq.write_table(pa.table(ages), folder / "users.parquet")
     events = {"user": ratings["user"], "item": ratings["item"], "time": ratings["ts"], "rating": ratings["rating"]}
     some = {name: values[learns] for name, values in events.items()}
     some["rating"] = some["rating"].astype(np.float32)
     pq.write_table(pa.table(some), folder / "events.parquet")
-    row_of = ({one: at for at, one in enumerate(numbers["item"])}, {one: at for at, one in enumerate(ages["user"])})
     acted = np.zeros((len(people), len(items)), dtype=np.float32)
-    acted[[row_of[1][one] for one in some["user"].tolist()], [row_of[0][one] for one in some["item"].tolist()]] = 1
-    users, matrix = ease(acted, 500.0 * float(learns.mean()) / 0.75)
-    np.save(folder / "ease_users.npy", users)
+    acted[np.searchsorted(users, some["user"]), np.searchsorted(films, some["item"])] = 1  # both files ascend
+    vectors, matrix = ease(acted, 500.0 * float(learns.mean()) / 0.75)
+    np.save(folder / "ease_users.npy", vectors)
     np.save(folder / "ease_items.npy", matrix)
     (folder / "spec.toml").write_text(SPEC_ML)
     subprocess.run(

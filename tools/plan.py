@@ -8,9 +8,9 @@ from typing import Any
 import click
 import msgspec
 
-from mixline.node.config import nearest
 from mixline.node.errors import BadRequest
 from mixline.node.inprocess import Node, asked_now
+from mixline.node.names import nearest
 from mixline.node.planning import Measured, Planned, analyze, plan
 from mixline.tools.ask import as_id
 

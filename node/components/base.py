@@ -79,6 +79,10 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Columns that it writes."""
         return set()
 
+    def parameters(self) -> set[str]:
+        """Parameters that it reads of a call (``call.params``)."""
+        return set()
+
 
 class Source(Component, frozen=True, kw_only=True):
     """Request to candidates; its score is the column ``<name>.score``."""

@@ -65,7 +65,7 @@ def node(film_store, tmp_path):
 
 def kept_by(epoch, where, params=None):
     """The twin: the predicate asked of all items at once, as bits."""
-    some = ItemRange(epoch, Ask(params=params), 0, ITEMS)
+    some = ItemRange(epoch, params or {}, 0, ITEMS)
     return compile_predicate(where).holds(some)
 
 

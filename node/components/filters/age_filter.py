@@ -11,7 +11,6 @@ from mixline.node.admitted_rows import AdmittedRows
 from mixline.node.components.base import Filter
 from mixline.node.components.newest import time_misfits
 from mixline.node.predicate import compile_predicate
-from mixline.node.request import Ask
 from mixline.node.windows import seconds
 from mixline.storage.epoch import Epoch
 
@@ -68,7 +67,7 @@ class AgeFilter(Filter, frozen=True, kw_only=True):
             return None
         most = seconds(self.most)
         step = -(-most // STEPS)
-        return bound.bitmap(call.epoch, Ask(params={"since": call.now // step * step - most}), call.items_end)
+        return bound.bitmap(call.epoch, {"since": call.now // step * step - most}, call.items_end)
 
     def drops(self, call: Call) -> np.ndarray:
         ages = call.now - call.numbers(self.column)

@@ -48,7 +48,7 @@ class LanguageFilter(Filter, frozen=True, kw_only=True):
 
     def languages(self, call: Call, group: int) -> list[str]:
         """What the group's user understands; empty when that is not known."""
-        given = (call.ask.params or {}).get("languages")
+        given = call.params.get("languages")
         if isinstance(given, str):
             return [part.strip() for part in given.split(",") if part.strip()]
         if self.users and (row := version(call, group)) != NO_ROW:
@@ -77,4 +77,4 @@ def bitmap(call: Call, where: str) -> np.ndarray:
     """The items for which a predicate on stored columns holds; not to be written to."""
     found = admitted_rows(where, call.epoch)
     assert found is not None
-    return found.bitmap(call.epoch, call.ask, call.items_end)
+    return found.bitmap(call.epoch, call.params, call.items_end)

@@ -10,7 +10,6 @@ import numpy as np
 from mixline.node.admitted_rows import AdmittedRows, admitted_rows
 from mixline.node.components.base import Filter
 from mixline.node.predicate import PredicateError, compile_predicate
-from mixline.node.request import Ask
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -43,14 +42,17 @@ class PredicateFilter(Filter, frozen=True, kw_only=True):
     def reads(self) -> set[str]:
         return compile_predicate(self.where).names
 
+    def parameters(self) -> set[str]:
+        return set(compile_predicate(self.where).parameters)
+
     def bind(self, epoch: Epoch) -> AdmittedRows | None:
         found = admitted_rows(self.where, epoch)
         if found is not None and not found.predicate.parameters:
-            found.bitmap(epoch, Ask(), epoch.items.count)
+            found.bitmap(epoch, {}, epoch.items.count)
         return found
 
     def admits(self, call: Call, bound: AdmittedRows | None) -> np.ndarray | None:
-        return None if bound is None else bound.bitmap(call.epoch, call.ask, call.items_end)
+        return None if bound is None else bound.bitmap(call.epoch, call.params, call.items_end)
 
     def drops(self, call: Call) -> np.ndarray:
         return ~compile_predicate(self.where).holds(call)

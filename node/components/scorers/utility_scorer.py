@@ -96,7 +96,7 @@ def weight_of(call: Call, one: Objective) -> float:
     """An objective's weight in this request."""
     if not isinstance(one.weight, str):
         return one.weight
-    found = (call.ask.params or {}).get(one.weight.removeprefix(PARAMETER))
+    found = call.params.get(one.weight.removeprefix(PARAMETER))
     if isinstance(found, str) or found is None or not math.isfinite(found):
         raise BadRequest(f"params: this surface needs a number {one.weight.removeprefix(PARAMETER)!r}")
     return float(found)

@@ -50,6 +50,9 @@ class SpacingSelector(Selector, frozen=True, kw_only=True):
         yield from (f"where: {problem}" for problem in compile_predicate(self.where).misfits(epoch))
         yield from not_numbers(epoch, "by", [self.by])
 
+    def parameters(self) -> set[str]:
+        return set(compile_predicate(self.where).parameters)
+
     def reads(self) -> set[str]:
         return compile_predicate(self.where).names | ({self.by} if self.by else set())
 

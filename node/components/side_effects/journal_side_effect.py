@@ -76,7 +76,7 @@ class JournalSideEffect(SideEffect, frozen=True, kw_only=True):
         }
         ids = None if schema.id_kind == "u64" else call.epoch.items.strings.take(block.row[kept])
         fixed = fixed_part(call, replied, len(kept))
-        facts = Facts(fates_of(block.fate, pipeline.filter_names))
+        facts = Facts(fates_of(block.fate, pipeline.filter_names), dict(call.params), call.assignments)
         replied.outlets.open_journal().append(schema, fixed, replied.body, facts, columns, ids)
 
     def _kept(self, call: Call) -> np.ndarray:
@@ -110,7 +110,7 @@ def fixed_part(call: Call, replied: Replied, kept: int) -> np.ndarray:
     fixed["config_generation"] = replied.config_generation
     fixed["time"], fixed["execute_us"] = call.now, replied.execute_us
     fixed["groups"], fixed["candidates"], fixed["kept"] = call.groups, len(block), kept
-    fixed["slate"], fixed["limit"], fixed["quality"] = len(block.slate), replied.limit, 1.0
+    fixed["slate"], fixed["limit"], fixed["quality"] = len(block.slate), replied.limit, call.quality
     fixed["status"], fixed["priority"], fixed["shadow"] = replied.status.code, header.priority, replied.shadow
     return fixed
 
