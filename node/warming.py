@@ -56,6 +56,8 @@ def kind_of(name: str) -> str:
     folder, _, rest = name.partition("/")
     if folder == "graph" or "_graph_" in rest:
         return "graph"
+    if folder == "text":
+        return "codes"
     if folder == "spaces":
         leaf = rest.rpartition("/")[2]
         return "rows" if leaf in ("items.npy", "users.npy") else "codes"

@@ -45,6 +45,7 @@ from mixline.storage.publish import (
 from mixline.storage.records import RecordWriter
 from mixline.storage.self_test import self_test
 from mixline.storage.spec import SpaceSpec, spec_facts
+from mixline.storage.text_builder import TextBuilder
 
 
 class Builder:
@@ -116,13 +117,18 @@ class Builder:
             spaces=spaces,
             files=measure(self.folder, self.progress.advance),
             spec=spec_facts(self.spec),
+            text=self.text,
         )
 
     def _catalogues(self) -> tuple[CatalogueFacts, CatalogueFacts]:
         source, complaints = self.source, self.complaints
         source.check(complaints)
         complaints.settle()
-        items = source.items(CatalogueBuilder(self.folder, "items", self.records, complaints), self.progress)
+        builder = CatalogueBuilder(self.folder, "items", self.records, complaints)
+        if self.spec.text is not None:
+            builder.text = TextBuilder(self.folder, self.scratch, self.spec.text)
+        items = source.items(builder, self.progress)
+        self.text = builder.text.close(self.progress) if builder.text is not None else None
         users = source.users(CatalogueBuilder(self.folder, "users", self.records, complaints), self.progress)
         if not complaints:  # shapes are judged before the long work, together with the catalogues' faults
             for name in self.spec.spaces:

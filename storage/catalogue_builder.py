@@ -21,6 +21,7 @@ from mixline.storage.progress import Progress
 from mixline.storage.records import RecordWriter, row_key
 from mixline.storage.spec import EventsSpec, TableSpec
 from mixline.storage.strings import StringTableWriter
+from mixline.storage.text_builder import TextBuilder
 
 ROWS_MAX = 0xFFFFFFFE
 
@@ -43,6 +44,7 @@ class CatalogueBuilder:
         self.folder, self.name = folder, name
         self.ids = folder / "ids" / name
         self.records, self.complaints = records, complaints
+        self.text: TextBuilder | None = None  # takes what is searched
         self.count = 0
         self.kind = "u64"
         self._keys = ArrayWriter(self.ids / "keys.npy", "<u8")
@@ -128,6 +130,9 @@ class CatalogueBuilder:
             self.complaints.add(reader.path, f"{self.name}.path", f"more than {ROWS_MAX} rows")
             self.complaints.settle()
         values = [field.append(batch.columns[field.name], batch.first_row) for field in fields]
+        if self.text is not None:
+            found = {field.name: one for field, one in zip(fields, values, strict=True) if field.kind == "text"}
+            self.text.add(found, batch.count)
         encode = msgspec.msgpack.Encoder().encode
         rows = zip(*values, strict=True) if values else ()
         self.records.put(

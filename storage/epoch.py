@@ -27,6 +27,7 @@ from mixline.storage.neighbours import Bipartite, Csr, Popularity, open_neighbou
 from mixline.storage.owner import Owner
 from mixline.storage.records import RecordStore, row_key
 from mixline.storage.spaces import Space
+from mixline.storage.text_index import TextIndex
 
 
 class Epoch:
@@ -96,6 +97,13 @@ class Epoch:
         self._owner.check()
         events = self.manifest.events
         return open_neighbours(self.path) if events is not None and events.neighbours else None
+
+    @cached_property
+    def text(self) -> TextIndex | None:
+        """What the items' texts are found by; None when the epoch was built without."""
+        self._owner.check()
+        facts = self.manifest.text
+        return TextIndex(self.path, facts, self._items.count) if facts is not None else None
 
     @cached_property
     def item_times(self) -> Built | None:

@@ -19,7 +19,7 @@ import msgspec
 
 from mixline.storage.complaints import Complaints
 from mixline.storage.errors import ExtraMissing
-from mixline.storage.spec import nearest
+from mixline.storage.spec_checks import nearest
 
 try:
     import pyarrow as pa

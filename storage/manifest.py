@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from mixline.storage.analysis import AnalyserFacts
 from mixline.storage.errors import FormatUnknown, StoreDamaged, StoreMissing
 
 FORMAT = 1
@@ -77,6 +78,27 @@ class EventFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seen_by: bool = False
 
 
+class TextFieldFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A column whose texts are searched. ``words``: of all of them together, stop words left out."""
+
+    analyser: AnalyserFacts
+    weight: float
+    positions: bool
+    words: int
+
+
+class TextFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The inverted index. ``words``: how many are known as they are spelt; ``suggest``: the column that completes."""
+
+    fields: dict[str, TextFieldFacts]
+    k1: float
+    b: float
+    terms: int
+    postings: int
+    words: int
+    suggest: str
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int
     number: int
@@ -87,6 +109,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spaces: dict[str, SpaceFacts]
     files: dict[str, FileFacts]
     spec: dict
+    text: TextFacts | None = None
 
 
 class _FormatOnly(msgspec.Struct):

@@ -23,6 +23,8 @@ from mixline.storage.manifest import KEPT
 from mixline.storage.neighbours import Bipartite
 from mixline.storage.records import TABLES
 from mixline.storage.spaces import Space
+from mixline.storage.text_builder import PADDING
+from mixline.storage.text_index import TextIndex
 
 SAMPLE = 64
 RECORDS_READ = 3  # of every table
@@ -54,6 +56,27 @@ def faults_of_epoch(epoch: Epoch) -> Iterator[str]:
     yield from event_faults(epoch)
     for space in epoch.spaces.values():
         yield from space_faults(space, epoch.items.count, epoch.users.count)
+    if epoch.text is not None:
+        yield from text_faults(epoch.text)
+
+
+def text_faults(text: TextIndex) -> Iterator[str]:
+    """Terms that are not found again, and lists that do not lie in their file one after the other."""
+    for name, lengths in zip(text.names, text.lengths, strict=True):
+        if len(lengths) != text.count:
+            yield f"text/{name}.lengths.npy: {len(lengths)} entries for {text.count} rows"
+    for dictionary in (text.terms, text.words):
+        for at in sample_of(len(dictionary)).tolist() if dictionary is not None else ():
+            assert dictionary is not None
+            ((word, *facts),) = dictionary.words(at, at + 1)
+            if dictionary.find(word) != tuple(facts):
+                yield f"text: {word!r} is not found again"
+            if dictionary is text.terms and not 0 < facts[0] <= text.count:
+                yield f"text: {word!r} is in {facts[0]} of {text.count} rows"
+    if len(text.terms):
+        ((_, _, start, size, places),) = text.terms.words(len(text.terms) - 1)
+        if start + size + PADDING != len(text.lists) or places > len(text.positions):
+            yield "text/postings.npy: does not end with the last list"
 
 
 def sample_of(count: int) -> np.ndarray:

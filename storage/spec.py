@@ -6,9 +6,7 @@ wants to see all mistakes at once instead of one per run.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args
 
@@ -17,8 +15,21 @@ import msgspec
 from mixline.storage.columns import BLOCKABLE
 from mixline.storage.errors import BadSpec
 from mixline.storage.manifest import ColumnKind, IdKind, Metric
+from mixline.storage.spec_checks import (
+    Check,
+    above_zero,
+    columns,
+    flag,
+    matrix,
+    nearest,
+    number,
+    one_of,
+    source,
+    text,
+    whole,
+)
+from mixline.storage.text_spec import TextSpec, read_text
 
-FORMATS = (".parquet", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 NAME_MAX = 64
 RESERVED = ("popularity",)
 
@@ -85,65 +96,10 @@ class BuildSpec(msgspec.Struct, frozen=True):
     users: TableSpec | None
     events: EventsSpec | None
     spaces: dict[str, SpaceSpec]
+    text: TextSpec | None = None
 
     def at(self, path: str) -> Path:
         return self.folder / path
-
-
-Check = Callable[[object], str | None]  # what is wrong with a value, or None
-
-
-def text(value: object) -> str | None:
-    return None if isinstance(value, str) and value else "must be a non-empty string"
-
-
-def one_of(*names: str) -> Check:
-    def check(value: object) -> str | None:
-        if value in names:
-            return None
-        near = nearest(value, names) if isinstance(value, str) else ""
-        return f"is {value!r} and must be one of {', '.join(names)}{near}"
-
-    return check
-
-
-def whole(low: int, high: int) -> Check:
-    def check(value: object) -> str | None:
-        good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-        return None if good else f"is {value!r} and must be a whole number from {low} to {high}"
-
-    return check
-
-
-def number(low: float) -> Check:
-    def check(value: object) -> str | None:
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value < float("inf")
-        return None if good else f"is {value!r} and must be a number of at least {low}"
-
-    return check
-
-
-def above_zero(value: object) -> str | None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
-    return None if good else f"is {value!r} and must be a number above 0"
-
-
-def source(value: object) -> str | None:
-    if not isinstance(value, str):
-        return "must be a path"
-    return None if value.endswith(FORMATS) else f"is {value!r}, whose ending is none of {', '.join(FORMATS)}"
-
-
-def flag(value: object) -> str | None:
-    return None if isinstance(value, bool) else f"is {value!r} and must be true or false"
-
-
-def matrix(value: object) -> str | None:
-    return None if isinstance(value, str) and value.endswith(".npy") else f"is {value!r} and must name a .npy file"
-
-
-def columns(value: object) -> str | None:
-    return None if isinstance(value, dict) else "must be a table of name = kind"
 
 
 TABLE: dict[str, Check] = {"path": source, "id": text, "columns": columns, "id_kind": one_of(*get_args(IdKind))}
@@ -177,13 +133,8 @@ SPACE: dict[str, Check] = {
     "alpha": above_zero,
     "seed": whole(0, (1 << 31) - 1),
 }
-TOP = ("items", "users", "events", "spaces")
+TOP = ("items", "users", "events", "spaces", "text")
 LEARNING = ("iterations", "regularization", "alpha", "seed")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 class SpecReader:
@@ -289,11 +240,13 @@ class SpecReader:
             self.fault("spaces", "must be a table of tables")
             raw = {}
         spaces = {name: self.space(name, one) for name, one in raw.items()}
+        kinds = items.columns if items is not None else {}
+        text_spec = read_text(self, self.raw.get("text", {}), kinds, "text" in self.raw)
         if self.faults or items is None:
             count = len(self.faults)
             listed = "\n  ".join(self.faults)
             raise BadSpec(f"{self.path}: {count} fault{'s' * (count > 1)} in the specification\n  {listed}")
-        return BuildSpec(self.path.parent, items, users, events, spaces)
+        return BuildSpec(self.path.parent, items, users, events, spaces, text_spec)
 
 
 def read_spec(path: Path) -> BuildSpec:
@@ -309,5 +262,5 @@ def read_spec(path: Path) -> BuildSpec:
 
 def spec_facts(spec: BuildSpec) -> dict:
     """The specification with its defaults, as the manifest keeps it."""
-    parts = {"items": spec.items, "users": spec.users, "events": spec.events, "spaces": spec.spaces}
+    parts = {"items": spec.items, "users": spec.users, "events": spec.events, "spaces": spec.spaces, "text": spec.text}
     return msgspec.to_builtins(parts)

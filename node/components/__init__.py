@@ -43,6 +43,7 @@ from mixline.node.components.sources.item_to_item_source import ItemToItemSource
 from mixline.node.components.sources.latest_source import LatestSource
 from mixline.node.components.sources.nearest_source import NearestSource
 from mixline.node.components.sources.popular_source import PopularSource
+from mixline.node.components.sources.text_source import TextSource
 from mixline.node.components.sources.walk_source import WalkSource
 
 __all__ = [
@@ -67,6 +68,7 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "following": FollowingSource,
         "latest": LatestSource,
         "given": GivenSource,
+        "text": TextSource,
     },
     "hydrator": {
         "columns": ColumnsHydrator,

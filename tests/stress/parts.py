@@ -67,6 +67,10 @@ PARTS = (
     tests("rings", "tests/ipc/test_rings.py"),
     tests("writer-kills", "tests/storage/test_live_crash.py"),
     tests("fuzz-decoders", "tests/node/test_broker_probe.py"),
+    *(
+        tests(f"fuzz-queries-{at}", f"tests/node/test_text_source.py::test_a_quarter_million_strange_queries[{at}]")
+        for at in range(4)
+    ),
     tests("fuzz-messages", "tests/node/test_fuzz.py"),
     *(tests(f"fuzz-asks-{door}-{at}", f"{ASKS}[{door}-{at}]") for door in ("ipc", "tcp") for at in range(4)),
     resilience("overload"),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mixline.storage.fields import PARSE
-from mixline.storage.spec import EVENTS, FORMATS, SPACE, TABLE, EventsSpec, SpaceSpec
+from mixline.storage.spec import EVENTS, SPACE, TABLE, EventsSpec, SpaceSpec
+from mixline.storage.spec_checks import FORMATS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "build.md").read_text()
 DEFAULTS = {

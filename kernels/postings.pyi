@@ -1,0 +1,75 @@
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+LISTS_MAX: int
+GROUPS_MAX: int
+WORDS_MAX: int
+WINDOW: int
+UNITS: int
+KINDS: dict[str, int]
+
+_TermList = tuple[int, int, int, float, int, int]
+_View = tuple[NDArray[np.float32] | None, ...]
+
+def choose_path(isa: str) -> str:
+    """Take the code path for an instruction set, and say what it is called."""
+
+class Postings:
+    """Lists of an index. By field: ``lengths`` (uint8 or uint16 by row), and whether positions are ``stored``; ``keys``
+    (uint64 by row) break ties. A list is (start, rows, start of positions, weight, view, group); a view has for each
+    field its weight and then the norms by length times the weight (float32), or None where it is not asked."""
+
+    rows: int
+
+    def __init__(
+        self,
+        lists: NDArray[np.uint8],
+        positions: NDArray[np.uint8],
+        lengths: Sequence[NDArray],
+        stored: Sequence[bool],
+        k1: float,
+        keys: NDArray[np.uint64],
+        rows: int,
+    ) -> None: ...
+    def rows_with(self, lists: Sequence[_TermList], views: Sequence[_View]) -> NDArray[np.uint64]:
+        """Bitmap of the rows that have any of these terms in a field that is asked."""
+
+    def worth(
+        self, lists: Sequence[_TermList], views: Sequence[_View], rows: NDArray[np.uint32]
+    ) -> NDArray[np.float32]:
+        """What each of ascending rows is worth for these terms together."""
+
+class Search:
+    """The best ``k`` rows by the summed worth of their terms, then by order key.
+
+    ``kinds`` by group: of the terms of a "must" group a row has one at least, of a "not" group none; those of a "part"
+    group are worth nothing. ``phrases``: (unwanted, slop, readings); of one of the readings, (number of a list, place)
+    each, all words must stand at their places in a field, give or take ``slop``. ``allowed``: bitmap of rows; with
+    ``whole`` false no bound may be taken from whole lists. ``next``: rows looked at so far, in windows of ``WINDOW``;
+    ``windows`` that were read, ``valued`` rows that were summed. Raises
+    :class:`~mixline.kernels.errors.KernelArgumentError` for what does not fit.
+    """
+
+    k: int
+    next: int
+    windows: int
+    valued: int
+
+    def __init__(
+        self,
+        index: Postings,
+        k: int,
+        lists: Sequence[_TermList],
+        views: Sequence[_View],
+        kinds: Sequence[int],
+        phrases: Sequence[tuple[bool, int, Sequence[Sequence[tuple[int, int]]]]] = (),
+        allowed: NDArray[np.uint64] | None = None,
+        whole: bool = True,
+    ) -> None: ...
+    def advance(self, windows: int = 1 << 30) -> bool:
+        """Look at so many more windows without the GIL; whether there are more."""
+
+    def result(self) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+        """Rows and scores of what was found so far, best first."""

@@ -1,0 +1,77 @@
+"""Items whose texts match a query, by BM25F over the epoch's inverted index and what came since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixline.node.block import Candidates
+from mixline.node.components.base import Source
+from mixline.node.text_search import TextSearch
+from mixline.storage.epoch import Epoch
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+
+class TextSource(Source, frozen=True, kw_only=True):
+    """Items whose texts match the request's `query`; the score is BM25F with the build's `k1`, `b` and statistics.
+
+    - `fields`: text columns to search; left out, all that the build made searchable.
+    - `weights`: how much a field counts, where other than the build says.
+    - `fuzzy`: whether a word that no text has stands for those that are spelt nearly so, at a half or a third of
+      their weight.
+    - `limit`: candidates per user.
+
+    The [guide](search.md) has the syntax. What filters such as `seen` and `predicate` drop is left out inside the
+    search. Without a query it brings nothing. At the deadline the best so far is returned and the source is degraded.
+    """
+
+    fields: list[str] = []
+    weights: dict[str, float] = {}
+    fuzzy: bool = True
+
+    def wrong(self) -> Iterator[str]:
+        yield from Source.wrong(self)
+        for name, weight in self.weights.items():
+            if not 0 < weight < float("inf"):
+                yield f"weights: {name} = {weight}: a weight is a number above 0"
+
+    def misfits(self, epoch: Epoch) -> Iterator[str]:
+        if epoch.text is None:
+            return
+        for key, names in (("fields", self.fields), ("weights", self.weights)):
+            for name in names:
+                if name not in epoch.text.names:
+                    have = ", ".join(epoch.text.names)
+                    yield f"{key}: no searchable column {name!r}; there are {have}"
+
+    def disabled(self, epoch: Epoch) -> str:
+        return "" if epoch.text is not None else "the store was built without text columns"
+
+    def bind(self, epoch: Epoch) -> TextSearch:
+        index = epoch.text
+        assert index is not None
+        names = self.fields or index.names
+        weights = [self.weights.get(name, index.facts.fields[name].weight) for name in names]
+        return TextSearch(epoch, names, weights, fuzzy=self.fuzzy)
+
+    def way(self, bound: TextSearch) -> str:
+        facts = bound.index.facts
+        return f"{len(bound.translator.fields)} fields, {facts.terms} terms, {facts.postings} postings"
+
+    def retrieve(self, call: Call, group: int) -> Candidates:
+        search: TextSearch = call.bound
+        query = call.ask.query
+        if not query:
+            return Candidates.none()
+        return search.find(call, search.terms(query), self.limit, call.allowed(group))
+
+    def score_of(self, call: Call, group: int, row: int) -> float | None:
+        search: TextSearch = call.bound
+        if not call.ask.query or row >= search.index.count:
+            return None
+        worth = float(search.worth(search.terms(call.ask.query), np.array([row], dtype=np.uint32))[0])
+        return worth or None

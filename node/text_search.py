@@ -1,0 +1,105 @@
+"""Text of a store as one source searches it: the lists of the build, and what came since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixline.kernels.postings import KINDS, Postings, Search
+from mixline.node.block import Candidates
+from mixline.node.text_terms import Asked, Terms, Translator
+from mixline.storage.epoch import Epoch
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+SLICE_WINDOWS = 16  # of 4096 rows, looked at between two looks at the clock
+KEPT = 64  # queries whose terms are remembered
+
+
+class TextSearch:
+    """Finds the best rows for a query. For one thread."""
+
+    def __init__(self, epoch: Epoch, fields: Sequence[str], weights: Sequence[float], *, fuzzy: bool) -> None:
+        index = epoch.text
+        assert index is not None
+        self.epoch, self.index = epoch, index
+        self.translator = Translator(index, fields, weights, fuzzy=fuzzy)
+        self._terms: dict[str, Terms] = {}
+
+    @cached_property
+    def postings(self) -> Postings:
+        """The lists, as the kernel reads them."""
+        index = self.index
+        keys = self.epoch.items.keys
+        return Postings(index.lists, index.positions, index.lengths, index.stored, index.facts.k1, keys, index.count)
+
+    def terms(self, query: str) -> Terms:
+        """The terms of a query; asked several times for one request, and made once."""
+        found = self._terms.get(query)
+        if found is None:
+            if len(self._terms) >= KEPT:
+                self._terms.clear()
+            found = self._terms[query] = self.translator.terms(query)
+        return found
+
+    def find(self, call: Call, terms: Terms, k: int, allowed: np.ndarray | None) -> Candidates:
+        """The best ``k`` rows of the build, or of those reached by the deadline."""
+        asked = self.translator.asked(terms)
+        k = min(k, self.index.count)
+        if not asked.possible or not k:
+            return Candidates.none()
+        if terms.phrases and not any(self.index.stored):
+            call.say("no positions: words of phrases may stand apart")
+        search = Search(self.postings, k, asked.lists, self.translator.views, asked.kinds, asked.phrases, allowed)
+        while search.advance(SLICE_WINDOWS):
+            if call.stopped():
+                call.degraded.append(f"deadline after {search.next} of {self.index.count} rows")
+                break
+        return Candidates(*search.result())
+
+    def matches(self, call: Call, terms: Terms, allowed: np.ndarray | None) -> np.ndarray:
+        """Bitmap (uint64 words) of all rows of the build that match."""
+        asked = self.translator.asked(terms)
+        words = -(-self.index.count // 64)
+        none = np.zeros(words, dtype=np.uint64)
+        if not asked.possible:
+            return none
+        found: np.ndarray | None = None
+        for kind, some in by_group(asked):
+            if kind == KINDS["must"]:
+                rows = self.postings.rows_with(some, self.translator.views)
+                found = rows if found is None else found & rows
+        if found is None:
+            wished = [one for kind, some in by_group(asked) if kind == KINDS["should"] for one in some]
+            found = self.postings.rows_with(wished, self.translator.views) if wished else none
+        for kind, some in by_group(asked):
+            if kind == KINDS["not"]:
+                found = found & ~self.postings.rows_with(some, self.translator.views)
+        if allowed is not None:
+            found = found & allowed[:words]
+        many = int(np.bitwise_count(found).sum())
+        if not asked.phrases or not many:
+            return found
+        search = Search(self.postings, many, asked.lists, self.translator.views, asked.kinds, asked.phrases, found)
+        search.advance()
+        at = search.result()[0]
+        np.bitwise_or.at(none, at >> 6, np.uint64(1) << (at & 63).astype(np.uint64))
+        return none
+
+    def worth(self, terms: Terms, rows: np.ndarray) -> np.ndarray:
+        """The score of each of ascending rows of the build, whether or not they match as a whole (float32)."""
+        asked = self.translator.asked(terms)
+        counted = [one for one in asked.lists if asked.kinds[one[5]] in (KINDS["should"], KINDS["must"])]
+        return self.postings.worth(counted, self.translator.views, rows)
+
+
+def by_group(asked: Asked) -> list[tuple[int, list]]:
+    """Kind and lists of each group."""
+    some: list[list] = [[] for _ in asked.kinds]
+    for one in asked.lists:
+        some[one[5]].append(one)
+    return list(zip(asked.kinds, some, strict=True))

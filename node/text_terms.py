@@ -1,0 +1,292 @@
+"""A query as terms of an index: each word with the lists that it is found by, and what is required of it.
+
+The analysers are those that the texts went through. A word is a group of readings: one for each chain of the fields
+that are asked, and where it is a prefix or misspelt one for each word that it may stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mixline.kernels.postings import KINDS, LISTS_MAX, WORDS_MAX
+from mixline.node import limits
+from mixline.node.errors import BadRequest
+from mixline.node.text_query import Clause, parse_query
+from mixline.storage.analysis import WORD_MAX
+from mixline.storage.text_index import Found, TextIndex
+
+TermList = tuple[int, int, int, float, int, int]  # as the kernel takes a list, and a view of fields
+View = tuple[np.ndarray | None, ...]
+FUZZY_FROM, FUZZY_TWICE_FROM = 4, 8  # characters from which a word may have one slip, and two
+RARE = 50  # a word that is so much rarer than one that is spelt nearly alike is taken for a slip
+SELDOM = 3  # times: words that came more often are no slips
+SAME = 1  # characters at the beginning that a slip leaves alone
+
+
+class Reading(NamedTuple):
+    """One way to find a word. ``factor``: of its weight, below 1 for what was not asked for exactly."""
+
+    term: str
+    chain: int
+    fields: tuple[int, ...]
+    found: Found | None
+    factor: float = 1.0
+
+
+class Group(NamedTuple):
+    """A word of the query; ``kind`` as of :data:`mixline.kernels.postings.KINDS`."""
+
+    kind: int
+    readings: tuple[Reading, ...]
+
+
+class Phrase(NamedTuple):
+    """``words``: by reading (number of group, chain, place)."""
+
+    unwanted: bool
+    slop: int
+    words: tuple[tuple[tuple[int, int, int], ...], ...]
+
+
+class Terms(NamedTuple):
+    """``times``: how often each group stands in the query. ``spelling``: the query as it was probably meant, or ""."""
+
+    groups: list[Group]
+    times: list[int]
+    phrases: list[Phrase]
+    spelling: str
+
+
+class Asked(NamedTuple):
+    """What the kernel takes; ``possible``: whether any row of the build can match at all."""
+
+    possible: bool
+    lists: list[TermList]
+    kinds: list[int]
+    phrases: list[tuple[bool, int, list[list[tuple[int, int]]]]]
+
+
+class Translator:
+    """Makes terms of queries for one index and some of its fields."""
+
+    def __init__(self, index: TextIndex, fields: Sequence[str], weights: Sequence[float], *, fuzzy: bool) -> None:
+        self.index, self.fuzzy = index, fuzzy
+        self.fields = [index.names.index(name) for name in fields]
+        self.weights = dict(zip(self.fields, weights, strict=True))
+        facts = list(dict.fromkeys(one.facts for one in index.analysers))
+        self.chain_of = [facts.index(one.facts) for one in index.analysers]
+        self.analysers = [index.analysers[self.chain_of.index(chain)] for chain in range(len(facts))]
+        self.views: list[View] = []
+        self._views: dict[tuple[int, ...], int] = {}
+
+    def view(self, fields: tuple[int, ...]) -> int:
+        """The number of the view of some fields."""
+        found = self._views.get(fields)
+        if found is None:
+            lengths = self.index.lengths
+            made = [
+                self.index.norms(at, self.weights.get(at, 1.0), int(np.iinfo(lengths[at].dtype).max))
+                if at in fields
+                else None
+                for at in range(len(lengths))
+            ]
+            self.views.append(tuple(made))
+            found = self._views[fields] = len(self.views) - 1
+        return found
+
+    def terms(self, query: str) -> Terms:
+        """The groups of a query; those beyond what the kernel takes are left out, the commonest first."""
+        groups: dict[Group, int] = {}
+        phrases: list[Phrase] = []
+        corrections: list[tuple[int, int, str]] = []
+        for clause in parse_query(query, self.index.names):
+            fields = [self.index.names.index(clause.field)] if clause.field else self.fields
+            chains = {
+                self.chain_of[at]: tuple(f for f in fields if self.chain_of[f] == self.chain_of[at]) for at in fields
+            }
+            if clause.phrase:
+                self._phrase(clause, chains, groups, phrases)
+            else:
+                self._words(clause, chains, groups, corrections)
+        spelling = query
+        for start, end, word in sorted(corrections, reverse=True):
+            spelling = spelling[:start] + word + spelling[end:]
+        kept = self._bounded(groups)
+        numbers = {group: at for at, group in enumerate(kept)}
+        order = {at: numbers.get(group, -1) for at, group in enumerate(groups)}
+        phrases = [
+            Phrase(one.unwanted, one.slop, tuple(tuple((order[g], c, p) for g, c, p in words) for words in one.words))
+            for one in phrases
+        ]
+        return Terms(kept, [groups[group] for group in kept], phrases, spelling if corrections else "")
+
+    def _bounded(self, groups: dict[Group, int]) -> list[Group]:
+        """As many groups as their lists are few enough."""
+        demanded = [group for group in groups if group.kind != KINDS["should"]]
+        if len(demanded) > limits.query_words_max:
+            raise BadRequest(
+                f"query: {len(demanded)} words that are required, forbidden, or in phrases; "
+                f"at most {limits.query_words_max}"
+            )
+        wished = [group for group in groups if group.kind == KINDS["should"]]
+        wished.sort(key=lambda group: sum(r.found[0] for r in group.readings if r.found))
+        kept, lists = [], 0
+        for group in demanded + wished:
+            lists += max(1, len(group.readings))
+            if lists > LISTS_MAX and group.kind != KINDS["should"]:
+                raise BadRequest(f"query: its required words stand for more than {LISTS_MAX} terms; ask for fewer")
+            if lists > LISTS_MAX:
+                break
+            kept.append(group)
+        return kept
+
+    def _words(
+        self,
+        clause: Clause,
+        chains: dict[int, tuple[int, ...]],
+        groups: dict[Group, int],
+        corrections: list[tuple[int, int, str]],
+    ) -> None:
+        spans = self.analysers[next(iter(chains))].spans(clause.text, limits.query_words_max * 256)
+        for at, (start, end) in enumerate(spans):
+            word, last = clause.text[start:end], at == len(spans) - 1
+            prefix, fuzzy = clause.prefix and last, clause.fuzzy and last
+            readings = [
+                reading
+                for chain, fields in chains.items()
+                for reading in (self._prefix(word, chain, fields) if prefix else self._word(word, chain, fields))
+            ]
+            if not prefix and (fuzzy or not any(one.found for one in readings)) and readings:
+                near = [one for chain, fields in chains.items() for one in self._near(word, chain, fields)]
+                readings += near if fuzzy or self.fuzzy else []
+            if not prefix and clause.demand != "not" and readings:
+                meant = self._meant(word, next(iter(chains)))
+                if meant:
+                    corrections.append((clause.start + start, clause.start + end, meant))
+            unique = {(one.term, one.chain): one for one in reversed(readings)}
+            if unique or (clause.demand == "must" and prefix):
+                group = Group(KINDS[clause.demand], tuple(reversed(unique.values())))
+                groups[group] = groups.get(group, 0) + 1
+
+    def _phrase(
+        self,
+        clause: Clause,
+        chains: dict[int, tuple[int, ...]],
+        groups: dict[Group, int],
+        phrases: list[Phrase],
+    ) -> None:
+        worded = {chain: fields for chain, fields in chains.items() if self.analysers[chain].facts.words != "whole"}
+        chains = worded or chains
+        by_span: dict[tuple[int, int], list[tuple[Reading, int]]] = {}
+        for chain, fields in chains.items():
+            for token in self.analysers[chain].tokens(clause.text, limits.query_words_max + 1):
+                if token.term is not None:
+                    reading = self._reading(token.term, chain, fields)
+                    by_span.setdefault((token.start, token.end), []).append((reading, token.place))
+        if not by_span:
+            return
+        if len(by_span) > WORDS_MAX:
+            raise BadRequest(f"query: a phrase of more than {WORDS_MAX} words: {clause.text[:80]!r}")
+        unwanted, alone = clause.demand == "not", len(by_span) == 1
+        kind = KINDS["not"] if unwanted and alone else KINDS["part"] if unwanted else KINDS["must"]
+        numbers: dict[tuple[int, int], int] = {}
+        for span, readings in by_span.items():
+            whole = len(readings) == len(chains)  # else a stop word of some chain, which a row need not have
+            group = Group(kind if whole or unwanted else KINDS["should"], tuple(one for one, _ in readings))
+            groups[group] = groups.get(group, 0) + 1
+            numbers[span] = list(groups).index(group)
+        if alone:
+            return
+        words = tuple(
+            tuple(
+                (numbers[span], chain, place) for span, some in by_span.items() for r, place in some if r.chain == chain
+            )
+            for chain in chains
+        )
+        phrases.append(Phrase(unwanted, clause.slop, tuple(one for one in words if one)))
+
+    def _reading(self, term: str, chain: int, fields: tuple[int, ...], factor: float = 1.0) -> Reading:
+        return Reading(term, chain, fields, self.index.terms.find(term.encode("utf-8", "surrogatepass")), factor)
+
+    def _word(self, word: str, chain: int, fields: tuple[int, ...]) -> Iterable[Reading]:
+        term = self.analysers[chain].term(word)
+        return [] if term is None else [self._reading(term, chain, fields)]
+
+    def _prefix(self, word: str, chain: int, fields: tuple[int, ...]) -> Iterable[Reading]:
+        """The commonest terms that begin so, whichever fields have them."""
+        plain = self.analysers[chain].plain(word)
+        raw = plain.encode("utf-8", "surrogatepass")
+        found = self.index.terms.beginning(raw, limits.prefix_terms_max, limits.prefix_looks_max)
+        exact = [self._reading(plain, chain, fields)]
+        return exact + [
+            Reading(term.decode("utf-8", "surrogatepass"), chain, fields, (rows, start, size, places))
+            for term, rows, start, size, places in found
+        ]
+
+    def _near(self, word: str, chain: int, fields: tuple[int, ...]) -> Iterable[Reading]:
+        """Terms of words that are spelt nearly so."""
+        analyser = self.analysers[chain]
+        plain = analyser.plain(word)
+        for distance, near, _ in self._alike(plain)[:8]:
+            term = analyser.term(near)
+            if term is not None:
+                yield self._reading(term, chain, fields, 1.0 / (1.0 + distance))
+
+    def _alike(self, plain: str) -> list[tuple[int, str, int]]:
+        """Words within as many slips as their length allows; the nearest, then the commonest."""
+        slips = (len(plain) >= FUZZY_FROM) + (len(plain) >= FUZZY_TWICE_FROM)
+        words = self.index.words or self.index.terms
+        if not slips or len(plain) >= WORD_MAX - 2:
+            return []
+        found = words.near(plain, slips, SAME, 32, limits.prefix_looks_max)
+        return [(distance, word.decode("utf-8", "surrogatepass"), count) for distance, word, count in found]
+
+    def _meant(self, word: str, chain: int) -> str:
+        """The word that a user probably meant, or "": a word that is not known, or much rarer than one nearly alike."""
+        words = self.index.words
+        if words is None:
+            return ""
+        plain = self.analysers[chain].plain(word)
+        known = words.find(plain.encode("utf-8", "surrogatepass"))
+        if known is not None and known[0] > SELDOM:
+            return ""
+        for distance, near, count in self._alike(plain):
+            if near != plain and (known is None or (distance == 1 and count >= RARE * known[0])):
+                return near
+        return ""
+
+    # For the kernel
+
+    def asked(self, terms: Terms) -> Asked:
+        """The lists of the build. What no row has makes the query impossible where it is required, else is left out."""
+        lists: list[TermList] = []
+        kinds: list[int] = []
+        places: dict[tuple[int, int], int] = {}
+        possible = True
+        for number, (group, times) in enumerate(zip(terms.groups, terms.times, strict=True)):
+            there = [one for one in group.readings if one.found]
+            if not there:
+                possible &= group.kind != KINDS["must"]
+                continue
+            for one in there:
+                assert one.found is not None
+                rows, start, _, positions = one.found
+                places.setdefault((number, one.chain), len(lists))
+                weight = self.index.weight(rows) * times * one.factor
+                lists.append((start, rows, positions, weight, self.view(one.fields), len(kinds)))
+            kinds.append(group.kind)
+        phrases = []
+        for phrase in terms.phrases if any(self.index.stored) else ():
+            readings = [
+                [(places[group, chain], place) for group, chain, place in words]
+                for words in phrase.words
+                if all((group, chain) in places for group, chain, _ in words)
+            ]
+            possible &= bool(readings) or phrase.unwanted
+            if readings:
+                phrases.append((phrase.unwanted, phrase.slop, readings))
+        wanted = any(kinds[one[5]] in (KINDS["should"], KINDS["must"]) for one in lists)
+        return Asked(possible and wanted, lists, kinds, phrases)

@@ -1,0 +1,141 @@
+"""The source `text`: what queries mean, filters inside the search, and queries that nobody would call one."""
+
+import numpy as np
+import pytest
+from film_store import write_config
+from text_store import TITLES, build_titles
+
+from mixline.node import Node
+from mixline.node.errors import BadRequest
+from mixline.node.limits import query_chars_max
+from mixline.node.text_query import parse_query
+
+SURFACE = """
+[[source]]
+kind = "text"
+limit = 50
+{more}
+[[selector]]
+kind = "topk"
+by = "text.score"
+"""
+EARLY = '[[filter]]\nkind = "predicate"\nwhere = "year < 1980"\n'
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    store = build_titles(folder)
+    config = write_config(
+        folder,
+        texts=SURFACE.format(more=""),
+        early=SURFACE.format(more=EARLY),
+        titles=SURFACE.format(more='fields = ["title"]\nfuzzy = false'),
+    )
+    with Node.open(store, config=config) as node:
+        yield node
+
+
+def found(node, query, surface="titles"):
+    page = node.ask(surface, query=query, limit=50)
+    return {TITLES[one - 100] for one in page.ids.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("query", "titles"),
+    [
+        ("dune", {"Dune"}),
+        ("AMELIE", {"Amélie"}),
+        ("alien", {"Alien", "The Alien Space"}),
+        ("alien*", {"Alien", "Aliens", "The Alien Space"}),
+        ("+space +opera", {"Space Opera", "Opera of the Deep Space"}),
+        ("opera -space", {"The Opera House", "A Night at the Opera"}),
+        ('"space opera"', {"Space Opera"}),
+        ('"opera space"~3', {"Space Opera", "Opera of the Deep Space"}),
+        ('opera -"deep space"', {"Space Opera", "The Opera House", "A Night at the Opera"}),
+        ("+star trek", {"Star Trek", "Star Wars"}),
+        ("title:dune plot:dune", {"Dune", "Space Opera"}),
+        ("termnator", set()),
+        ("terminator~", {"The Terminator"}),
+        ("intrstellar~", {"Interstellar"}),
+        ('"star', {"Star Trek", "Star Wars"}),
+        ("+nothing dune", set()),
+        ("-dune", set()),
+        ("", set()),
+        ('""', set()),
+        ("+", set()),
+    ],
+)
+def test_what_a_query_finds(node, query, titles):
+    assert found(node, query) == titles
+
+
+def test_what_is_misspelt_is_found_where_nothing_else_is(node):
+    assert found(node, "termnator", "texts") == {"The Terminator"}
+
+
+def test_filters_work_inside_the_search(node):
+    early = node.ask("early", query="space", limit=50)
+    assert early.coverage[0].taken == len(early) > 2
+    assert all(1950 + 3 * (one - 100) < 1980 for one in early.ids.tolist())
+
+
+def test_why_not_knows_the_score(node):
+    page = node.ask("titles", query="alien", why=[107, 119])
+    assert [one["fate"] for one in page.why] == ["served", "not_retrieved"]
+    assert page.why[0]["sources"]["text"]["score"] == pytest.approx(float(page.scores[page.ids.tolist().index(107)]))
+
+
+def test_a_query_that_is_no_query_is_refused(node):
+    with pytest.raises(BadRequest, match="at most"):
+        node.ask("texts", query="x" * (query_chars_max + 1))
+    with pytest.raises(BadRequest, match="required"):
+        node.ask("texts", query=" ".join(f"+w{at}" for at in range(40)))
+    with pytest.raises(BadRequest, match="phrase"):
+        node.ask("texts", query='"' + " ".join(f"w{at}" for at in range(40)) + '"')
+
+
+ALPHABETS = (
+    "abc \"+-:*~'",
+    'space opera alien* +-"~0123456789:title plot',
+    "".join(map(chr, range(0x250))),
+    "אבגדהאל\u202e\u202d\u200f مرحبا\u0301\u0308",
+    "日本語カナひら한국어ไทย",
+    "".join(map(chr, (*range(0x1F300, 0x1F400), *range(0x10000, 0x10100), 0x10FFFF, 0xE0001, 0xFFFF))),
+)
+
+
+def strange_queries(rng, count):
+    """Of all planes: short and long, of one alphabet or several."""
+    for _ in range(count):
+        letters = "".join(rng.choice(ALPHABETS, rng.integers(1, 4)).tolist())
+        size = int(rng.choice([3, 12, 80, 2000], p=[0.3, 0.4, 0.25, 0.05]))
+        yield "".join(rng.choice(list(letters), size).tolist())
+
+
+def answers(node, queries):
+    refused = 0
+    for query in queries:
+        try:
+            page = node.ask("texts", query=query, limit=10)
+        except BadRequest as error:
+            assert str(error).startswith("query: "), query
+            refused += 1
+            continue
+        assert np.isfinite(page.scores).all() and (np.diff(page.scores) <= 0).all(), query
+        for clause in parse_query(query, {"title", "plot"}):
+            assert query[clause.start : clause.end] == clause.text
+    return refused
+
+
+def test_any_text_is_a_query_or_a_bad_request(node):
+    assert answers(node, strange_queries(np.random.default_rng(8), 5000)) < 500
+    extremes = ["a" * 60_000, '"' * 50_000, " +".join("x" * 9000), "w " * 10_000, "\0" * 999, "*" * 999, "the " * 5000]
+    answers(node, extremes)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", range(4))
+def test_a_quarter_million_strange_queries(node, stress_seed, part):
+    answers(node, strange_queries(np.random.default_rng([stress_seed, part]), 250_000))
