@@ -30,6 +30,7 @@ NAMES = {
     "serving": "mixline.tools.bench_serving:serving",
     "shared": "mixline.tools.bench_shared:shared",
     "counters": "mixline.tools.bench_counters:counters",
+    "homefeed": "mixline.tools.bench_homefeed:homefeed",
     "live": "mixline.tools.bench_live:live",
     "notifications": "mixline.tools.bench_notifications:notifications",
     "snapshot": "mixline.tools.bench_snapshot:snapshot",
