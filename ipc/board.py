@@ -10,7 +10,7 @@ from mixline.ipc.counters import BROKER_COUNTERS, COUNTERS_MAX, Counters
 from mixline.ipc.segments import map_segment, page_round
 from mixline.ipc.words import Bell, Words
 
-LIFE, SLEEPING, BEAT, PORT = range(4)
+LIFE, SLEEPING, BEAT, PORT, QUALITY = range(5)
 _WORDS = 8
 _LINE = 64
 _COUNTERS_AT = _WORDS * _LINE
@@ -48,6 +48,12 @@ class Board:
     def name_port(self, port: int) -> None:
         """The broker tells it before its life begins."""
         self.words.store(PORT, port)
+
+    @property
+    def quality(self) -> float:
+        """How much of their widths surfaces may use, 0 .. 1; 1 before any broker has said."""
+        told = self.words.load(QUALITY)
+        return (told - 1) / 1000 if told else 1.0
 
     @property
     def last_beat_ns(self) -> int:

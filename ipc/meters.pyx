@@ -131,6 +131,10 @@ cdef class Meters:
         cdef uint64_t* at = self.row(row)
         return [mx_load_relaxed(&at[column]) for column in range(COUNTS)]
 
+    def sum_us(self, Py_ssize_t row) -> int:
+        """The sum of a row's values, in microseconds."""
+        return mx_load_relaxed(&self.row(row)[SUM])
+
     def histogram(self, Py_ssize_t row) -> tuple:
         """(sum in microseconds, {bucket: count}) of a row."""
         cdef uint64_t* at = self.row(row)

@@ -13,7 +13,8 @@ import numpy as np
 from mixline.kernels.merge import merge_parts
 from mixline.kernels.slate import live_positions, settle
 
-LIVE, SERVED, RESERVE, DROPPED = 0, 1, 2, 16  # a filter's fate is DROPPED + its position in the surface
+# Fates. SHOWN: on an earlier page; a filter's is DROPPED + its position in the surface.
+LIVE, SERVED, RESERVE, SHOWN, DROPPED = 0, 1, 2, 3, 16
 NO_RANK = 0xFFFFFFFF
 NO_ROWS = np.zeros(0, dtype=np.uint32)
 NO_SCORES = np.zeros(0, dtype=np.float32)

@@ -27,6 +27,7 @@ from mixline.node.broker_crew import Crew, Member
 from mixline.node.broker_doors import DoorError, first_port, open_router
 from mixline.node.broker_loop import REASONS, Loop
 from mixline.node.broker_places import Places
+from mixline.node.broker_quality import Quality
 from mixline.node.directory import broker_directory, read_directory, surfaces_of
 from mixline.node.logs import start_logging
 from mixline.node.orders import BrokerOrders
@@ -58,6 +59,7 @@ class Broker:
         ]:  # as the life before numbered them, so counts go on
             self.loop.surfaces.announce(row.surface, row.deadline_ms, row.shares)
         self.meters.publish(broker_directory(self.loop.surfaces.names))
+        self.quality = Quality(self.board, self.meters)
         self.finished = False
         self.tick_at_ns = 0
         self.requests_seen = self.trimmed_at = 0
@@ -135,6 +137,7 @@ class Broker:
                 self.condemn(member)
             if member.retiring and not member.hung and not self.loop.places.held(member.number):
                 self.tell("retired", seat=member.number)
+        self.quality.tick(self.crew.members.values(), len(self.loop.surfaces.names))
         self.counters.put("queued", self.loop.queue.count)
         self.counters.put("queued_bytes", self.loop.queue.total_bytes)
         self.counters.put("open", self.loop.waiting)

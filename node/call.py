@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 NO_ENTRY = Coverage("", "", "")  # of what runs outside of a component
 NOBODY = np.array([NO_ROW], dtype=np.uint32)
 NO_ROWS = np.zeros(0, dtype=np.uint32)
+NO_KEYS = np.zeros(0, dtype=np.uint64)
 BITMAP = np.dtype(np.uint64)
 NOTHING_DONE = unpack_history(None)
 HISTORY_MAX = 1000  # of a store that was built without events, as by default of one with
@@ -70,6 +71,8 @@ class Call:
         self.params: Mapping[str, Any] = ask.params or {}
         self.assignments: dict[str, str] = {}
         self.quality = 1.0
+        self.shown = NO_KEYS
+        self.shown_rows: np.ndarray | None = None
         self.epoch = epoch
         self.view = view
         self.now = int(time.clock_gettime(time.CLOCK_REALTIME)) if ask.time is None else ask.time
@@ -108,6 +111,17 @@ class Call:
             except UnknownId as error:
                 raise NotFound(str(error)) from None
         return self._items
+
+    def show_no_more(self, keys: np.ndarray) -> None:
+        """Leave out items by their order keys (uint64): those on earlier pages."""
+        items, view = self.epoch.items, self.view
+        rows = items.rows_of_keys(keys)
+        rows = rows[rows != NO_ROW]
+        if view is not None:
+            rows = view.current(items, rows)
+            late = np.flatnonzero(np.isin(items.keys[items.base : self.items_end], keys)) + items.base
+            rows = np.concatenate((rows, late.astype(np.uint32)))
+        self.shown, self.shown_rows = keys, np.unique(rows)
 
     def seed(self, name: str, group: int) -> int:
         """64 bits that depend on the request's id, a component's name and the group's user alone, for what it draws: a

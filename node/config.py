@@ -42,6 +42,7 @@ class Surface(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: float = 100.0
     limit: int = 25
     unknown_user: Literal["cold", "error"] = "cold"
+    paging: bool = True
     digest: str = ""  # of the table in its file
     components: dict[str, tuple[Component, ...]]
     params: dict[str, Parameter] = {}
@@ -56,6 +57,7 @@ class SurfaceKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     deadline_ms: float = 100.0
     limit: int = 25
     unknown_user: Literal["cold", "error"] = "cold"
+    paging: bool = True
     description: str = ""
     params: dict[str, Parameter] = {}
     experiment: list[Experiment] = []
@@ -293,6 +295,7 @@ def parse_surface(table: dict[str, Any], file: str, problems: list[str]) -> Surf
         deadline_ms=keys.deadline_ms,
         limit=keys.limit,
         unknown_user=keys.unknown_user,
+        paging=keys.paging,
         digest=digest_of(table),
         components=components,
         params=params,

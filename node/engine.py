@@ -20,6 +20,7 @@ from mixline.node import limits
 from mixline.node.block import DROPPED
 from mixline.node.call import Call
 from mixline.node.config import STAGES, NodeConfig, Surface
+from mixline.node.cursors import Cursors
 from mixline.node.engine_meters import EngineMeters
 from mixline.node.errors import BadRequest, ConfigError, NodeError, NotFound, NotReady
 from mixline.node.explain import explain_slate
@@ -99,6 +100,7 @@ class Engine:
         self.variants = {name: Variants(surface, epoch) for name, surface in config.surfaces.items()}
         self.pipelines = {name: variants.plain for name, variants in self.variants.items()}
         self.quality: Callable[[], float] = whole
+        self.cursors = Cursors(epoch.path.parent.parent)
         self.live = LiveReader(epoch, overlay_folder(epoch.path.parent.parent, epoch.number))
         self.scratch = Scratch()
         self.config = config
@@ -120,6 +122,10 @@ class Engine:
         """
         self.config_generation = generation
         self.outlets = Outlets(self.epoch.path.parent.parent, self.config, name, open_writer)
+
+    def follow_quality(self, quality: Callable[[], float]) -> None:
+        """Let widths shrink by what this says, 0 .. 1."""
+        self.quality = quality
 
     def close_outlets(self) -> None:
         """No more traces."""
@@ -162,7 +168,7 @@ class Engine:
                 for scans in pipeline.execute(call, pipeline.surface.limit):
                     for _ in make_passes(scans or ()):
                         pass
-                self._answer(call, pipeline, [])
+                self._answer(call, pipeline, [], pipeline.surface.limit)
             except NodeError:
                 continue  # a surface that needs an item or a vector says so; that much is warm
 
@@ -242,6 +248,8 @@ class Engine:
         call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse, self.live.view(), header.request_id)
         call.writes = None if self.outlets is None else self.outlets.writes
         call.params, call.assignments, call.quality = settings.params, settings.assignments, settings.quality
+        if ask.cursor:
+            call.show_no_more(self.cursors.read(surface.name, ask))
         here = self.epoch.live_seq if call.view is None else call.view.live_seq
         if ask.live_seq > here:
             raise NotReady(f"live_seq {ask.live_seq} is asked for, and this node has come to {here}", NOT_YET_US)
@@ -253,7 +261,7 @@ class Engine:
         """The reply of a pipeline that ran to its end, counted; then its side effects."""
         executed_ns = monotonic_ns()
         pipeline, call, coverage = running.pipeline, running.call, running.call.coverage
-        answer = self._answer(call, pipeline, coverage)
+        answer = self._answer(call, pipeline, coverage, running.limit)
         answer.timing = {
             "parse_us": (running.parsed_ns - running.started_ns) // 1000,
             "execute_us": (executed_ns - running.parsed_ns) // 1000,
@@ -313,8 +321,10 @@ class Engine:
             raise BadRequest(f"time {ask.time}: give seconds since 1970, at most {limits.time_max}")
         if ask.why is not None:
             check_count("why", ask.why, 1, limits.why_max)
-        if ask.cursor is not None:
+        if ask.cursor is not None and not surface.paging:
             raise BadRequest("cursor: this surface has no paging")
+        if ask.cursor is not None and ask.users is not None:
+            raise BadRequest("cursor: pages of several users have none")
         if ask.fields:
             known = self.epoch.items.fields
             for name in ask.fields:
@@ -333,7 +343,7 @@ class Engine:
             raise BadRequest(f"surface {surface.name!r} needs user= or users=")
         raise NotFound(f"surface {surface.name!r}: unknown user {lost[0]!r} ({len(lost)} of {len(named)})")
 
-    def _answer(self, call: Call, pipeline: Pipeline, coverage: list[Coverage]) -> Answer:
+    def _answer(self, call: Call, pipeline: Pipeline, coverage: list[Coverage], limit: int) -> Answer:
         block, slate = call.block, call.block.slate
         columns = [block.row, block.sources]
         if pipeline.final:
@@ -362,7 +372,15 @@ class Engine:
             why=why(call, pipeline, call.ask.why) if call.ask.why else None,
             assignments=call.assignments,
             quality=call.quality,
+            cursor=self._cursor(call, pipeline, limit),
         )
+
+    def _cursor(self, call: Call, pipeline: Pipeline, limit: int) -> str | None:
+        """For the page behind this one, None where there is none."""
+        block = call.block
+        if not pipeline.surface.paging or call.ask.users is not None or len(block.slate) < limit:
+            return None
+        return self.cursors.make(pipeline.surface.name, call.ask, np.concatenate((call.shown, block.key[block.slate])))
 
 
 def whole() -> float:
@@ -381,10 +399,14 @@ def misfits(surface: Surface, epoch: Epoch) -> Iterator[str]:
     written = set(epoch.items.columns)
     if len(surface.components.get("filter", ())) > 255 - DROPPED:
         yield f"{surface.file}: at most {255 - DROPPED} filters"
-    for stage in STAGES:
-        for component in surface.components.get(stage, ()):
-            where = f"{surface.file}: {stage} {component.name!r}"
-            yield from (f"{where}: {problem}" for problem in component.misfits(epoch))
-            for name in sorted(component.needs() - written):
-                yield f"{where}: reads column {name!r}, which nothing before it writes{nearest(name, written)}"
-            written |= component.writes()
+    every = [(stage, one) for stage in STAGES for one in surface.components.get(stage, ())]
+    for stage, component in sorted(every, key=lambda each: getattr(each[1], "late", False)):  # as they run
+        where = f"{surface.file}: {stage} {component.name!r}"
+        yield from (f"{where}: {problem}" for problem in component.misfits(epoch))
+        for name in sorted(component.needs() - written):
+            yield f"{where}: reads column {name!r}, which nothing before it writes{nearest(name, written)}"
+        written |= component.writes()
+        if getattr(component, "late", False):
+            for selector in surface.components.get("selector", ()):
+                if getattr(selector, "commits", False):
+                    yield f"{where}: late = true, but selector {selector.name!r} cannot choose again; check before it"

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from mixline.ipc.meters import Meters
 from mixline.ipc.wire import Status
-from mixline.node.config import STAGES
 from mixline.node.directory import COMPONENT, SEARCH_COUNTS, STATES, SURFACE, SURFACE_COUNTS, Row, worker_directory
 from mixline.node.page import Coverage
 from mixline.node.pipeline import Pipeline
@@ -24,9 +23,7 @@ class EngineMeters:
         rows: list[Row] = []
         for name, pipeline in pipelines.items():
             components = [
-                Row(COMPONENT, name, stage=stage, name=each.name, kind=each.kind)
-                for stage in STAGES
-                for each in pipeline.surface.components.get(stage, ())
+                Row(COMPONENT, name, stage=each.stage, name=each.name, kind=each.kind) for each in pipeline.in_order()
             ]
             if len(rows) + 1 + len(components) <= meters.rows:
                 self.first[name], self.lengths[name] = len(rows), len(components)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixline.node.block import DROPPED, RESERVE, SERVED
+from mixline.node.block import DROPPED, RESERVE, SERVED, SHOWN
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
@@ -44,6 +44,8 @@ def terms_of(call: Call, pipeline: Pipeline, values: dict[str, Any]) -> dict[str
 def fates(call: Call, pipeline: Pipeline) -> dict[str, int]:
     """How many candidates ended how: served, reserve, or dropped by which filter. Sums to the block."""
     counts = {"served": int((call.block.fate == SERVED).sum()), "reserve": int((call.block.fate == RESERVE).sum())}
+    if shown := int((call.block.fate == SHOWN).sum()):
+        counts["shown"] = shown
     for at, component in enumerate(pipeline.surface.components.get("filter", ())):
         end = f"dropped:{component.name}"
         counts[end] = counts.get(end, 0) + int((call.block.fate == DROPPED + at).sum())

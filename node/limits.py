@@ -104,6 +104,17 @@ ready_timeout_ms = 120_000  # a worker that has not said ready by then is killed
 # What follows a reply.
 effects_max = 64  # of replies that were sent, kept for a moment in which nothing is asked; beyond, they go first
 
+# The quality factor, ten times a second.
+quality_pressure_high = 1.0  # waits as long as the work: two thirds of capacity, and the factor begins to fall
+quality_pressure_low = 0.3  # and rises again
+quality_pressure_shed = 2.0  # what a tick in which somebody was refused counts as
+quality_fall = 0.1  # of the factor, a tick at twice the high pressure
+quality_rise = 0.02  # five seconds from nothing to all
+
+# Cursors.
+cursor_items_max = 2000  # shown through one cursor: 16 KiB at the most
+cursor_s_max = 86_400
+
 # The log of slow requests.
 slow_lines_per_s = 5  # per worker
 
@@ -153,6 +164,8 @@ assert 0 < wait_share_calm < wait_share_pressed <= wait_share_standing <= wait_s
 assert queue_max <= sum(count for _, count in slot_plan)
 assert sum(count for _, count in slot_plan) < 1 << 24, "a slot number has 24 bits in the executing word"
 assert attempts_max < 256
+assert quality_pressure_low < quality_pressure_high < quality_pressure_shed
+assert quality_rise < quality_fall, "what falls at once and rises as fast would swing"
 assert budget_default_us <= budget_max_us
 assert retry_after_us_min <= retry_after_us_max < 1 << 32
 assert tick_ms * 10 <= hang_ms and beat_idle_ms * 4 <= hang_ms

@@ -63,6 +63,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     why: list[dict[str, Any]] | None = None
     assignments: dict[str, str] = {}
     quality: float = 1.0
+    cursor: str | None = None
 
 
 class Failure(msgspec.Struct):
@@ -82,7 +83,8 @@ class Page:
     ``ids`` uint64 array or list of str; ``scores`` float32; ``fields`` column by name; ``status`` OK or DEGRADED;
     ``coverage`` one entry per component; ``epoch``, ``live_seq`` and ``config_generation`` name what was computed on;
     ``assignments``: the arm of each experiment that the user takes part in. ``quality``: below 1 where the surface's
-    parameters shrank under load, and then the page is DEGRADED. ``timing`` in microseconds. With ``users=`` the groups
+    parameters shrank under load, and then the page is DEGRADED. ``cursor``: for ``ask(cursor=)``, which gives the page
+    behind this one; None behind the last. ``timing`` in microseconds. With ``users=`` the groups
     follow one another: ``groups`` holds n + 1 offsets.
     """
 
@@ -103,6 +105,7 @@ class Page:
         self.why = answer.why
         self.assignments = answer.assignments
         self.quality = answer.quality
+        self.cursor = answer.cursor
         self.groups = np.frombuffer(answer.groups, dtype="<u4") if answer.groups else np.array([0, len(self.scores)])
 
     def __len__(self) -> int:
@@ -135,6 +138,7 @@ class Page:
             "why": self.why,
             "assignments": self.assignments,
             "quality": self.quality,
+            "cursor": self.cursor,
         }
 
 

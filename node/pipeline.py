@@ -7,7 +7,7 @@ not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from itertools import pairwise
 from time import monotonic_ns
 from typing import Any
@@ -16,7 +16,8 @@ import numpy as np
 
 from mixline.kernels.checks import fits, is_choice, misfit
 from mixline.kernels.slate import best_positions, drop
-from mixline.node.block import DROPPED, LIVE, CandidateBlock, Candidates, merge
+from mixline.node.backfill import backfilled
+from mixline.node.block import DROPPED, LIVE, SHOWN, CandidateBlock, Candidates, merge
 from mixline.node.call import Call
 from mixline.node.components import Filter, Scorer, Selector, SideEffect, Source
 from mixline.node.components.base import Best, Component
@@ -48,7 +49,8 @@ class Step:
         self.state = "disabled" if self.why else "ok"
         self.writes = tuple(component.writes())
         self.how = ""
-        sifts = stage == "filter" and not self.why
+        self.late = stage == "filter" and component.late
+        sifts = stage == "filter" and not self.why and not self.late
         self.excludes = sifts and type(component).excludes is not Filter.excludes
         self.admits = sifts and type(component).admits is not Filter.admits
         # Columns of the store that it writes with other values than the store's, as far as can be known.
@@ -87,7 +89,8 @@ class Pipeline:
         }
         self.steps = steps
         self.sources = steps["source"]
-        self.middle = [(step, run) for stage, run in MIDDLE for step in steps[stage]]
+        self.middle = [(step, run) for stage, run in MIDDLE for step in steps[stage] if not step.late]
+        self.late = [step for step in steps["filter"] if step.late]
         self.shares = any(step.scans and step.component.shares(step.bound) for step in self.sources)
         self.selectors = steps["selector"]
         self.side_effects = steps["side_effect"]
@@ -102,6 +105,14 @@ class Pipeline:
             if step.excludes or step in self.admitters:
                 step.how = INSIDE
 
+    def in_order(self) -> Iterator[Step]:
+        """All components in the order in which they run, which is that of the coverage."""
+        yield from self.sources
+        yield from (step for step, _ in self.middle)
+        yield from self.selectors
+        yield from self.late
+        yield from self.side_effects
+
     def execute(self, call: Call, limit: int) -> Generator[list[Scan] | None, None, None]:
         """Run every stage. The settled block is ``call.block``, its slate in page order; ``call.coverage`` says what
         each component did.
@@ -110,6 +121,8 @@ class Pipeline:
         """
         coverage = call.coverage
         call.excluders, call.admitters = self.excluders, self.admitters
+        if call.shown_rows is not None:
+            call.excluders = [*self.excluders, lambda call, group: call.shown_rows]
         found: list[tuple[str, list[Candidates]]] = []
         for step in self.sources:
             entry = step.entry()
@@ -128,6 +141,8 @@ class Pipeline:
             found.append((step.name, brought))
             yield None
         block = call.block = merge(found, self.keys)
+        if call.shown_rows is not None:
+            block.fate[np.isin(block.row, call.shown_rows)] = SHOWN
         for step, run in self.middle:
             entry = step.entry()
             coverage.append(entry)
@@ -151,20 +166,33 @@ class Pipeline:
     def _select(self, call: Call, coverage: list[Coverage], limit: int) -> Generator[None, None, None]:
         block = call.block
         if not len(block):  # nothing to order: the entries of the selectors say so
-            coverage.extend(step.entry() for step in self.selectors)
+            coverage.extend(step.entry() for step in (*self.selectors, *self.late))
             return
-        slates = living(block, call.groups)
+        if self.late:
+            slates = yield from backfilled(call, self.late, lambda: self._choose(call, coverage, limit), guard)
+        else:
+            slates = yield from self._choose(call, coverage, limit)
+        block.slate = slates[0][:limit] if len(slates) == 1 else np.concatenate([slate[:limit] for slate in slates])
+
+    def _choose(self, call: Call, coverage: list[Coverage], limit: int) -> Generator[None, None, list[np.ndarray]]:
+        """The slates of all groups, as the selectors choose them out of what is live; their entries are the last."""
+        slates = living(call.block, call.groups)
+        spent_us = {}
+        while coverage and coverage[-1].stage == "selector":  # they choose again
+            before = coverage.pop()
+            spent_us[before.name] = before.us
         for step in self.selectors:
             entry = step.entry()
             coverage.append(entry)
             chosen: list[np.ndarray] = []
             guard(call, step, entry, select, slates, chosen, limit)
+            entry.us += spent_us.get(step.name, 0)
             if len(chosen) == len(slates):
-                before, slates = sum(map(len, slates)), chosen
+                before_count, slates = sum(map(len, slates)), chosen
                 entry.taken = sum(map(len, slates))
-                entry.left = before - entry.taken
+                entry.left = before_count - entry.taken
             yield
-        block.slate = slates[0][:limit] if len(slates) == 1 else np.concatenate([slate[:limit] for slate in slates])
+        return [slate[:limit] for slate in slates]
 
 
 def final_column(surface: Surface) -> str:

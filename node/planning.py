@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from mixline.node.block import CandidateBlock
@@ -41,15 +40,7 @@ class Measured(NamedTuple):
 
 def plan(pipeline: Pipeline) -> list[Planned]:
     """The components of a surface in the order in which they run."""
-    return [planned(step) for step in steps_of(pipeline)]
-
-
-def steps_of(pipeline: Pipeline) -> Iterator[Step]:
-    """In the order in which they run."""
-    yield from pipeline.sources
-    yield from (step for step, _ in pipeline.middle)
-    yield from pipeline.selectors
-    yield from pipeline.side_effects
+    return [planned(step) for step in pipeline.in_order()]
 
 
 def planned(step: Step) -> Planned:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixline.kernels.bitmap import holds_rows
-from mixline.node.block import DROPPED, RESERVE, SERVED
+from mixline.node.block import DROPPED, RESERVE, SERVED, SHOWN
 from mixline.node.call import BITMAP
 from mixline.node.components.base import sets_of
 from mixline.node.explain import plain, terms_of
@@ -79,6 +79,8 @@ def in_block(call: Call, pipeline: Pipeline, position: int, start: int, stop: in
     told: dict[str, Any] = {"columns": values, "terms": terms_of(call, pipeline, values)}
     if fate >= DROPPED:
         return {"fate": "dropped", "by": [pipeline.surface.components["filter"][fate - DROPPED].name], **told}
+    if fate == SHOWN:
+        return {"fate": "dropped", "by": ["cursor"], **told}
     if fate == SERVED:
         slate = block.slate[(block.slate >= start) & (block.slate < stop)]
         return {"fate": "served", "place": 1 + int(np.flatnonzero(slate == position)[0]), **told}
@@ -95,8 +97,10 @@ def in_block(call: Call, pipeline: Pipeline, position: int, start: int, stop: in
 
 
 def left_out_by(call: Call, pipeline: Pipeline, group: int, row: int) -> Iterator[str]:
-    """Filters that had the sources leave the item out."""
+    """Filters that had the sources leave the item out; the cursor is as one of them."""
     rows = np.array([row], dtype=np.uint32)
+    if call.shown_rows is not None and row in call.shown_rows:
+        yield "cursor"
     for step in pipeline.excluding:
         for one in sets_of(step.component.excludes(call, group)):
             if holds_rows(one, rows)[0] if one.dtype == BITMAP else row in one:

@@ -80,6 +80,8 @@ class Worker:
             self.engine.meter(Meters(memory, limits.worker_meter_rows))
         if hasattr(self.engine, "open_outlets"):
             self.engine.open_outlets(f"w{self.orders.seat:03d}", self.orders.generation, self.open_door)
+        if hasattr(self.engine, "follow_quality"):
+            self.engine.follow_quality(lambda: self.board.quality)
         if hasattr(self.engine, "count_in"):
             self.engine.count_in(self.counters)
         if hasattr(self.engine, "await_live"):

@@ -84,12 +84,12 @@ class Catalogue:
     def rows_of(self, ids: Sequence | np.ndarray) -> np.ndarray:
         """Rows (uint32) of many ids, ``0xFFFFFFFF`` where unknown."""
         if self.id_kind == "u64" and isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
-            rows = self._rows_of_keys(ids.astype(np.uint64, copy=False))
+            rows = self.rows_of_keys(ids.astype(np.uint64, copy=False))
             if ids.dtype.kind == "i":
                 rows[ids < 0] = NO_ROW
             return rows
         if self.id_kind == "u64" and all(type(one) is int and 0 <= one <= U64_MAX for one in ids):
-            return self._rows_of_keys(np.array(ids, dtype=np.uint64))
+            return self.rows_of_keys(np.array(ids, dtype=np.uint64))
         rows = np.full(len(ids), NO_ROW, dtype=np.uint32)
         for at, one in enumerate(ids):
             try:
@@ -98,7 +98,8 @@ class Catalogue:
                 continue
         return rows
 
-    def _rows_of_keys(self, keys: np.ndarray) -> np.ndarray:
+    def rows_of_keys(self, keys: np.ndarray) -> np.ndarray:
+        """Rows (uint32) of the build by order key (uint64), ``0xFFFFFFFF`` where there is none."""
         if not self.count:
             return np.full(len(keys), NO_ROW, dtype=np.uint32)
         at = self._sorted_keys.searchsorted(keys)

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixline.node.block import DROPPED, RESERVE, SERVED
+from mixline.node.block import DROPPED, RESERVE, SERVED, SHOWN
 from mixline.storage.journal_format import SCHEMA, Entry, Schema, decode_schema
 from mixline.storage.journal_reader import Journal, asked_users
 
 ROWS = 1 << 17  # of a row group
-NAMES = {SERVED: "served", RESERVE: "reserve"}
+NAMES = {SERVED: "served", RESERVE: "reserve", SHOWN: "shown"}
 OWN = [
     ("request_id", pa.binary(16)),
     ("surface", pa.dictionary(pa.int32(), pa.string())),

@@ -127,11 +127,18 @@ class Hydrator(Component, frozen=True, kw_only=True):
 
 
 class Filter(Component, frozen=True, kw_only=True):
-    """Says which candidates to drop; the framework records it as the reason."""
+    """Says which candidates to drop; the framework records it as the reason. ``late``: only of those that the selectors
+    have chosen, who choose again in place of what was dropped."""
+
+    late: bool = False
 
     def drops(self, call: Call) -> np.ndarray:
         """Boolean per candidate of the block, True to drop."""
         raise TypeError(f"{type(self).__name__} defines no drops(call)")
+
+    def drops_among(self, call: Call, positions: np.ndarray) -> np.ndarray:
+        """The same for some ``positions`` of the block alone: what a late filter is asked."""
+        return np.asarray(self.drops(call))[positions]
 
     def excludes(self, call: Call, group: int) -> Excluded:
         """Items that it would drop whatever else is known, for sources to leave out; None when it cannot say. Rows
@@ -180,7 +187,10 @@ class Scorer(Component, frozen=True, kw_only=True):
 
 
 class Selector(Component, frozen=True, kw_only=True):
-    """Orders and takes."""
+    """Orders and takes. One that ``commits`` does what cannot be done twice, so no filter may look at its choice
+    later and have it choose again."""
+
+    commits: ClassVar[bool] = False
 
     def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
         """Positions to keep out of one group's ``positions``, best first. ``limit`` is the page's."""

@@ -105,3 +105,26 @@ class PriceHydrator(Hydrator, frozen=True, kw_only=True):
 
     def writes(self):
         return {"price"}
+
+
+class SlowLateFilter(Filter, frozen=True, kw_only=True):
+    """Drops odd ids, and takes 40 ms for it."""
+
+    def drops_among(self, call, positions):
+        time.sleep(0.04)
+        return call.block.key[positions] % np.uint64(2) == 1
+
+
+class WrongLateFilter(Filter, frozen=True, kw_only=True):
+    """Answers for one candidate too many."""
+
+    def drops_among(self, call, positions):
+        return np.zeros(len(positions) + 1, dtype=bool)
+
+
+class SlowFilter(Filter, frozen=True, kw_only=True):
+    """Keeps all, and takes 5 ms for it."""
+
+    def drops(self, call):
+        time.sleep(0.005)
+        return np.zeros(len(call.block), dtype=bool)

@@ -190,7 +190,7 @@ def test_shipped_surfaces_serve_known_and_unknown_users(node, epoch):
         ("homefeed", {"user": 1, "users": [2]}, BadRequest, "one of them"),
         ("homefeed", {"users": []}, BadRequest, "0 ids"),
         ("homefeed", {"fields": ["titel"]}, BadRequest, "did you mean 'title'"),
-        ("homefeed", {"cursor": "x"}, BadRequest, "paging"),
+        ("homefeed", {"cursor": "x"}, BadRequest, "cursor: was not made by this node"),
         ("homefeed", {"params": {"x": [1]}}, BadRequest, "params"),
         ("known", {"user": 999}, NotFound, "999"),
         ("known", {}, BadRequest, "needs user="),

@@ -256,6 +256,9 @@ def test_what_cannot_work_is_refused_at_load(shop_store, tmp_path):
         with pytest.raises(ConfigError) as refused:
             node_with(shop_store, tmp_path, bad=SEND.format(rest="", budgets=budgets))
         assert words in str(refused.value), refused.value
+    late = '[[filter]]\nkind = "predicate"\nwhere = "words > 0"\nlate = true\n'
+    with pytest.raises(ConfigError, match="selector 'reserve' cannot choose again"):
+        node_with(shop_store, tmp_path, bad=SEND.format(rest=late, budgets=WEEK))
     for rest, words in (
         ('start = "25:00"', "start = '25:00'"),
         ('default = "Mars/Olympus"', "default = 'Mars/Olympus'"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -53,6 +53,7 @@ class ReserveSelector(Selector, frozen=True, kw_only=True):
     `mixline plan`) budgets are only looked at, and the coverage says so.
     """
 
+    commits: ClassVar[bool] = True
     budgets: list[Grant]
 
     def wrong(self) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.node.block import DROPPED, RESERVE, SERVED
+from mixline.node.block import DROPPED, RESERVE, SERVED, SHOWN
 from mixline.node.components.base import SideEffect
 from mixline.node.draws import WHOLE, draw
 from mixline.storage.journal_format import REQUEST, Facts, Schema
@@ -119,6 +119,8 @@ def fates_of(fate: np.ndarray, filters: list[str]) -> dict[str, int]:
     """How many candidates of the whole block ended how."""
     counts = np.bincount(fate, minlength=DROPPED).tolist()
     found = {"served": counts[SERVED], "reserve": counts[RESERVE]}
+    if counts[SHOWN]:
+        found["shown"] = counts[SHOWN]
     for at, count in enumerate(counts[DROPPED:]):
         if count:
             name = f"dropped:{filters[at]}"
