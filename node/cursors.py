@@ -39,6 +39,7 @@ class Cursors:
         self.path = store / KEY_FILE
         self._key = b""
         self.fault = ""
+        self.now = now_s
 
     def key(self) -> bytes:
         """The key, made when there is none; empty, with ``fault``, where it cannot be had."""
@@ -72,7 +73,7 @@ class Cursors:
             return None
         keys = np.unique(shown)
         planes = np.diff(keys, prepend=np.uint64(0)).astype("<u8").view(np.uint8).reshape(-1, 8).T
-        head = HEAD.pack(VERSION, len(keys), now_s(), question(surface, ask))
+        head = HEAD.pack(VERSION, len(keys), self.now(), question(surface, ask))
         signed = head + zlib.compress(planes.tobytes(), 1)
         return urlsafe_b64encode(signed + mac(key, signed)).decode()
 
@@ -93,7 +94,7 @@ class Cursors:
             raise BadRequest(f"cursor: of version {version}, and this node speaks {VERSION}{BEGIN}")
         if asked != question(surface, ask):
             raise BadRequest(f"cursor: belongs to another surface, user, item or query{BEGIN}")
-        age_s = now_s() - made_s
+        age_s = self.now() - made_s
         if age_s > limits.cursor_s_max:
             raise BadRequest(f"cursor: is {age_s} seconds old, at most {limits.cursor_s_max} are taken{BEGIN}")
         planes = zlib.decompressobj().decompress(signed[HEAD.size :], 8 * count)

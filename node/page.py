@@ -75,6 +75,7 @@ class Failure(msgspec.Struct):
 _answers = msgspec.msgpack.Decoder(Answer)
 _failures = msgspec.msgpack.Decoder(Failure)
 encode_answer = msgspec.msgpack.Encoder().encode
+decode_answer = _answers.decode
 
 
 class Page:

@@ -30,6 +30,7 @@ VERBS = {
     "plan": "mixline.tools.plan:plan_command",
     "forget": "mixline.tools.forget:forget",
     "score": "mixline.tools.score:score",
+    "replay": "mixline.tools.replay:replay_command",
     "serve": "mixline.tools.serve:serve",
     "snapshot": "mixline.tools.snapshot:snapshot",
     "systemd": "mixline.tools.systemd:systemd",

@@ -148,7 +148,7 @@ def test_forged_stale_and_foreign_cursors(node, monkeypatch):
         node.ask("paged", users=[3], cursor=good)
     assert node.ask("whole", user=3).cursor is None and node.ask("paged", users=[3]).cursor is None
     later = cursors.now_s() + limits.cursor_s_max + 1
-    monkeypatch.setattr(cursors, "now_s", lambda: later)
+    monkeypatch.setattr(node.engine.cursors, "now", lambda: later)
     with pytest.raises(BadRequest, match="seconds old, at most 86400"):
         node.ask("paged", user=3, cursor=good)
 
