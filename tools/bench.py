@@ -27,6 +27,7 @@ NAMES = {
     "broker": "mixline.tools.bench_broker:broker",
     "slates": "mixline.tools.bench_slates:slates",
     "load": "mixline.tools.bench_load:load",
+    "replay": "mixline.tools.bench_replay:replay_bench",
     "serving": "mixline.tools.bench_serving:serving",
     "shared": "mixline.tools.bench_shared:shared",
     "counters": "mixline.tools.bench_counters:counters",
