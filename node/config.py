@@ -26,7 +26,7 @@ from mixline.node.experiments import Experiment, Experiments, Holdout, experimen
 from mixline.node.metrics_door import MetricsError, metrics_address
 from mixline.node.names import nearest
 from mixline.node.parameters import Parameter
-from mixline.node.serve_options import CompactionOptions, JournalOptions, WarmOptions
+from mixline.node.serve_options import CompactionOptions, JournalOptions, ShadowOptions, WarmOptions
 from mixline.node.surface_params import Template, faults_of, made_with_defaults, template_of
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -78,6 +78,14 @@ class NodeKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     warm: WarmOptions | None = None
     compaction: CompactionOptions | None = None
     journal: JournalOptions = JournalOptions()
+    shadow: ShadowOptions | None = None
+
+
+class Shadowed(msgspec.Struct, frozen=True):
+    """The surfaces of another NODE.toml, for a share of the requests."""
+
+    share: float
+    config: NodeConfig
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +102,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     warm: WarmOptions | None = None
     compaction: CompactionOptions | None = None
     journal: JournalOptions = JournalOptions()
+    shadow: Shadowed | None = None
     file: str = ""  # NODE.toml, as an absolute path; empty for the defaults
 
 
@@ -119,6 +128,7 @@ def load_node_config(path: str | Path | None = None) -> NodeConfig:
         warm = msgspec.structs.replace(warm, replay=str(recorded.absolute()))
         if not recorded.is_file():
             problems.append(f"{path}: warm.replay = {keys.warm.replay!r}: {recorded} is not a file")  # type: ignore[union-attr]
+    shadow = shadow_of(keys.shadow, path, problems)
     surfaces = {surface.name: surface for surface in shipped_surfaces(problems)}
     if folder is not None:
         if not folder.is_dir():
@@ -137,9 +147,27 @@ def load_node_config(path: str | Path | None = None) -> NodeConfig:
         metrics=keys.metrics,
         warm=warm,
         compaction=keys.compaction,
+        shadow=shadow,
         journal=journal_beside(keys.journal, path),
         file="" if path is None else str(Path(path).absolute()),
     )
+
+
+def shadow_of(told: ShadowOptions | None, file: str | Path | None, problems: list[str]) -> Shadowed | None:
+    """The other configuration, read; what is wrong with it is wrong with this one."""
+    if told is None or file is None:
+        return None
+    other = Path(file).parent / told.config
+    if not 0 < told.share <= 1:
+        problems.append(f"{file}: shadow.share = {told.share}: must lie above 0 and not above 1")
+    if (read_toml(other, problems) or {}).get("shadow") is not None:
+        problems.append(f"{other}: shadow: a shadow has none")
+        return None
+    try:
+        return Shadowed(told.share, load_node_config(other))
+    except ConfigError as error:
+        problems += error.problems
+        return None
 
 
 def journal_beside(told: JournalOptions, file: str | Path | None) -> JournalOptions:

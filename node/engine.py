@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mixline.ipc.counters import Counters
 from mixline.ipc.meters import Meters
 from mixline.ipc.wire import RequestHeader, Status
 from mixline.kernels.accumulate import Scratch
@@ -32,6 +33,7 @@ from mixline.node.pipeline import Pipeline
 from mixline.node.request import Ask, decode_ask
 from mixline.node.scans import Scan, make_passes
 from mixline.node.settings import Variants
+from mixline.node.shadow import Shadow
 from mixline.node.why import why
 from mixline.storage.carried import carries
 from mixline.storage.catalogue import NO_ROW
@@ -91,7 +93,10 @@ class Engine:
     """Answers asks on one epoch under one configuration; neither changes while it lives. For one thread."""
 
     def __init__(self, epoch: Epoch, config: NodeConfig) -> None:
-        problems = [problem for surface in config.surfaces.values() for problem in misfits(surface, epoch)]
+        configs = [config, *([config.shadow.config] if config.shadow is not None else [])]
+        problems = [
+            problem for each in configs for surface in each.surfaces.values() for problem in misfits(surface, epoch)
+        ]
         if problems:
             raise ConfigError(problems)
         self.epoch = epoch
@@ -100,6 +105,8 @@ class Engine:
         self.variants = {name: Variants(surface, epoch) for name, surface in config.surfaces.items()}
         self.pipelines = {name: variants.plain for name, variants in self.variants.items()}
         self.quality: Callable[[], float] = whole
+        self.shadow: Shadow | None = None
+        self.counters: Counters | None = None
         self.cursors = Cursors(epoch.path.parent.parent)
         self.live = LiveReader(epoch, overlay_folder(epoch.path.parent.parent, epoch.number))
         self.scratch = Scratch()
@@ -122,6 +129,23 @@ class Engine:
         """
         self.config_generation = generation
         self.outlets = Outlets(self.epoch.path.parent.parent, self.config, name, open_writer)
+        if (told := self.config.shadow) is not None:
+            self.shadow = Shadow(told.config, told.share, self.epoch, self._count)
+
+    def count_in(self, counters: Counters) -> None:
+        """Count in a segment of this process from now on."""
+        self.counters = counters
+
+    def _count(self, name: str) -> None:
+        if self.counters is not None:
+            self.counters.add(name)
+
+    def idle(self, waits: Callable[[], bool]) -> int:
+        """Use a moment in which nothing is asked; milliseconds until the next is wanted, 0: none is."""
+        if self.shadow is None:
+            return 0
+        self.shadow.run(waits)
+        return 1 if self.shadow.waiting else 0
 
     def follow_quality(self, quality: Callable[[], float]) -> None:
         """Let widths shrink by what this says, 0 .. 1."""
@@ -277,7 +301,8 @@ class Engine:
         if self.meters is not None:
             taken_us = (monotonic_ns() - running.started_ns) // 1000
             self.meters.answered(pipeline.surface.name, status, taken_us, coverage)
-        if pipeline.side_effects and running.asked is not None:
+        shadows = self.shadow is not None and self.shadow.wants(pipeline.surface.name, call.request_id)
+        if (pipeline.side_effects or shadows) and running.asked is not None:
             call.replied = Replied(
                 header=running.asked.header,
                 body=bytes(running.asked.body),
@@ -301,6 +326,8 @@ class Engine:
         for entry in entries:
             if entry.state == "failed":
                 self.failures.say(pipeline.surface.name, entry)
+        if self.shadow is not None and self.shadow.wants(pipeline.surface.name, call.request_id):
+            self.shadow.take(call)
 
     def _check(self, ask: Ask, surface: Surface) -> int:
         """Refuse what no pipeline should see; return the page's limit."""

@@ -33,6 +33,14 @@ class JournalOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total_mb: float = 1024.0
 
 
+class ShadowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[shadow]`` of NODE.toml: a ``share`` of the requests is answered a second time under the surfaces of another
+    NODE.toml, while workers have nothing else to do."""
+
+    config: str
+    share: float = 0.01
+
+
 class ServeOptions(msgspec.Struct, frozen=True):
     """One node. ``tenants`` are shares of the workers, 1 for whom nothing is said; ``metrics`` HOST:PORT or nothing."""
 

@@ -57,13 +57,13 @@ def measure(store: Path, folder: Path, configs: dict[str, Path], requests: int) 
     figures["ask_cpu_us"] = round(took[False], 1)
     figures["journal_cpu_us"] = round(took[True] - took[False], 1)  # after the reply
     figures["journal_bytes_a_request"] = sum(p.stat().st_size for p in (folder / "journal").iterdir()) // requests
-    began = time.monotonic()
+    started = time.monotonic()
     entries = Journal(folder / "journal").last(requests)
-    figures["read_s"] = round(time.monotonic() - began, 2)
+    figures["read_s"] = round(time.monotonic() - started, 2)
     for which in ("served", "other"):
-        began = time.monotonic()
+        started = time.monotonic()
         found = compare(replay(store, entries, load_node_config(configs[which])))
-        figures[f"{which}_s"] = round(time.monotonic() - began, 2)
+        figures[f"{which}_s"] = round(time.monotonic() - started, 2)
         figures[f"{which}_same"] = found.same
         figures[f"{which}_overlap"] = round(found.overlap, 4)
         figures[f"{which}_moved"] = round(found.moved, 2)

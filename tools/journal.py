@@ -94,6 +94,39 @@ def export_command(
     click.echo(msgspec.json.encode(told).decode() if as_json else f"{out}: {rows:,} rows of {requests:,} requests")
 
 
+@journal.command("compare")
+@STORE
+@CONFIG
+@FOLDER
+@SURFACE
+@JSON
+def compare_command(store: Path | None, config: str | None, folder: Path | None, surface: str, as_json: bool) -> None:
+    """What shadows answered beside what was served, of the same requests."""
+    from mixline.tools.replay import changes
+    from mixline.tools.replaying import Outcome, compare, served_ids, served_scores
+
+    found = open_journal(store, config, folder)
+    shadows = {entry.request_id: entry for entry in found.entries(surface, shadow=True)}
+    pairs = [(entry, shadows[entry.request_id]) for entry in found.entries(surface) if entry.request_id in shadows]
+    tell_cuts(found)
+    outcomes = [
+        Outcome(entry, Status.of(int(other.fixed["status"])), served_ids(other), served_scores(other) or b"", 0.0)
+        for entry, other in pairs
+    ]
+    difference = compare(outcomes)
+    told = difference._asdict()
+    for key, at in (("execute_us_served", 0), ("execute_us_shadow", 1)):
+        told[key] = sum(int(pair[at].fixed["execute_us"]) for pair in pairs) / max(1, len(pairs))
+    if as_json:
+        click.echo(msgspec.json.encode(told).decode())
+        return
+    click.echo(f"{len(pairs):,} requests with a shadow, {difference.same:,} of them the same bit for bit")
+    click.echo("\n".join(changes(difference)))
+    click.echo(
+        f"pipeline          {told['execute_us_served']:.0f} us served, {told['execute_us_shadow']:.0f} us shadow"
+    )
+
+
 def open_journal(store: Path | None, config: str | None, folder: Path | None) -> Journal:
     """The journal of a store, of a node, or in a folder."""
     if folder is None and config is not None:

@@ -100,19 +100,26 @@ def show(told: dict[str, Any], difference: Difference, config: str | None, as_js
         lines.append(f"declared otherwise since: {', '.join(told['changed_surfaces'])}")
     if config is not None:
         before, after = told["cpu_us_before"], told["cpu_us"]
-        lines += [
-            f"overlap           {difference.overlap:.4f} of a page on average; the first item kept by "
-            f"{difference.first_kept:.4f}",
-            f"rank changes      {difference.moved:.2f} places on average, of items on both pages",
-            f"coverage          {difference.catalogue_before:,} different items before, "
-            f"{difference.catalogue_after:,} after",
+        lines += changes(difference)
+        lines.append(
             f"CPU a request     {before['mean']:.0f} us before, {after['mean']:.0f} us after (median "
-            f"{before['median']:.0f}, {after['median']:.0f})",
-            f"came most often   {listed(difference.entered)}",
-            f"went most often   {listed(difference.left)}",
-        ]
+            f"{before['median']:.0f}, {after['median']:.0f})"
+        )
     lines += [f"{count:,} times: {error}" for error, count in difference.errors.items()]
     click.echo("\n".join(lines))
+
+
+def changes(difference: Difference) -> list[str]:
+    """How pages differ, in words."""
+    return [
+        f"overlap           {difference.overlap:.4f} of a page on average; the first item kept by "
+        f"{difference.first_kept:.4f}",
+        f"rank changes      {difference.moved:.2f} places on average, of items on both pages",
+        f"coverage          {difference.catalogue_before:,} different items before, "
+        f"{difference.catalogue_after:,} after",
+        f"came most often   {listed(difference.entered)}",
+        f"went most often   {listed(difference.left)}",
+    ]
 
 
 def listed(items: list) -> str:

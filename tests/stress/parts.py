@@ -52,6 +52,7 @@ PARTS = (
         tests(f"fold-faults-{at}", f"tests/storage/test_compaction_faults.py::test_every_call_fails[{at}]")
         for at in range(3)
     ),
+    *(tests(f"reloads-{at}", f"tests/node/test_reloads.py::test_a_thousand[{at}]") for at in range(4)),
     tests("equivalence", "tests/node/test_equivalence.py"),
     tests("epoch-folds", "tests/node/test_compaction_served.py"),
     tests("damage", "tests/storage/test_damage.py"),

@@ -28,7 +28,7 @@ class ServedSideEffect(SideEffect, frozen=True, kw_only=True):
 
     def after(self, call: Call) -> None:
         replied = call.replied
-        if replied is None or replied.outlets is None or replied.outlets.writes is None:
+        if replied is None or replied.shadow or replied.outlets is None or replied.outlets.writes is None:
             return
         block, named = call.block, call.ask.users if call.ask.users is not None else [call.ask.user]
         shown = block.slate[call.users[block.group[block.slate]] != NO_ROW]
