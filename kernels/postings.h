@@ -10,6 +10,10 @@
 #include "bitpack.h"
 #include "isa.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 enum {
     MIXLINE_FIELDS = 16,
     MIXLINE_WINDOW = 4096, /* rows whose sums are kept at once, a multiple of 64 */
@@ -36,6 +40,8 @@ typedef struct mixline_list {
     int have, at, timed;         /* of it: rows, the next one, whether frequencies were read */
     float scale;                 /* of a worth: the term's weight in units */
     int32_t top;                 /* no row is worth more */
+    int64_t probed;              /* the block that was asked for last */
+    int32_t *bounds;             /* by level; NULL with several fields */
     int64_t ahead;               /* the first block that may hold rows of the window */
     uint8_t bits[1 + MIXLINE_FIELDS];
     const uint8_t *numbers;      /* of the open block, behind its rows */
@@ -145,6 +151,29 @@ static inline float mixline_share_at(const mixline_list *list, int at) {
     return share;
 }
 
+/* Which of 64 sums are no less than `least`. */
+static inline uint64_t mixline_reaching_portable(const int32_t *sums, int32_t least) {
+    uint64_t found = 0;
+    for (int part = 0; part < 64; part += 8) {
+        uint64_t some = 0;
+        for (int i = 0; i < 8; i++) some |= (uint64_t)(sums[part + i] >= least) << i;
+        found |= some << part;
+    }
+    return found;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static inline uint64_t mixline_reaching_avx2(const int32_t *sums, int32_t least) {
+    const __m256i below = _mm256_set1_epi32(least - 1);
+    uint64_t found = 0;
+    for (int part = 0; part < 64; part += 8) {
+        __m256i some = _mm256_cmpgt_epi32(_mm256_loadu_si256((const __m256i *)(sums + part)), below);
+        found |= (uint64_t)(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(some)) << part;
+    }
+    return found;
+}
+#endif
+
 /* What every row of the open block is worth. */
 #define MIXLINE_DEFINE_POSTINGS(NAME, TARGET)                                                                         \
     TARGET static void mixline_worths_##NAME(mixline_list *list) {                                                    \
@@ -176,17 +205,10 @@ static inline float mixline_share_at(const mixline_list *list, int at) {
         int64_t found = 0;                                                                                            \
         for (int64_t i = 0; i < count; i += 64) {                                                                     \
             uint64_t may = allowed ? allowed[(first + i) / 64] : ~(uint64_t)0;                                        \
-            if (!may) continue;                                                                                       \
-            for (int64_t part = i; part < i + 64; part += 16) {                                                       \
-                int32_t any = 0;                                                                                      \
-                for (int j = 0; j < 16; j++) any |= -(sums[part + j] >= least);                                       \
-                if (!any) continue;                                                                                   \
-                for (int64_t at = part; at < part + 16; at++) {                                                       \
-                    out[found].row = first + (uint32_t)at;                                                            \
-                    out[found].sum = sums[at];                                                                        \
-                    out[found].groups = groups ? groups[at] : 0;                                                      \
-                    found += (sums[at] >= least) & (may >> (at - i) & 1);                                             \
-                }                                                                                                     \
+            if (may) may &= mixline_reaching_##NAME(sums + i, least);                                                 \
+            for (; may; may &= may - 1) {                                                                             \
+                int64_t at = i + __builtin_ctzll(may);                                                                \
+                out[found++] = (mixline_candidate){groups ? groups[at] : 0, first + (uint32_t)at, sums[at]};          \
             }                                                                                                         \
         }                                                                                                             \
         return found;                                                                                                 \
@@ -287,6 +309,17 @@ static inline int mixline_worth_here(mixline_list *list, int32_t *worth) {
     return share > 0;
 }
 
+static inline int32_t mixline_level_bound(const mixline_list *list, int64_t block) {
+    return list->bounds[mixline_header(list, block)[list->texts->entry - 1]];
+}
+
+/* What rows of a block of each level are worth at most. */
+static void mixline_bounds(mixline_list *list, int32_t *bounds) {
+    const float top = mixline_float_at(list->head) / MIXLINE_LEVELS * mixline_weight(list, 0);
+    for (int level = 0; level <= MIXLINE_LEVELS; level++) bounds[level] = mixline_bound_of(list, top * (float)level);
+    list->bounds = bounds;
+}
+
 /* Add a list's worths to candidates (rows ascending); those that cannot reach `least` with `rest` more are left out.
  * Returns how many remain. */
 static int64_t mixline_probe(mixline_list *list, mixline_candidate *some, int64_t count, uint64_t group, int32_t rest,
@@ -295,6 +328,13 @@ static int64_t mixline_probe(mixline_list *list, mixline_candidate *some, int64_
     for (int64_t i = 0; i < count; i++) {
         mixline_candidate one = some[i];
         int32_t worth;
+        if (list->bounds) { /* a block that cannot bring the row among the best is not opened */
+            list->probed = mixline_block_of(list, list->probed, one.row);
+            if (list->probed != list->block) {
+                int32_t most = list->probed < list->blocks ? mixline_level_bound(list, list->probed) : 0;
+                if (one.sum < least - rest - most) continue;
+            }
+        }
         if (mixline_seek(list, one.row) && mixline_worth_here(list, &worth)) {
             one.sum += worth;
             one.groups |= group;
@@ -323,6 +363,7 @@ static int32_t mixline_window_bound(mixline_list *list, uint32_t first, uint32_t
         }
         if (mixline_word_at(header) + 1 >= end) break;
     }
+    if (list->bounds) return list->bounds[levels[0]];
     float share = 0;
     for (int f = 0; f < fields; f++)
         if (list->norms[f])

@@ -10,6 +10,7 @@ cdef extern from "postings.h" nogil:
         MIXLINE_PLACES
         MIXLINE_UNITS
         MIXLINE_DEPTHS
+        MIXLINE_LEVELS
     struct mixline_texts:
         int fields, entry, stored
         uint8_t* places
@@ -28,7 +29,8 @@ cdef extern from "postings.h" nogil:
         int have, at, timed
         float scale
         int32_t top
-        int64_t ahead
+        int32_t* bounds
+        int64_t ahead, probed
         uint32_t* rows
         int32_t* worths
         uint32_t* times
@@ -55,6 +57,7 @@ cdef extern from "postings.h" nogil:
     int64_t mixline_probe(mixline_list* found, mixline_candidate* some, int64_t count, uint64_t group, int32_t rest,
                           int32_t least) noexcept
     int32_t mixline_window_bound(mixline_list* found, uint32_t first, uint32_t end) noexcept
+    void mixline_bounds(mixline_list* found, int32_t* bounds) noexcept
     void mixline_mark(mixline_list* found, uint64_t* words) noexcept
     int mixline_places(mixline_list* found, int field, int64_t offset, int64_t* out) noexcept
     bint mixline_within(const int64_t* places, const int* many, int count, int64_t slop) noexcept

@@ -99,7 +99,8 @@ cdef class Postings:
         out.positions = self.positions + places
         for f in range(fields):
             out.norms[f] = NULL if view[f] is None else <const float*>(<cnp.ndarray>view[f]).data + 1
-        out.times = <uint32_t*>malloc(fields * MIXLINE_PACK * sizeof(uint32_t))
+        out.times = <uint32_t*>malloc((fields * MIXLINE_PACK + MIXLINE_LEVELS + 1) * sizeof(uint32_t))
+        out.bounds, out.probed = NULL, 0
         if out.times == NULL:
             raise MemoryError("no memory for a list")
         if not out.full:
@@ -119,6 +120,8 @@ cdef class Postings:
             if out.norms[f]:
                 share += mixline_float_at(out.head + 4 * f) * mixline_weight(out, f)
         out.top = mixline_bound_of(out, share)
+        if fields == 1 and out.norms[0] and out.scale > 0:
+            mixline_bounds(out, <int32_t*>(out.times + MIXLINE_PACK))
         return 0
 
     def rows_with(self, lists, views):

@@ -28,6 +28,7 @@ NAMES = {
     "slates": "mixline.tools.bench_slates:slates",
     "load": "mixline.tools.bench_load:load",
     "replay": "mixline.tools.bench_replay:replay_bench",
+    "search": "mixline.tools.bench_search:search",
     "serving": "mixline.tools.bench_serving:serving",
     "shared": "mixline.tools.bench_shared:shared",
     "counters": "mixline.tools.bench_counters:counters",
