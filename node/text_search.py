@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixline.kernels.postings import KINDS, Postings, Search
+from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
+from mixline.node.late_texts import LateTexts, Matching
 from mixline.node.text_terms import Asked, Terms, Translator
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
+    from mixline.storage.live_view import LiveView
 
 SLICE_WINDOWS = 16  # of 4096 rows, looked at between two looks at the clock
 KEPT = 64  # queries whose terms are remembered
@@ -29,6 +32,9 @@ class TextSearch:
         self.epoch, self.index = epoch, index
         self.translator = Translator(index, fields, weights, fuzzy=fuzzy)
         self._terms: dict[str, Terms] = {}
+        self._late = LateTexts(epoch)
+        self.translator.came = self._late.has
+        self._matching: tuple[LiveView, Terms, np.ndarray | None, Matching] | None = None
 
     @cached_property
     def postings(self) -> Postings:
@@ -37,14 +43,40 @@ class TextSearch:
         keys = self.epoch.items.keys
         return Postings(index.lists, index.positions, index.lengths, index.stored, index.facts.k1, keys, index.count)
 
-    def terms(self, query: str) -> Terms:
-        """The terms of a query; asked several times for one request, and made once."""
+    def terms(self, call: Call) -> Terms:
+        """The terms of a request's query; asked several times for one request, and made once."""
+        if call.view is not None and call.view.items_end > self.epoch.items.base + self._late.count:
+            self._late.follow(call.view)
+            self._terms.clear()
+        query = call.ask.query or ""
         found = self._terms.get(query)
         if found is None:
             if len(self._terms) >= KEPT:
                 self._terms.clear()
             found = self._terms[query] = self.translator.terms(query)
         return found
+
+    def late(self, call: Call, terms: Terms, allowed: np.ndarray | None) -> Matching | None:
+        """What came after the build and matches; None where nothing came."""
+        view = call.view
+        if view is None or view.items_end <= self.epoch.items.base:
+            return None
+        kept = self._matching
+        if kept is None or kept[0] is not view or kept[1] is not terms or kept[2] is not allowed:
+            found = self._late.matching(view, terms, self.translator, allowed)
+            kept = self._matching = view, terms, allowed, found
+        return kept[3]
+
+    def best(self, call: Call, terms: Terms, k: int, allowed: np.ndarray | None) -> Candidates:
+        """The best ``k`` of all rows."""
+        found = self.find(call, terms, k, allowed)
+        late = self.late(call, terms, allowed)
+        if late is None or not len(late.rows):
+            return found
+        best = TopK(k)
+        for one in (found, self._late.best(late, k)):
+            best.offer(one.scores, one.rows, self.epoch.items.keys[one.rows])
+        return Candidates(*best.result())
 
     def find(self, call: Call, terms: Terms, k: int, allowed: np.ndarray | None) -> Candidates:
         """The best ``k`` rows of the build, or of those reached by the deadline."""

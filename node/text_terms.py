@@ -6,7 +6,7 @@ that are asked, and where it is a prefix or misspelt one for each word that it m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from mixline.node import limits
 from mixline.node.errors import BadRequest
 from mixline.node.text_query import Clause, parse_query
 from mixline.storage.analysis import WORD_MAX
+from mixline.storage.text_builder import LENGTH_MAX
 from mixline.storage.text_index import Found, TextIndex
 
 TermList = tuple[int, int, int, float, int, int]  # as the kernel takes a list, and a view of fields
@@ -34,6 +35,7 @@ class Reading(NamedTuple):
     fields: tuple[int, ...]
     found: Found | None
     factor: float = 1.0
+    prefix: bool = False
 
 
 class Group(NamedTuple):
@@ -81,6 +83,8 @@ class Translator:
         self.analysers = [index.analysers[self.chain_of.index(chain)] for chain in range(len(facts))]
         self.views: list[View] = []
         self._views: dict[tuple[int, ...], int] = {}
+        self._long: dict[int, np.ndarray] = {}
+        self.came: Callable[[str], bool] = lambda _: False  # whether what came since the build has a term
 
     def view(self, fields: tuple[int, ...]) -> int:
         """The number of the view of some fields."""
@@ -96,6 +100,12 @@ class Translator:
             self.views.append(tuple(made))
             found = self._views[fields] = len(self.views) - 1
         return found
+
+    def long_norms(self, field: int) -> np.ndarray:
+        """Norms of a field by length, of the longest texts too, times its weight (float32)."""
+        if field not in self._long:
+            self._long[field] = self.index.norms(field, self.weights.get(field, 1.0), LENGTH_MAX)[1:]
+        return self._long[field]
 
     def terms(self, query: str) -> Terms:
         """The groups of a query; those beyond what the kernel takes are left out, the commonest first."""
@@ -159,11 +169,12 @@ class Translator:
                 for chain, fields in chains.items()
                 for reading in (self._prefix(word, chain, fields) if prefix else self._word(word, chain, fields))
             ]
-            if not prefix and (fuzzy or not any(one.found for one in readings)) and readings:
+            if not prefix and (fuzzy or not any(one.found or self.came(one.term) for one in readings)) and readings:
                 near = [one for chain, fields in chains.items() for one in self._near(word, chain, fields)]
                 readings += near if fuzzy or self.fuzzy else []
             if not prefix and clause.demand != "not" and readings:
-                meant = self._meant(word, next(iter(chains)))
+                known = any(self.came(one.term) for one in readings)
+                meant = "" if known else self._meant(word, next(iter(chains)))
                 if meant:
                     corrections.append((clause.start + start, clause.start + end, meant))
             unique = {(one.term, one.chain): one for one in reversed(readings)}
@@ -220,7 +231,7 @@ class Translator:
         plain = self.analysers[chain].plain(word)
         raw = plain.encode("utf-8", "surrogatepass")
         found = self.index.terms.beginning(raw, limits.prefix_terms_max, limits.prefix_looks_max)
-        exact = [self._reading(plain, chain, fields)]
+        exact = [self._reading(plain, chain, fields)._replace(prefix=True)]
         return exact + [
             Reading(term.decode("utf-8", "surrogatepass"), chain, fields, (rows, start, size, places))
             for term, rows, start, size, places in found

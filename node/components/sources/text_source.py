@@ -64,14 +64,13 @@ class TextSource(Source, frozen=True, kw_only=True):
 
     def retrieve(self, call: Call, group: int) -> Candidates:
         search: TextSearch = call.bound
-        query = call.ask.query
-        if not query:
+        if not call.ask.query:
             return Candidates.none()
-        return search.find(call, search.terms(query), self.limit, call.allowed(group))
+        return search.best(call, search.terms(call), self.limit, call.allowed(group))
 
     def score_of(self, call: Call, group: int, row: int) -> float | None:
         search: TextSearch = call.bound
         if not call.ask.query or row >= search.index.count:
             return None
-        worth = float(search.worth(search.terms(call.ask.query), np.array([row], dtype=np.uint32))[0])
+        worth = float(search.worth(search.terms(call), np.array([row], dtype=np.uint32))[0])
         return worth or None
