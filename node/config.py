@@ -42,7 +42,7 @@ class Surface(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: float = 100.0
     limit: int = 25
     unknown_user: Literal["cold", "error"] = "cold"
-    paging: bool = True
+    paging: bool = False
     digest: str = ""  # of the table in its file
     components: dict[str, tuple[Component, ...]]
     params: dict[str, Parameter] = {}
@@ -57,7 +57,7 @@ class SurfaceKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     deadline_ms: float = 100.0
     limit: int = 25
     unknown_user: Literal["cold", "error"] = "cold"
-    paging: bool = True
+    paging: bool = False
     description: str = ""
     params: dict[str, Parameter] = {}
     experiment: list[Experiment] = []

@@ -10,7 +10,6 @@ import os
 import secrets
 import struct
 import time
-import zlib
 from _blake2 import blake2b
 from _operator import _compare_digest as same
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -26,7 +25,7 @@ from mixline.node.errors import BadRequest, NotReady
 from mixline.node.request import Ask
 
 KEY_FILE, KEY_BYTES, MAC_BYTES = "cursor.key", 32, 16
-HEAD = struct.Struct("<BxHIQ")  # version, items, second in which it was made, draw of the question
+HEAD = struct.Struct("<BBHIQ")  # version, bytes of a step, items, second in which it was made, draw of the question
 VERSION = 1
 BYTES_MAX = 2 * (HEAD.size + 8 * limits.cursor_items_max + MAC_BYTES)
 BEGIN = "; ask without cursor to begin anew"
@@ -67,14 +66,17 @@ class Cursors:
             return self.path.read_bytes()
 
     def make(self, surface: str, ask: Ask, shown: np.ndarray) -> str | None:
-        """A cursor behind ``shown`` (order keys, uint64); None where no further page can be had through it."""
+        """A cursor behind ``shown`` (order keys, uint64, no two alike); None where it could not be taken."""
         key = self.key()
         if not key or len(shown) > limits.cursor_items_max:
             return None
-        keys = np.unique(shown)
-        planes = np.diff(keys, prepend=np.uint64(0)).astype("<u8").view(np.uint8).reshape(-1, 8).T
-        head = HEAD.pack(VERSION, len(keys), self.now(), question(surface, ask))
-        signed = head + zlib.compress(planes.tobytes(), 1)
+        keys = np.sort(shown)
+        steps = np.empty(len(keys), dtype="<u8")
+        steps[:1] = keys[:1]
+        np.subtract(keys[1:], keys[:-1], out=steps[1:])
+        width = (int(steps.max()).bit_length() + 7) // 8 if len(steps) else 0
+        head = HEAD.pack(VERSION, width, len(keys), self.now(), question(surface, ask))
+        signed = head + steps.view(np.uint8).reshape(-1, 8)[:, :width].tobytes()
         return urlsafe_b64encode(signed + mac(key, signed)).decode()
 
     def read(self, surface: str, ask: Ask) -> np.ndarray:
@@ -89,7 +91,7 @@ class Cursors:
         signed, given = raw[:-MAC_BYTES], raw[-MAC_BYTES:]
         if len(signed) < HEAD.size or urlsafe_b64encode(raw).decode() != text or not same(given, mac(key, signed)):
             raise BadRequest(f"cursor: was not made by this node, or was changed{BEGIN}")
-        version, count, made_s, asked = HEAD.unpack_from(signed)
+        version, width, count, made_s, asked = HEAD.unpack_from(signed)
         if version != VERSION:
             raise BadRequest(f"cursor: of version {version}, and this node speaks {VERSION}{BEGIN}")
         if asked != question(surface, ask):
@@ -97,9 +99,9 @@ class Cursors:
         age_s = self.now() - made_s
         if age_s > limits.cursor_s_max:
             raise BadRequest(f"cursor: is {age_s} seconds old, at most {limits.cursor_s_max} are taken{BEGIN}")
-        planes = zlib.decompressobj().decompress(signed[HEAD.size :], 8 * count)
-        steps = np.frombuffer(planes, dtype=np.uint8).reshape(8, count).T
-        return np.cumsum(np.ascontiguousarray(steps).view("<u8").ravel(), dtype=np.uint64)
+        steps = np.zeros((count, 8), dtype=np.uint8)
+        steps[:, :width] = np.frombuffer(signed, dtype=np.uint8, offset=HEAD.size).reshape(count, width)
+        return np.cumsum(steps.view("<u8").ravel(), dtype=np.uint64)
 
 
 def question(surface: str, ask: Ask) -> int:

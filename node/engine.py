@@ -407,7 +407,9 @@ class Engine:
         block = call.block
         if not pipeline.surface.paging or call.ask.users is not None or len(block.slate) < limit:
             return None
-        return self.cursors.make(pipeline.surface.name, call.ask, np.concatenate((call.shown, block.key[block.slate])))
+        keys = block.key[block.slate]
+        shown = np.concatenate((call.shown, keys)) if len(call.shown) else keys
+        return self.cursors.make(pipeline.surface.name, call.ask, shown)
 
 
 def whole() -> float:

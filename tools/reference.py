@@ -54,7 +54,7 @@ key ascending (the id; for string ids its XXH3-64 hash); scores that are not fin
 | `deadline_ms` | `100.0` | for requests that bring no deadline of their own |
 | `limit` | `25` | items on a page, for requests that bring no limit |
 | `unknown_user` | `"cold"` | `"cold"`: go on without the user; `"error"`: NOT_FOUND |
-| `paging` | `true` | pages have a `cursor`, with which the next one repeats nothing |
+| `paging` | `false` | pages have a `cursor`, with which the next one repeats nothing |
 | `params` | none | `[params.NAME]`: what `"$NAME"` in a component stands for ([experiments.md](experiments.md)) |
 | `experiment` | none | `[[experiment]]`: which users get which values |
 | `holdout` | none | `[holdout]`: users that are in no experiment |

@@ -15,6 +15,7 @@ from mixline.node.inprocess import Node
 from mixline.tools.replay import replay_command
 
 SURFACE = """
+paging = true
 limit = 8
 deadline_ms = 10000
 [params.reach]
