@@ -73,6 +73,15 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     log: str = "text"
 
 
+class RehearsalOrders(msgspec.Struct, frozen=True):
+    """What the supervisor tells the throw-away process of a reload."""
+
+    store: str
+    config: str | None
+    engine: str
+    log: str = "text"
+
+
 class WarmOrders(msgspec.Struct, frozen=True):
     """What the supervisor tells the process that warms the active epoch."""
 

@@ -72,7 +72,7 @@ class Nursery:
         engine: str,
         config: str | None,
         store: str,
-        first: Firstborn,
+        first: Firstborn | None,
         on_useless: Callable[[int], None],
     ) -> None:
         self.loop = loop
@@ -110,10 +110,20 @@ class Nursery:
         self.loop.add_reader(self.control.fileno(), self.listen)
         self.ask_next()
 
-    def renew(self) -> None:
-        """Let a new nursery take over, which loads what has changed on disk."""
+    def beside(self, on_useless: Callable[[int], None]) -> Nursery:
+        """Another one, which loads what has changed on disk while this one goes on."""
+        other = Nursery(self.loop, self.engine, self.config, self.store, None, on_useless)
+        other.start()
+        return other
+
+    def hand_over(self, other: Nursery) -> None:
+        """Let another take over what waits here; what was asked is asked anew."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self.closed = True
         self.let_go()
-        self.start()
+        for birth in waiting:
+            other.ask(birth)
 
     def ask(self, birth: Birth) -> None:
         """Order a process; it is born from the loop, later."""

@@ -9,9 +9,10 @@ import signal
 from typing import TYPE_CHECKING
 
 from mixline.node import limits
+from mixline.node.orders import RehearsalOrders
 from mixline.node.plain_asyncio import asyncio
 from mixline.node.supervisor_chair import Chair
-from mixline.node.supervisor_child import Child
+from mixline.node.supervisor_nursery import Birth
 from mixline.node.supervisor_warming import warm_up
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ class Reloader:
             if await self.rehearse():
                 await warm_up(node)
                 node.generation += 1
-                node.nursery.renew()
                 standby_first = sorted(node.chairs, key=lambda each: -each.order)
                 for chair in [node.writer, *standby_first]:  # a new epoch's workers wait for the writer's overlay of it
                     if node.stopping or not await self.replace(chair):
@@ -47,16 +47,33 @@ class Reloader:
             node.notifier.ready(node.status_line())
 
     async def rehearse(self) -> bool:
-        """Open store and surfaces in a throw-away process; a mistake costs a log line and not the node."""
-        told, tried = self.node.options, self.node.fallback.active()
-        orders = {"store": told.store, "config": told.config, "engine": told.engine, "log": told.log}
-        module = "mixline.node.supervisor_rehearsal"
-        rehearsal = Child.run(self.node.loop, module, orders, [], lambda _: self.node.changed.set())
-        if not await self.node.wait_for(lambda: rehearsal.gone, limits.ready_timeout_ms / 1000):
-            rehearsal.send(signal.SIGKILL)
-        elif rehearsal.exit_code == rehearsal.death_signal == 0:
+        """Open store and surfaces in a throw-away process of a new nursery, which takes over when all is well; a
+        mistake costs a log line and not the node. One load of Python and of all modules serves both."""
+        node, told = self.node, self.node.options
+        tried, ended = node.fallback.active(), [False]
+
+        def end(*_: object) -> None:
+            ended[0] = True
+            node.changed.set()
+
+        fresh = node.nursery.beside(end)
+        rehearsals = [fresh.child]  # until there is a rehearsal it is the nursery that may fail
+        orders = RehearsalOrders(told.store, told.config, told.engine, told.log)
+        birth = Birth("mixline.node.supervisor_rehearsal", orders, [], rehearsals.append, end, end)
+        fresh.ask(birth)
+        done = await node.wait_for(lambda: ended[0], limits.ready_timeout_ms / 1000)
+        rehearsal = rehearsals[-1]
+        assert rehearsal is not None
+        if done and rehearsal is not rehearsals[0] and rehearsal.exit_code == rehearsal.death_signal == 0:
+            node.nursery.hand_over(fresh)
+            node.nursery = fresh
+            fresh.on_useless = node.give_up
             return True
-        self.node.fallback.failed(rehearsal, tried, rehearsed=True)
+        fresh.close()
+        fresh.let_go()
+        if not done:
+            rehearsal.send(signal.SIGKILL)
+        node.fallback.failed(rehearsal, tried, rehearsed=True)
         log.error("reload refused: the store or the configuration is bad (%s); serving as before", rehearsal.fate)
         return False
 
