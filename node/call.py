@@ -84,6 +84,7 @@ class Call:
         self.bound: Any = None
         self.entry = NO_ENTRY
         self.coverage: list[Coverage] = []
+        self.told: dict[str, Any] = {}  # what the reply says besides its items
         self.scans: dict[int, list[Scan]] = {}
         self.writes: OwnWrites | None = None  # what is written before the reply; None where nothing may be
         self.block: CandidateBlock

@@ -400,6 +400,7 @@ class Engine:
             assignments=call.assignments,
             quality=call.quality,
             cursor=self._cursor(call, pipeline, limit),
+            told=call.told,
         )
 
     def _cursor(self, call: Call, pipeline: Pipeline, limit: int) -> str | None:

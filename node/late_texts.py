@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mixline.kernels.bitmap import holds_rows
 from mixline.kernels.postings import KINDS, UNITS
 from mixline.node.block import Candidates
 from mixline.node.text_terms import Phrase, Reading, Terms, Translator
+from mixline.storage.completions import plain_words
 from mixline.storage.epoch import Epoch
 from mixline.storage.text_builder import LENGTH_MAX
 
@@ -59,7 +61,8 @@ class LateTexts:
         return term in self._terms
 
     def _add(self, at: int, field: int, text: str) -> int:
-        analyser, counts, length = self.index.analysers[field], {}, 0
+        analyser, length = self.index.analysers[field], 0
+        counts: dict[str, int] = {}
         for start, end in analyser.spans(text):
             terms = analyser.expand(text[start:end])
             length += bool(terms)
@@ -157,3 +160,24 @@ def stands(tokens, readings: list[tuple[Reading, int]], slop: int) -> bool:
         return False
     every = sorted({at for one in lists for at in one})
     return any(all(any(low <= at <= low + slop for at in one) for one in lists) for low in every)
+
+
+class LateTitles:
+    """The texts of one column of late rows, to complete what is typed; few, so that they are gone through."""
+
+    def __init__(self, epoch: Epoch, column: str) -> None:
+        self._items, self._titles = epoch.items, list[str]()
+        self._place = list(epoch.items.facts.columns).index(column)
+
+    def best(self, view: LiveView, typed: str, allowed: np.ndarray | None, count: int) -> list[int]:
+        """The newest rows with a word from which on they begin so."""
+        base, end = self._items.base, view.items_end - self._items.base
+        for at in range(len(self._titles), end):
+            text = self._items.stored_record(base + at)[self._place]
+            self._titles.append(" " + " ".join(plain_words(text)) if isinstance(text, str) else "")
+        wanted = " " + " ".join(plain_words(typed))
+        if end <= 0 or view.alive is None or wanted == " ":
+            return []
+        found = [base + at for at in range(end - 1, -1, -1) if wanted in self._titles[at]]
+        rows = np.array(found, dtype=np.uint32)
+        return rows[holds_rows(view.alive if allowed is None else allowed, rows)][:count].tolist()

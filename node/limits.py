@@ -74,6 +74,7 @@ candidates_max = 20_000  # ids a request may bring
 vectors_max = 64  # that one request gives
 time_max = 1 << 40  # seconds since 1970, beyond the year 30,000: a time beyond is in other units
 query_chars_max = 65_536  # of a query text
+typed_chars_max = 256  # of what is completed
 query_words_max = 32  # that a query requires, forbids, or has in phrases; of all others the rarest count
 prefix_terms_max = 16  # that one prefix, or one misspelt word, stands for
 prefix_looks_max = 20_000  # words that are looked at for them

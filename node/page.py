@@ -64,6 +64,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     assignments: dict[str, str] = {}
     quality: float = 1.0
     cursor: str | None = None
+    told: dict[str, Any] = {}
 
 
 class Failure(msgspec.Struct):
@@ -85,8 +86,11 @@ class Page:
     ``coverage`` one entry per component; ``epoch``, ``live_seq`` and ``config_generation`` name what was computed on;
     ``assignments``: the arm of each experiment that the user takes part in. ``quality``: below 1 where the surface's
     parameters shrank under load, and then the page is DEGRADED. ``cursor``: for ``ask(cursor=)``, which gives the page
-    behind this one; None behind the last. ``timing`` in microseconds. With ``users=`` the groups
-    follow one another: ``groups`` holds n + 1 offsets.
+    behind this one; None behind the last.
+    ``timing`` in microseconds. Of a search: ``total`` items that match, ``facets`` (counts over all of them, by
+    column), ``highlights`` (for each item, by field, HTML with the words that match in ``<b>``), and ``spelling``, the
+    query as it was probably meant; of completions ``suggestions``. With ``users=`` the groups follow one another:
+    ``groups`` holds n + 1 offsets.
     """
 
     def __init__(self, header: ReplyHeader, answer: Answer) -> None:
@@ -107,6 +111,12 @@ class Page:
         self.assignments = answer.assignments
         self.quality = answer.quality
         self.cursor = answer.cursor
+        told = answer.told
+        self.total: int | None = told.get("total")
+        self.facets: dict[str, list[dict[str, Any]]] = told.get("facets", {})
+        self.highlights: list[dict[str, str]] = told.get("highlights", [])
+        self.spelling: str = told.get("spelling", "")
+        self.suggestions: list[dict[str, Any]] = told.get("suggestions", [])
         self.groups = np.frombuffer(answer.groups, dtype="<u4") if answer.groups else np.array([0, len(self.scores)])
 
     def __len__(self) -> int:
@@ -140,6 +150,11 @@ class Page:
             "assignments": self.assignments,
             "quality": self.quality,
             "cursor": self.cursor,
+            "total": self.total,
+            "facets": self.facets,
+            "highlights": self.highlights,
+            "spelling": self.spelling,
+            "suggestions": self.suggestions,
         }
 
 

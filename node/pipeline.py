@@ -95,6 +95,9 @@ class Pipeline:
         self.selectors = steps["selector"]
         self.side_effects = steps["side_effect"]
         self.filter_names = [step.name for step in steps["filter"]]
+        self.presenting = [
+            at for at, step in enumerate(self.sources) if type(step.component).present is not Source.present
+        ]
         self.source_names = [step.name for step in self.sources]
         self.excluding = [step for step in steps["filter"] if step.excludes]
         self.excluders = [step.component.excludes for step in self.excluding]
@@ -151,6 +154,10 @@ class Pipeline:
             yield None
         yield from self._select(call, coverage, limit)
         block.settle()
+        for at in self.presenting:
+            entry, spent_us = coverage[at], coverage[at].us
+            guard(call, self.sources[at], entry, present)
+            entry.us += spent_us
 
     def after(self, call: Call) -> list[Coverage]:
         """Side effects, once the reply was sent; what each did."""
@@ -274,6 +281,12 @@ def retrieve(call: Call, step: Step, entry: Coverage, brought: list[Candidates])
         taken += len(part.rows)
     brought.extend(parts)
     entry.taken = taken
+
+
+def present(call: Call, step: Step, entry: Coverage) -> None:
+    """Let a source say more of what is on the page."""
+    source: Source = step.component
+    source.present(call, call.block.row[call.block.slate])
 
 
 def fitted(part: Candidates, count: int) -> Candidates:

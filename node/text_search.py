@@ -11,6 +11,7 @@ import numpy as np
 from mixline.kernels.postings import KINDS, Postings, Search
 from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
+from mixline.node.highlights import highlight
 from mixline.node.late_texts import LateTexts, Matching
 from mixline.node.text_terms import Asked, Terms, Translator
 from mixline.storage.epoch import Epoch
@@ -121,6 +122,36 @@ class TextSearch:
         at = search.result()[0]
         np.bitwise_or.at(none, at >> 6, np.uint64(1) << (at & 63).astype(np.uint64))
         return none
+
+    def all_matching(self, call: Call, terms: Terms, allowed: np.ndarray | None) -> np.ndarray:
+        """Every row (uint32, ascending) that matches."""
+        words = self.matches(call, terms, allowed)
+        rows = np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little")).astype(np.uint32)
+        late = self.late(call, terms, allowed)
+        return rows if late is None else np.concatenate((rows, late.rows))
+
+    def highlights(self, terms: Terms, rows: np.ndarray, fields: Sequence[str]) -> list[dict[str, str]]:
+        """For each row a piece of each field that has words of the query, as HTML."""
+        records = self.epoch.items.records(rows, fields)
+        shown: dict[str, tuple[set[str], tuple[str, ...]]] = {}
+        for name in fields:
+            field = self.index.names.index(name)
+            readings = [
+                one
+                for group in terms.groups
+                if group.kind in (KINDS["should"], KINDS["must"])
+                for one in group.readings
+                if field in one.fields
+            ]
+            shown[name] = {one.term for one in readings}, tuple(one.term for one in readings if one.prefix)
+        found: list[dict[str, str]] = [{} for _ in rows]
+        for name in fields:
+            analyser = self.index.analysers[self.index.names.index(name)]
+            for entry, text in zip(found, records[name], strict=True):
+                piece = highlight(text, analyser, *shown[name]) if isinstance(text, str) else ""
+                if piece:
+                    entry[name] = piece
+        return found
 
     def worth(self, terms: Terms, rows: np.ndarray) -> np.ndarray:
         """The score of each of ascending rows of the build, whether or not they match as a whole (float32)."""

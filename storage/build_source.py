@@ -70,6 +70,10 @@ class BuildSource(Protocol):
         """The sides of a space that are given; none where it is to be learnt from the events."""
         ...
 
+    def past_queries(self, complaints: Complaints) -> dict[str, float]:
+        """Queries that complete what is typed, with how often they were asked."""
+        ...
+
     def carried(self) -> Sequence[Batch]:
         """Operations that say what the epoch's arrays cannot: applied to it before any of the log."""
         ...

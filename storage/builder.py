@@ -102,6 +102,11 @@ class Builder:
             events = self._events(items, users)
         finally:
             self.records.close()
+        if self.completions is not None:
+            path = self.folder / "columns" / "items" / "popularity.npy"
+            popularity = map_array(path) if path.exists() else None
+            self.completions.close(items.count, popularity, self.source.past_queries(self.complaints))
+            self.complaints.settle()
         spaces = {name: self._space(name, one, items, users) for name, one in self.spec.spaces.items()}
         self.complaints.settle()
         write_carried(self.folder, self.source.carried())
@@ -129,6 +134,7 @@ class Builder:
             builder.text = TextBuilder(self.folder, self.scratch, self.spec.text)
         items = source.items(builder, self.progress)
         self.text = builder.text.close(self.progress) if builder.text is not None else None
+        self.completions = builder.text.completions if builder.text is not None else None
         users = source.users(CatalogueBuilder(self.folder, "users", self.records, complaints), self.progress)
         if not complaints:  # shapes are judged before the long work, together with the catalogues' faults
             for name in self.spec.spaces:

@@ -15,6 +15,7 @@ import numpy as np
 
 from mixline.storage.arrays import map_array
 from mixline.storage.catalogue import Catalogue
+from mixline.storage.completions import Completions
 from mixline.storage.counting import Built
 from mixline.storage.digests import stamp_of, stamps_of
 from mixline.storage.errors import StoreDamaged
@@ -104,6 +105,13 @@ class Epoch:
         self._owner.check()
         facts = self.manifest.text
         return TextIndex(self.path, facts, self._items.count) if facts is not None else None
+
+    @cached_property
+    def completions(self) -> Completions | None:
+        """What completes the words that somebody types; None when the epoch has no column for it."""
+        self._owner.check()
+        facts = self.manifest.text
+        return Completions(self.path) if facts is not None and facts.suggest else None
 
     @cached_property
     def item_times(self) -> Built | None:

@@ -16,6 +16,9 @@ from mixline.storage.manifest import CatalogueFacts, IdKind
 from mixline.storage.matrices import open_matrix
 from mixline.storage.progress import Progress
 from mixline.storage.spec import BuildSpec
+from mixline.storage.values import PARSE
+
+QUERIES = {"text.queries": "query", "text.queries (count)": "count"}  # columns of a file of past queries
 
 
 class FileSource:
@@ -34,6 +37,8 @@ class FileSource:
                 Input(spec.at(table.path), name, table.wanted(name), complaints).check()
         if spec.events is not None:
             Input(spec.at(spec.events.path), "events", spec.events.wanted(), complaints).check()
+        if spec.text is not None and spec.text.queries is not None:
+            Input(spec.at(spec.text.queries), "text", QUERIES, complaints).check()
         for name, space in spec.spaces.items():
             for side, path in (("items", space.items), ("users", space.users)):
                 if path is not None:
@@ -74,6 +79,25 @@ class FileSource:
                 if rows is not None:
                     dim = rows.shape[-1] if dim is None else dim
                     found.append(Given(side, at, rows))
+        return found
+
+    def past_queries(self, complaints: Complaints) -> dict[str, float]:
+        text, found = self.spec.text, dict[str, float]()
+        if text is None or text.queries is None:
+            return found
+        at, parse = self.spec.at(text.queries), PARSE["f32"][0]
+        for batch in Input(at, "text", QUERIES, complaints).batches():
+            columns = (batch.columns[name].to_pylist() for name in QUERIES.values())
+            for row, (query, count) in enumerate(zip(*columns, strict=True), batch.first_row):
+                try:
+                    asked = 0.0 if count is None else float(parse(count))  # type: ignore[arg-type]
+                except (ValueError, TypeError, OverflowError):
+                    asked = -1.0
+                if not 0 <= asked < float("inf"):
+                    what = "how often a query was asked is no number of at least 0"
+                    complaints.add(at, "text.queries", what, row=row, value=count)
+                elif query:
+                    found[str(query)] = found.get(str(query), 0.0) + asked
         return found
 
     def carried(self) -> Sequence[Batch]:

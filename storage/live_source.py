@@ -235,6 +235,10 @@ class LiveSource:
                 found.append(Given(side, self.epoch.path / "spaces" / name / f"{side}.npy", rows, rows.absent()))
         return found
 
+    def past_queries(self, complaints: Complaints) -> dict[str, float]:
+        completions = self.epoch.completions
+        return {} if completions is None else completions.past_queries()
+
     def carried(self) -> Sequence[Batch]:
         lost = self._events.lost if self._events is not None else []
         return carried_batches(self.view, lost, self._users.place != NO_ROW)

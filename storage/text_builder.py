@@ -13,6 +13,7 @@ import numpy as np
 
 from mixline.storage.analysis import Analyser
 from mixline.storage.arrays import ArrayWriter, map_array
+from mixline.storage.completions import CompletionsWriter
 from mixline.storage.dictionary import write_dictionary
 from mixline.storage.inverting import Inverter
 from mixline.storage.manifest import TextFacts, TextFieldFacts
@@ -40,9 +41,12 @@ class TextBuilder:
         self._lengths = {name: ArrayWriter(self.scratch / f"{name}.npy", "<u4") for name in spec.fields}
         self._runs: list[tuple[np.ndarray, ...]] = []
         self._count = 0
+        self.completions = CompletionsWriter(folder, scratch) if spec.suggest else None
 
     def add(self, texts: Mapping[str, Sequence[str | None]], count: int) -> None:
-        """The texts of the next ``count`` rows, by field."""
+        """The texts of the next ``count`` rows, by column."""
+        if self.completions is not None:
+            self.completions.add(self._count, texts[self.spec.suggest])
         add = self._inverter.add
         lengths = {name: np.zeros(count, dtype=np.uint32) for name in self.spec.fields}
         columns = [(field, texts[name], lengths[name]) for field, name in enumerate(self.spec.fields)]

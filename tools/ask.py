@@ -69,6 +69,11 @@ def show_page(title: str, page: Page, explain: bool = False, drawn: bool | None 
         for at, item in enumerate(page.ids if isinstance(page.ids, list) else page.ids.tolist())
     ]
     show_table(title, ["#", "id", *names, "score", "sources"], rows, drawn=drawn)
+    if page.spelling:
+        click.echo(f"did you mean: {page.spelling}", err=True)
+    for name, counted in page.facets.items():
+        entries = [f"{one['value'] if 'value' in one else (one['from'], one['to'])} {one['count']}" for one in counted]
+        click.echo(f"{name}: {', '.join(entries)}", err=True)
     for entry in page.coverage:
         if entry.state in ("degraded", "failed"):
             click.echo(f"{entry.stage} {entry.name}: {entry.state}: {entry.why}", err=True)

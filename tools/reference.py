@@ -24,10 +24,10 @@ HEAD = """# Surfaces
 
 A surface is one TOML file: a few keys, then lists of components. A request runs them in this order: sources,
 hydrators, filters, scorers, selectors, side effects. Files in the folder that `NODE.toml` names under `surfaces` add to
-the shipped surfaces (`homefeed`, `related`, `rank`, `notifications`) and override them by name. `mixline check
-NODE.toml --store STORE` says everything that is wrong with them at once; `mixline plan SURFACE --store STORE` shows in
-which order and by which way components run, with `--analyze` rows, time and bytes of each; `mixline ask SURFACE
---explain` what became of items. After `"skip"` and `"default"` below the reply is DEGRADED.
+the shipped surfaces (`homefeed`, `related`, `search`, `suggest`, `rank`, `notifications`) and override them by name.
+`mixline check NODE.toml --store STORE` says everything that is wrong with them at once; `mixline plan SURFACE --store
+STORE` shows in which order and by which way components run, with `--analyze` rows, time and bytes of each; `mixline ask
+SURFACE --explain` what became of items. After `"skip"` and `"default"` below the reply is DEGRADED.
 
 Candidates live in one block of columns. A source's score is the column `<name>.score`, missing where that source did
 not bring the candidate; a scorer's column has the scorer's name; item columns of the store have their own names and are

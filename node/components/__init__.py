@@ -16,12 +16,15 @@ from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
 from mixline.node.components.hydrators.counters_hydrator import CountersHydrator
 from mixline.node.components.hydrators.recent_hydrator import RecentHydrator
 from mixline.node.components.hydrators.similarity_hydrator import SimilarityHydrator
+from mixline.node.components.hydrators.text_match_hydrator import TextMatchHydrator
 from mixline.node.components.hydrators.user_hydrator import UserHydrator
 from mixline.node.components.scorers.calibration_scorer import CalibrationScorer
 from mixline.node.components.scorers.dot_scorer import DotScorer
 from mixline.node.components.scorers.forest_scorer import ForestScorer
+from mixline.node.components.scorers.fusion_scorer import FusionScorer
 from mixline.node.components.scorers.mlp_scorer import MlpScorer
 from mixline.node.components.scorers.onnx_scorer import OnnxScorer
+from mixline.node.components.scorers.rrf_scorer import RrfScorer
 from mixline.node.components.scorers.utility_scorer import UtilityScorer
 from mixline.node.components.scorers.weighted_scorer import WeightedScorer
 from mixline.node.components.selectors.category_cap_selector import CategoryCapSelector
@@ -43,6 +46,7 @@ from mixline.node.components.sources.item_to_item_source import ItemToItemSource
 from mixline.node.components.sources.latest_source import LatestSource
 from mixline.node.components.sources.nearest_source import NearestSource
 from mixline.node.components.sources.popular_source import PopularSource
+from mixline.node.components.sources.suggest_source import SuggestSource
 from mixline.node.components.sources.text_source import TextSource
 from mixline.node.components.sources.walk_source import WalkSource
 
@@ -69,11 +73,13 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "latest": LatestSource,
         "given": GivenSource,
         "text": TextSource,
+        "suggest": SuggestSource,
     },
     "hydrator": {
         "columns": ColumnsHydrator,
         "counters": CountersHydrator,
         "budgets": BudgetsHydrator,
+        "text_match": TextMatchHydrator,
         "user": UserHydrator,
         "similarity": SimilarityHydrator,
         "recent": RecentHydrator,
@@ -98,6 +104,8 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "onnx": OnnxScorer,
         "mlp": MlpScorer,
         "calibration": CalibrationScorer,
+        "rrf": RrfScorer,
+        "fusion": FusionScorer,
     },
     "selector": {
         "topk": TopKSelector,

@@ -114,6 +114,9 @@ class Source(Component, frozen=True, kw_only=True):
         was from being brought. None where it would not come to the item, or cannot say."""
         return None
 
+    def present(self, call: Call, rows: np.ndarray) -> None:
+        """Add to ``call.told`` what the reply shall say of the page's ``rows`` (uint32), besides their columns."""
+
     def writes(self) -> set[str]:
         return {f"{self.name}.score"}
 

@@ -151,10 +151,10 @@ def test_faults_of_the_specification(tmp_path):
     spec = write_films(tmp_path, ".jsonl")
     with spec.open("a") as file:
         file.write(
-            '[text]\nstem = "klingon"\nb = 2\nsuggestion = "title"\ngrams = [5, 2]\nstop = "elvish"\n'
+            '[text]\nstem = "klingon"\nb = 2\nsuggestt = "title"\ngrams = [5, 2]\nstop = "elvish"\n'
             "[text.fields.titel]\nweight = 2\n"
         )
     with pytest.raises(BadSpec) as caught:
         read_spec(spec)
-    for part in ("text.stem", "text.b", "text.suggestion", "text.grams", "text.stop", "text.fields.titel", "suggest"):
+    for part in ("text.stem", "text.b", "text.suggestt", "text.grams", "text.stop", "text.fields.titel", "suggest"):
         assert part in str(caught.value)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
+from mixline.node.facets import Facet, count_facet, facet_faults, facet_misfits
 from mixline.node.text_search import TextSearch
 from mixline.storage.epoch import Epoch
 
@@ -23,26 +24,39 @@ class TextSource(Source, frozen=True, kw_only=True):
     - `weights`: how much a field counts, where other than the build says.
     - `fuzzy`: whether a word that no text has stands for those that are spelt nearly so, at a half or a third of
       their weight.
+    - `facets`: column to how it is counted over all items that match, such as
+      `{ genres = {}, year = { ranges = [1980, 2000] } }`; of categories and tags the `limit` (20) commonest values.
+    - `highlight`: text columns of which the reply shows a piece with the words that match.
+    - `total`: whether the reply says how many items match; it does with facets.
     - `limit`: candidates per user.
 
-    The [guide](search.md) has the syntax. What filters such as `seen` and `predicate` drop is left out inside the
-    search. Without a query it brings nothing. At the deadline the best so far is returned and the source is degraded.
+    The reply also has the query as it was probably meant (`spelling`), where a word is known to no text, or hardly
+    any, and one spelt nearly alike is. The [guide](search.md) has the syntax. What filters such as `seen` and
+    `predicate` drop is left out inside the search. Without a query it brings nothing. At the deadline the best so far
+    is returned and the source is degraded.
     """
 
     fields: list[str] = []
     weights: dict[str, float] = {}
     fuzzy: bool = True
+    facets: dict[str, Facet] = {}
+    highlight: list[str] = []
+    total: bool = False
 
     def wrong(self) -> Iterator[str]:
         yield from Source.wrong(self)
         for name, weight in self.weights.items():
             if not 0 < weight < float("inf"):
                 yield f"weights: {name} = {weight}: a weight is a number above 0"
+        for name, facet in self.facets.items():
+            yield from facet_faults(name, facet)
 
     def misfits(self, epoch: Epoch) -> Iterator[str]:
         if epoch.text is None:
             return
-        for key, names in (("fields", self.fields), ("weights", self.weights)):
+        for name, facet in self.facets.items():
+            yield from facet_misfits(name, facet, epoch)
+        for key, names in (("fields", self.fields), ("weights", self.weights), ("highlight", self.highlight)):
             for name in names:
                 if name not in epoch.text.names:
                     have = ", ".join(epoch.text.names)
@@ -66,7 +80,21 @@ class TextSource(Source, frozen=True, kw_only=True):
         search: TextSearch = call.bound
         if not call.ask.query:
             return Candidates.none()
-        return search.best(call, search.terms(call), self.limit, call.allowed(group))
+        terms, allowed = search.terms(call), call.allowed(group)
+        if not group:
+            call.told["spelling"] = terms.spelling
+        if (self.facets or self.total) and not group:
+            rows = search.all_matching(call, terms, allowed)
+            call.told["total"] = len(rows)
+            call.told["facets"] = {
+                name: count_facet(call.epoch, name, facet, rows) for name, facet in self.facets.items()
+            }
+        return search.best(call, terms, self.limit, allowed)
+
+    def present(self, call: Call, rows: np.ndarray) -> None:
+        if self.highlight and call.ask.query:
+            search: TextSearch = call.bound
+            call.told["highlights"] = search.highlights(search.terms(call), rows, self.highlight)
 
     def score_of(self, call: Call, group: int, row: int) -> float | None:
         search: TextSearch = call.bound

@@ -1,0 +1,67 @@
+"""Completions of what is typed: by popularity, forgiving one slip, with past queries and what came later."""
+
+import numpy as np
+import pytest
+from film_store import write_config
+from text_store import build_titles
+
+from mixline.node import Node
+from mixline.storage.completions import Completions, CompletionsWriter, plain_words, variants
+
+PAST = "query,count\nspace films,90\nstar trek,3\nalien films,1\n"
+
+
+@pytest.fixture
+def node(tmp_path):
+    (tmp_path / "queries.csv").write_text(PAST)
+    store = build_titles(tmp_path, '[text]\nqueries = "queries.csv"\n')
+    with Node.open(store, config=write_config(tmp_path)) as node:
+        yield node
+
+
+def texts(node, typed):
+    return [one["text"] for one in node.ask("suggest", query=typed).suggestions]
+
+
+def test_titles_and_past_queries_complete(node):
+    assert texts(node, "spa")[0] == "space films"
+    assert set(texts(node, "Opera ")[:2]) == {"The Opera House", "Opera of the Deep Space"}
+    assert set(texts(node, "star t")[:2]) == {"Star Trek", "star trek"}
+    assert texts(node, "AMELI") == ["Amélie"]
+    assert texts(node, "") == texts(node, "  ") == texts(node, "xqz") == []
+    page = node.ask("suggest", query="dune", fields=["title"])
+    assert page.suggestions == [{"text": "Dune", "id": 119}] and page.fields["title"] == ["Dune"]
+
+
+def test_one_slip_is_forgiven(node):
+    assert texts(node, "inetrst")[:1] == ["Interstellar"]
+    assert "The Terminator" in texts(node, "temrin") and "Terminal" in texts(node, "terinal")
+
+
+def test_what_came_later_and_what_is_gone(node):
+    node.apply([{"op": "upsert_item", "id": 900, "columns": {"title": "Zardoz the Great"}}])
+    assert texts(node, "zard") == ["Zardoz the Great"] == texts(node, "the grea")
+    node.apply([{"op": "delete_item", "id": 900}, {"op": "delete_item", "id": 119}])
+    assert texts(node, "zard") == texts(node, "dune") == []
+
+
+def test_the_most_popular_of_any_stretch(tmp_path):
+    rng = np.random.default_rng(4)
+    words = np.char.add(rng.choice(["a", "b", "c"], (20_000, 3)), rng.integers(0, 50, (20_000, 3)).astype(str))
+    titles = [" ".join(row) for row in words.tolist()]
+    popularity = rng.permutation(20_000).astype(np.float32)
+    writer = CompletionsWriter(tmp_path / "epoch", tmp_path / "scratch")
+    for start in range(0, 20_000, 3000):
+        writer.add(start, titles[start : start + 3000])
+    writer.close(20_000, popularity, {})
+    found = Completions(tmp_path / "epoch")
+    for typed in ("a", "b1", "c4", "a1 b", "a12 b3"):
+        having = [at for at, title in enumerate(titles) if f" {typed}" in f" {title}"]
+        wanted = sorted(having, key=lambda at: -popularity[at])[:10]
+        got = [one.text for one in found.best(typed, 10, forgive=False)]
+        assert got == wanted[: len(got)] and len(got) == min(10, len(having))
+
+
+def test_variants_are_one_slip_away():
+    assert {b"strar", b"sar", b"satr", b"stor"} <= variants("star") and b"star" not in variants("star")
+    assert plain_words("The Élan, of 2001!") == ["the", "elan", "of", "2001"]
