@@ -72,6 +72,7 @@ PARTS = (
         tests(f"fuzz-queries-{at}", f"tests/node/test_text_source.py::test_a_quarter_million_strange_queries[{at}]")
         for at in range(4)
     ),
+    tests("search-agrees", "tests/tools/test_search_quality.py"),
     tests("fuzz-messages", "tests/node/test_fuzz.py"),
     *(tests(f"fuzz-asks-{door}-{at}", f"{ASKS}[{door}-{at}]") for door in ("ipc", "tcp") for at in range(4)),
     resilience("overload"),

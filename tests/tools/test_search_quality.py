@@ -2,12 +2,19 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from mixline.kernels.postings import Postings, Search
+from mixline.storage.analysis import AnalyserFacts, stop_words
+from mixline.storage.progress import Silence
+from mixline.storage.text_builder import TextBuilder
+from mixline.storage.text_index import TextIndex
+from mixline.storage.text_spec import TextFieldSpec, TextSpec
 from mixline.tools import bench_search
 from mixline.tools.bench_gowalla import data_folder
-from mixline.tools.search_quality import judged
+from mixline.tools.search_quality import judged, lines_of
 
 pytestmark = [
     pytest.mark.data,
@@ -30,3 +37,52 @@ def test_the_benchmark_runs_small():
     assert done.exit_code == 0, done.output
     figures = json.loads(done.output)
     assert figures["sqlite_fts5"]["ours_qps"] > 0 and figures["ours_mib"] > 0
+
+
+def indexed(folder, texts):
+    analyser = AnalyserFacts(stop=stop_words("english"), stem="porter")
+    builder = TextBuilder(folder / "epoch", folder / "scratch", TextSpec({"text": TextFieldSpec(analyser)}))
+    builder.add({"text": texts}, len(texts))
+    return TextIndex(folder / "epoch", builder.close(Silence()), len(texts))
+
+
+def collection(name):
+    if name == "generated":
+        return [text for some in bench_search.documents(bench_search.real_queries(), 60_000) for text in some]
+    return [text for _, text in lines_of(data_folder() / name / "docs.tsv.gz")]
+
+
+def agree(folder, name, count, seed):
+    """The best of random queries, of 1 to 12 words drawn as texts have them, are those of scoring every row."""
+    index = indexed(folder, collection(name))
+    rng = np.random.default_rng(seed)
+    keys = rng.permutation(index.count).astype(np.uint64)
+    lists = Postings(index.lists, index.positions, index.lengths, [True], index.facts.k1, keys, index.count)
+    views = [(index.norms(0, 1.0, int(np.iinfo(index.lengths[0].dtype).max)),)]
+    terms = index.terms.words()
+    chances = np.array([one[1] for one in terms], dtype=np.float64)
+    chances /= chances.sum()
+    every = np.arange(index.count, dtype=np.uint32)
+    for _ in range(count):
+        drawn = [terms[at] for at in set(rng.choice(len(terms), rng.integers(1, 13), p=chances).tolist())]
+        asked = [(start, n, at, index.weight(n), 0, g) for g, (_, n, start, _, at) in enumerate(drawn)]
+        k = int(rng.choice([1, 10, 100, 1000]))
+        search = Search(lists, k, asked, views, [0] * len(asked))
+        search.advance()
+        rows, scores = search.result()
+        worths = lists.worth(asked, views, every)
+        best = np.lexsort((keys, -worths))[:k]
+        best = best[worths[best] > 0]
+        assert (rows == best).all() and (scores == worths[best]).all(), drawn
+
+
+@pytest.mark.parametrize("name", ["cacm", "vaswani", "generated"])
+def test_the_best_are_those_of_scoring_every_row(tmp_path, name):
+    agree(tmp_path, name, 100, 1)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["cacm", "vaswani", "generated"])
+def test_ten_thousand_queries_agree(tmp_path, stress_seed, name):
+    agree(tmp_path, name, 3_400, stress_seed)
