@@ -85,6 +85,7 @@ HOMEFEED = f"""# Six sources, a learnt ranker, no more than three films of a gen
 name = "homefeed"
 deadline_ms = 100
 limit = 25
+paging = true
 {SOURCES}
 {EXPLORE}
 {FEATURES}
