@@ -129,19 +129,24 @@ class Completions:
         key = plain.encode("utf-8", "surrogatepass")[:KEY]
         if not key.strip():
             return []
-        found = {text: Completion(text, weight, 0) for text, weight in self._stretch(*self._between([key])[0], count)}
+        found: dict[int, Completion] = {}
+        for start, stop in self._between([key]):
+            found = {text: Completion(text, weight, 0) for text, weight in self._stretch(start, stop, count)}
         if len(found) < count and forgive and len(plain) >= SLIPS_FROM:
             for start, stop in self._between(sorted(variants(plain))):
-                for text, weight in self._stretch(start, stop, count) if stop > start else ():
+                for text, weight in self._stretch(start, stop, count):
                     found.setdefault(text, Completion(text, weight, 1))
         return sorted(found.values(), key=lambda one: (one.slips, -one.weight, one.text))[:count]
 
     def _between(self, keys: list[bytes]) -> list[tuple[int, int]]:
-        """Where entries begin with each key."""
+        """Where entries begin with each key, of those with which some do."""
         low = np.array(keys, dtype=f"S{KEY}")
-        high = np.array([(key + b"\xff" * KEY)[:KEY] for key in keys], dtype=f"S{KEY}")
-        starts, stops = np.searchsorted(self.keys, low), np.searchsorted(self.keys, high, side="right")
-        return list(zip(starts.tolist(), stops.tolist(), strict=True))
+        starts = np.searchsorted(self.keys, low)
+        first = self.keys[np.minimum(starts, max(0, len(self.keys) - 1))] if len(self.keys) else low[:0]
+        having = [at for at, (key, one) in enumerate(zip(keys, first.tolist(), strict=False)) if one.startswith(key)]
+        high = np.array([(keys[at] + b"\xff" * KEY)[:KEY] for at in having], dtype=f"S{KEY}")
+        stops = np.searchsorted(self.keys, high, side="right")
+        return list(zip(starts[having].tolist(), stops.tolist(), strict=True))
 
     def _stretch(self, start: int, stop: int, count: int) -> list[tuple[int, float]]:
         """The heaviest texts of some entries, each once. Of one text a few entries may lie there."""
