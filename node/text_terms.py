@@ -142,7 +142,7 @@ class Translator:
                 f"at most {limits.query_words_max}"
             )
         wished = [group for group in groups if group.kind == KINDS["should"]]
-        wished.sort(key=lambda group: sum(r.found[0] for r in group.readings if r.found))
+        wished.sort(key=self._commonness)
         kept, lists = [], 0
         for group in demanded + wished:
             lists += max(1, len(group.readings))
@@ -152,6 +152,11 @@ class Translator:
                 break
             kept.append(group)
         return kept
+
+    def _commonness(self, group: Group) -> tuple[bool, int]:
+        """Words that nothing has come last, the others as many items have them."""
+        known = any(one.found or self.came(one.term) for one in group.readings)
+        return not known, sum(one.found[0] for one in group.readings if one.found)
 
     def _words(
         self,
