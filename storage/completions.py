@@ -48,24 +48,23 @@ class CompletionsWriter:
 
     def add(self, first: int, texts: Sequence[str | None]) -> None:
         """The texts of the rows from ``first`` on."""
-        keys: list[bytes] = []
-        numbers: list[int] = []
-        for at, text in enumerate(texts, first):
-            if text:
-                found = keys_of(plain_words(text))
-                keys += found
-                numbers += [at] * len(found)
-        if keys:
-            self._keys.append(np.array(keys, dtype=f"S{KEY}"))
-            self._texts.append(np.array(numbers, dtype=np.uint32))
+        keys, numbers = entries_of(first, texts)
+        if len(keys):
+            self._keys.append(keys)
+            self._texts.append(numbers)
+
+    def end_rows(self) -> None:
+        """No more rows come; what is missing is learnt later."""
+        for writer in (self._keys, self._texts):
+            writer.close()
 
     def close(self, count: int, popularity: np.ndarray | None, queries: dict[str, float]) -> None:
         """Write all files. ``popularity`` of the ``count`` rows; ``queries`` with how often each was asked; either is
         weighed as a share of its greatest."""
-        self.add(QUERY, list(queries))
-        for writer in (self._keys, self._texts):
-            writer.close()
-        keys, texts = (map_array(writer.path) for writer in (self._keys, self._texts))
+        self.end_rows()
+        more = entries_of(QUERY, list(queries))
+        keys = np.concatenate((map_array(self._keys.path), more[0]))
+        texts = np.concatenate((map_array(self._texts.path), more[1]))
         asked = shares(np.array([*queries.values()]), len(queries))
         weights = np.concatenate([shares(popularity, count), asked])
         order = np.lexsort((texts, keys))
@@ -86,6 +85,18 @@ class CompletionsWriter:
         table = StringTableWriter(self.folder, "queries.")
         table.extend(list(queries))
         table.close()
+
+
+def entries_of(first: int, texts: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Keys (S32) and numbers (uint32) of texts that are numbered from ``first`` on."""
+    keys: list[bytes] = []
+    numbers: list[int] = []
+    for at, text in enumerate(texts, first):
+        if text:
+            found = keys_of(plain_words(text))
+            keys += found
+            numbers += [at] * len(found)
+    return np.array(keys, dtype=f"S{KEY}"), np.array(numbers, dtype=np.uint32)
 
 
 def shares(values: np.ndarray | None, count: int) -> np.ndarray:

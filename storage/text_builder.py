@@ -73,6 +73,8 @@ class TextBuilder:
     def close(self, progress: Progress) -> TextFacts:
         """Merge the runs and write all files."""
         self._set_aside()
+        if self.completions is not None:
+            self.completions.end_rows()
         fields = {}
         lengths, norms = [], []
         for name, field in self.spec.fields.items():
