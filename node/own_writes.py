@@ -6,11 +6,12 @@ goes into a queue that a thread empties, many at a time, so that no request wait
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from queue import Empty, Full, Queue
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ log = logging.getLogger("mixline.writes")
 QUEUED_MAX = 100_000  # operations that wait to be written
 TOGETHER = 512  # operations in a batch
 AGAIN_S = 30.0  # how long a batch is tried again
+PAUSE_S = 0.05
 CLOSE_S = 5.0
 Operation = dict[str, Any]
 
@@ -65,12 +67,12 @@ class OwnWrites:
     def close(self) -> None:
         """Write what waits, as far as that goes within seconds."""
         if self._thread is not None:
-            self._queue.put(None)
+            with contextlib.suppress(Full):
+                self._queue.put(None, timeout=CLOSE_S)
             self._thread.join(CLOSE_S)
             self._thread = None
-        for client in (self._client,):
-            if client is not None and hasattr(client, "close"):
-                client.close()
+        if self._client is not None and hasattr(self._client, "close"):
+            self._client.close()
         self._client = None
 
     def _run(self) -> None:
@@ -95,6 +97,7 @@ class OwnWrites:
                 return
             except NotReady as error:  # a writer that is being replaced
                 if monotonic() < until:
+                    sleep(PAUSE_S)
                     continue
                 failure: NodeError = error
             except NodeError as error:
