@@ -150,7 +150,9 @@ class Killer:
         if time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + self.every_s
-        pids = [seat["pid"] for seat in client.info(deadline_ms=5000)["workers"] if seat["pid"]]
+        told = client.info(deadline_ms=5000)
+        seats = [*told["workers"], *([told["writer"]] if told["writer"] else [])]
+        pids = [seat["pid"] for seat in seats if seat["pid"]]
         if pids:
             os.kill(self._rng.choice(pids), signal.SIGKILL)
             self.kills += 1
