@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from mixline.kernels.accumulate import Scratch
-from mixline.kernels.bitmap import all_rows, clear_rows
+from mixline.kernels.bitmap import all_rows, clear_rows, holds_rows
 from mixline.kernels.blend import numbers
 from mixline.kernels.gather import gather
 from mixline.node.block import CandidateBlock
@@ -95,6 +95,7 @@ class Call:
         self.groups = len(self.users)
         self._items: np.ndarray | None = None
         self._histories: dict[int, History] = {}
+        self._acts: dict[int, History] = {}
         self._admitted: tuple[np.ndarray | None] | None = None
         self._allowed: dict[int, np.ndarray | None] = {}
         self._without: tuple[int, np.ndarray, np.ndarray] | None = None
@@ -182,11 +183,14 @@ class Call:
     def history(self, group: int) -> History:
         """What the user of ``group`` did, newest first, at most what a build keeps of it; rows are those that now stand
         for the items, and what was done to items that are gone is left out. What was shown is no act of the user."""
-        found = self.past(group)
-        shown = self.shown_codes()
-        if not len(shown) or not (away := np.isin(found.actions, shown)).any():
-            return found
-        return History(*(part[~away] for part in found))
+        found = self._acts.get(group)
+        if found is None:
+            found = self.past(group)
+            shown = self.shown_codes()
+            if len(shown) and (away := np.isin(found.actions, shown)).any():
+                found = History(*(part[~away] for part in found))
+            self._acts[group] = found
+        return found
 
     def past(self, group: int) -> History:
         """The same with what was shown to the user, of which a build keeps as much again."""
@@ -248,6 +252,11 @@ class Call:
             clear_rows(words, besides)
             kept = self._without = group, besides, words
         return kept[2]
+
+    def let_in(self, group: int, rows: np.ndarray) -> np.ndarray:
+        """Those of ``rows`` that filters would not drop by id, user or stored columns alone."""
+        allowed = self.allowed(group)
+        return rows if allowed is None else rows[holds_rows(allowed, rows)]
 
     def admitted(self) -> np.ndarray | None:
         """The bitmap of items that filters keep by columns of the store alone, whoever asks; None: all items."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mixline.node.page import Page
 from mixline.storage.epoch import Epoch
 from mixline.storage.store import Store
 from mixline.tools.bench import report
+from mixline.tools.quality import gains
 from mixline.tools.serving import serving
 
 TOP = 20
@@ -116,15 +118,10 @@ def differences(epoch: Epoch, served: np.ndarray) -> tuple[int, int]:
 
 
 def judge(served: np.ndarray, split: Any) -> tuple[float, float]:
-    """Recall@20 and NDCG@20, binary relevance, mean over users, as LightGCN's evaluation defines them."""
-    discount = 1 / np.log2(np.arange(2, TOP + 2))
-    recall = gain = 0.0
-    for user, ids in enumerate(served):
-        truth = split["test_indices"][split["test_indptr"][user] : split["test_indptr"][user + 1]]
-        hits = np.isin(ids, truth)
-        recall += hits.sum() / len(truth)
-        gain += (hits * discount).sum() / discount[: min(len(truth), TOP)].sum()
-    return float(recall / len(served)), float(gain / len(served))
+    """Recall@20 and NDCG@20, mean over users, as LightGCN's evaluation defines them; ids are rows here."""
+    ends = split["test_indptr"].tolist()
+    found = gains(list(served), [split["test_indices"][start:stop] for start, stop in pairwise(ends)], TOP)
+    return float(found["recall"].mean()), float(found["ndcg"].mean())
 
 
 @click.command()

@@ -19,11 +19,13 @@ import msgspec
 import numpy as np
 
 from mixline.node.inprocess import Node
+from mixline.node.request import Id
 from mixline.storage.store import Store
 from mixline.tools.batch import node_for, pages_of
 from mixline.tools.bench import report
 from mixline.tools.bench_gowalla import data_folder
 from mixline.tools.linear_filters import ease, graph_filter
+from mixline.tools.people import truths
 from mixline.tools.quality import gains, mean_of
 from mixline.tools.ranker import learn, rows_of
 from mixline.tools.serving import COMMAND
@@ -215,12 +217,11 @@ def write_surface(folder: Path, name: str, text: str) -> Path:
     return folder / "node.toml"
 
 
-def chosen_by(user: np.ndarray, item: np.ndarray, store: Path) -> tuple[list[int], list[np.ndarray]]:
+def chosen_by(user: np.ndarray, item: np.ndarray, store: Path) -> tuple[list[Id], list[np.ndarray]]:
     """Users and the item rows that each chose."""
     with Store(store).open() as epoch:
-        rows = epoch.items.rows_of(item)
-    people = np.unique(user)
-    return people.tolist(), [rows[user == one] for one in people]
+        users, chosen, _ = truths(epoch, user.tolist(), item.tolist())
+    return users, chosen
 
 
 def ml100k(folder: Path) -> dict[str, Any]:
@@ -250,7 +251,7 @@ def ml100k(folder: Path) -> dict[str, Any]:
 
 
 def served(
-    store: Path, config: Path, surface: str, users: list[int], wanted: list[np.ndarray], k: int
+    store: Path, config: Path, surface: str, users: list[Id], wanted: list[np.ndarray], k: int
 ) -> dict[str, float]:
     """Measures at ``k`` of a surface through a node of its own."""
     with Store(store).open() as epoch, node_for(store, config, None, 2) as client:

@@ -87,12 +87,6 @@ def time_misfits(epoch: Epoch, key: str, name: str) -> Iterator[str]:
         yield f"{key} = {name!r}: no column of numbers; the store has {', '.join(found) or 'none'}"
 
 
-def let_in(call: Call, group: int, rows: np.ndarray) -> np.ndarray:
-    """Those of ``rows`` that filters would not drop by id, user or stored columns alone."""
-    allowed = call.allowed(group)
-    return rows if allowed is None else rows[holds_rows(allowed, rows)]
-
-
 def by_place(count: int) -> np.ndarray:
     """Scores (float32) of a list that has no others: 1 / (1 + place)."""
     return (1.0 / np.arange(1, count + 1)).astype(np.float32)

@@ -47,6 +47,18 @@ def space_misfits(epoch: Epoch, name: str, query: str) -> Iterator[str]:
         yield f"query = {query!r}: {lacking}"
 
 
+def item_space(epoch: Epoch, name: str) -> Space:
+    """The space whose item vectors are compared; only where :func:`no_item_space` has nothing to say."""
+    space = find_space(epoch, name, "item")
+    assert space is not None
+    return space
+
+
+def no_item_space(epoch: Epoch, name: str) -> str:
+    """Why there is none, or an empty string."""
+    return "" if find_space(epoch, name, "item") else "the store has no space with item vectors"
+
+
 def query_vectors(call: Call, space: Space, query: str, group: int, recent: Recent) -> np.ndarray:
     """The float32 vectors (m, dim), C-contiguous, to ask with; none when there are none, as for a user without history.
 

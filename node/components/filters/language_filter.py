@@ -10,8 +10,7 @@ import numpy as np
 from mixline.node.admitted_rows import admitted_rows
 from mixline.node.components.base import Filter
 from mixline.node.components.filters.listed import drop_listed
-from mixline.node.components.users import version
-from mixline.storage.catalogue import NO_ROW
+from mixline.node.components.users import labels_of, version
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -51,11 +50,8 @@ class LanguageFilter(Filter, frozen=True, kw_only=True):
         given = call.params.get("languages")
         if isinstance(given, str):
             return [part.strip() for part in given.split(",") if part.strip()]
-        if self.users and (row := version(call, group)) != NO_ROW:
-            labels = call.epoch.users.columns[self.users].to_list(np.array([row], dtype=np.uint32))[0]
-            if labels:
-                return labels if isinstance(labels, list) else [str(labels)]
-        return list(self.default)
+        known = labels_of(call.epoch.users.columns[self.users], version(call, group)) if self.users else []
+        return known or list(self.default)
 
     def excludes(self, call: Call, group: int) -> np.ndarray | None:
         languages = self.languages(call, group)

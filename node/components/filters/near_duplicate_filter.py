@@ -11,7 +11,7 @@ import numpy as np
 from mixline.kernels.diversity import Pool
 from mixline.kernels.scan import score_rows
 from mixline.node.components.base import Filter
-from mixline.node.components.vectors import find_space, space_misfits
+from mixline.node.components.vectors import item_space, no_item_space, space_misfits
 from mixline.storage.epoch import Epoch
 from mixline.storage.spaces import Space
 
@@ -50,12 +50,10 @@ class NearDuplicateFilter(Filter, frozen=True, kw_only=True):
         return space_misfits(epoch, self.space, "item")
 
     def disabled(self, epoch: Epoch) -> str:
-        return "" if find_space(epoch, self.space, "item") else "the store has no space with item vectors"
+        return no_item_space(epoch, self.space)
 
     def bind(self, epoch: Epoch) -> Space:
-        space = find_space(epoch, self.space, "item")
-        assert space is not None
-        return space
+        return item_space(epoch, self.space)
 
     def drops(self, call: Call) -> np.ndarray:
         block, space = call.block, call.bound

@@ -9,6 +9,7 @@ import numpy as np
 
 from mixline.kernels.gather import gather
 from mixline.node.components.base import Hydrator
+from mixline.node.components.users import labels_of
 from mixline.node.event_counts import codes_of
 from mixline.node.windows import column_name_faults
 from mixline.storage.catalogue import NO_ROW
@@ -92,14 +93,14 @@ def shared(users: Column, user_rows: np.ndarray, items: Column, rows: np.ndarray
     for at, row in enumerate(user_rows.tolist()):
         if row == NO_ROW:
             continue
-        labels = users.to_list(np.array([row], dtype=np.uint32))[0]
-        if labels is None:
+        names = labels_of(users, row)
+        if not names and users.offsets is None:
             continue
-        names = labels if isinstance(labels, list) else [labels]
         known = np.array([items.codes[name] for name in names if name in items.codes], dtype=np.int64)
         mine = slice(*np.searchsorted(owner, edges[at : at + 2]).tolist())
         here = slice(edges[at], edges[at + 1])
-        common = np.bincount(owner[mine][np.isin(codes[mine], known)], minlength=len(rows))[here].astype(np.float64)
+        alike = owner[mine][np.isin(codes[mine], known)] - edges[at]
+        common = np.bincount(alike, minlength=edges[at + 1] - edges[at]).astype(np.float64)
         common[~given[here]] = np.nan
         found[here] = common
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixline.node.components.base import Scorer
-from mixline.node.components.scorers.rrf_scorer import by_group, weight_faults
+from mixline.node.components.scorers.rrf_scorer import weight_faults
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
@@ -35,7 +36,7 @@ class FusionScorer(Scorer, frozen=True, kw_only=True):
         found = np.zeros(len(block), dtype=np.float64)
         for name, weight in self.sources.items():
             scores = call.numbers(f"{name}.score").astype(np.float64)
-            for start, stop in by_group(block.edges(call.groups)):
+            for start, stop in pairwise(block.edges(call.groups)):
                 here = np.flatnonzero(np.isfinite(scores[start:stop])) + start
                 if len(here):
                     low, high = scores[here].min(), scores[here].max()

@@ -39,16 +39,11 @@ class RrfScorer(Scorer, frozen=True, kw_only=True):
         found = np.zeros(len(block), dtype=np.float64)
         for name, weight in self.sources.items():
             scores = call.numbers(f"{name}.score")
-            for start, stop in by_group(block.edges(call.groups)):
+            for start, stop in pairwise(block.edges(call.groups)):
                 here = np.flatnonzero(~np.isnan(scores[start:stop])) + start
                 order = here[np.lexsort((block.key[here], -scores[here]))]
                 found[order] += weight / (self.k + 1 + np.arange(len(order)))
         return found.astype(np.float32)
-
-
-def by_group(edges: list[int]) -> Iterator[tuple[int, int]]:
-    """Start and end of each group."""
-    return pairwise(edges)
 
 
 def weight_faults(key: str, weights: dict[str, float]) -> Iterator[str]:

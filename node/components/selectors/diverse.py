@@ -10,7 +10,7 @@ import numpy as np
 from mixline.kernels.diversity import Pool
 from mixline.kernels.slate import best_positions
 from mixline.node.components.base import Selector, not_numbers
-from mixline.node.components.vectors import find_space, space_misfits
+from mixline.node.components.vectors import item_space, no_item_space, space_misfits
 from mixline.storage.epoch import Epoch
 from mixline.storage.spaces import Space
 
@@ -42,15 +42,13 @@ class DiverseSelector(Selector, frozen=True, kw_only=True):
         yield from space_misfits(epoch, self.space, "item")
 
     def disabled(self, epoch: Epoch) -> str:
-        return "" if find_space(epoch, self.space, "item") else "the store has no space with item vectors"
+        return no_item_space(epoch, self.space)
 
     def reads(self) -> set[str]:
         return {self.by, *(f"{name}.score" for name in self.also)}
 
     def bind(self, epoch: Epoch) -> Space:
-        space = find_space(epoch, self.space, "item")
-        assert space is not None
-        return space
+        return item_space(epoch, self.space)
 
     def way(self, bound: Space) -> str:
         return f"cosine in {bound.name}"

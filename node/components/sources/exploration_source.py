@@ -9,7 +9,7 @@ import numpy as np
 
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
-from mixline.node.components.newest import DEPTH_MAX, Newest, let_in, time_misfits
+from mixline.node.components.newest import DEPTH_MAX, Newest, time_misfits
 from mixline.node.event_counts import ActionCounts
 from mixline.node.windows import ONE, Counter
 from mixline.storage.epoch import Epoch
@@ -63,7 +63,7 @@ class ExplorationSource(Source, frozen=True, kw_only=True):
         return Bound(Newest(epoch, self.column, self.pool), counts)
 
     def retrieve(self, call: Call, group: int) -> Candidates:
-        rows = let_in(call, group, call.bound.newest.rows(call))
+        rows = call.let_in(group, call.bound.newest.rows(call))
         if len(rows):
             rows = rows[call.bound.counts.items(call, rows)[:, 0] <= self.events * ONE]
         if not len(rows):

@@ -10,10 +10,9 @@ import numpy as np
 from mixline.kernels.members import are_members, are_tagged
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
-from mixline.node.components.newest import DEPTH_MAX, Newest, by_place, let_in, time_misfits
-from mixline.node.components.users import version
+from mixline.node.components.newest import DEPTH_MAX, Newest, by_place, time_misfits
+from mixline.node.components.users import labels_of, version
 from mixline.node.event_counts import codes_of, wanted_actions
-from mixline.storage.catalogue import NO_ROW
 from mixline.storage.columns import BLOCKABLE, Column
 from mixline.storage.epoch import Epoch
 
@@ -78,7 +77,7 @@ class FollowingSource(Source, frozen=True, kw_only=True):
         rows, found, count = call.bound.newest.rows(call), [], 0
         for start, stop in call.slices(len(rows), SLICE):
             some = rows[start:stop]
-            some = let_in(call, group, some[made_by(call.bound.creator, some, followed)])
+            some = call.let_in(group, some[made_by(call.bound.creator, some, followed)])
             found.append(some)
             count += len(some)
             if count >= self.limit:
@@ -89,9 +88,8 @@ class FollowingSource(Source, frozen=True, kw_only=True):
     def followed(self, call: Call, group: int) -> np.ndarray:
         """The creators that the group's user follows, sorted values of the creators' column."""
         creator, parts = call.bound.creator, []
-        if call.bound.follows is not None and (row := version(call, group)) != NO_ROW:
-            names = call.bound.follows.to_list(np.array([row], dtype=np.uint32))[0]
-            parts.append(named(creator, names if isinstance(names, list) else [names]))
+        if call.bound.follows is not None:
+            parts.append(named(creator, labels_of(call.bound.follows, version(call, group))))
         if self.actions:
             history = call.history(group)
             rows = history.rows[wanted_actions(call, self.actions)[history.actions] != 0]
@@ -99,10 +97,10 @@ class FollowingSource(Source, frozen=True, kw_only=True):
         return np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=creator.values.dtype)
 
 
-def named(column: Column, names: list) -> np.ndarray:
+def named(column: Column, names: list[str]) -> np.ndarray:
     """The values of a column that are called so."""
     if column.kind == "i64":
-        found = [int(name) for name in names if name is not None and name.lstrip("-").isdecimal()]
+        found = [int(name) for name in names if name.lstrip("-").isdecimal()]
     else:
         found = [column.codes[name] for name in names if name in column.codes]
     return np.array(found, dtype=column.values.dtype)

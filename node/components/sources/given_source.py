@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.kernels.bitmap import holds_rows
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
 from mixline.storage.catalogue import NO_ROW
@@ -38,8 +37,6 @@ class GivenSource(Source, frozen=True, kw_only=True):
             call.degraded.append(f"{int((~known).sum())} of {len(rows)} given ids are unknown")
         _, first = np.unique(rows[known], return_index=True)
         rows = rows[known][np.sort(first)]
-        allowed = call.allowed(group) if len(rows) > self.limit else None
-        if allowed is not None:
-            rows = rows[holds_rows(allowed, rows)]
-        rows = rows[: self.limit]
+        if len(rows) > self.limit:
+            rows = call.let_in(group, rows)[: self.limit]
         return Candidates(rows, (1.0 / np.arange(1, len(rows) + 1)).astype(np.float32))

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
-from mixline.node.components.newest import DEPTH_MAX, Newest, by_place, let_in, time_misfits
+from mixline.node.components.newest import DEPTH_MAX, Newest, by_place, time_misfits
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -46,5 +46,5 @@ class LatestSource(Source, frozen=True, kw_only=True):
         return float(np.float32(1.0 / (1 + at[0]))) if len(at) else None
 
     def retrieve(self, call: Call, group: int) -> Candidates:
-        rows = let_in(call, group, call.bound.rows(call))[: self.limit]
+        rows = call.let_in(group, call.bound.rows(call))[: self.limit]
         return Candidates(rows, by_place(len(rows)))

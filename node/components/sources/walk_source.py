@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.kernels.bitmap import holds_rows
-from mixline.kernels.topk import TopK
 from mixline.kernels.walk import Walk
 from mixline.node.block import Candidates
-from mixline.node.components.base import Source
-from mixline.node.components.sources.item_to_item_source import SEEDS_MAX
-from mixline.storage.catalogue import NO_ROW
+from mixline.node.components.sources.seeded import SeededSource
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -25,7 +21,7 @@ KEY_STRIDE = 0xA0761D6478BD642F
 WORD = (1 << 64) - 1
 
 
-class WalkSource(Source, frozen=True, kw_only=True):
+class WalkSource(SeededSource, frozen=True, kw_only=True):
     """Random walks from item to user to item, as Pixie's (Eksombatchai et al. 2018): what is visited often is near.
 
     - `query`: `"item"` (seeds are `item` or `items`) or `"recent"` (the user's newest items, live events included).
@@ -41,16 +37,14 @@ class WalkSource(Source, frozen=True, kw_only=True):
     the events of the build; items that came later are neither seeds nor found.
     """
 
-    query: Literal["item", "recent"] = "item"
-    seeds: int = 20
     steps: int = 50_000
     restart: float = 0.5
     stop_items: int = 0
     stop_visits: int = 4
 
     def wrong(self) -> Iterator[str]:
-        yield from Source.wrong(self)
-        for key, most in (("seeds", SEEDS_MAX), ("steps", STEPS_MAX), ("stop_visits", STEPS_MAX)):
+        yield from SeededSource.wrong(self)
+        for key, most in (("steps", STEPS_MAX), ("stop_visits", STEPS_MAX)):
             if not 1 <= getattr(self, key) <= most:
                 yield f"{key} = {getattr(self, key)}: must lie in 1 .. {most}"
         if not 0 <= self.stop_items <= STEPS_MAX:
@@ -71,38 +65,9 @@ class WalkSource(Source, frozen=True, kw_only=True):
         assert epoch.acted is not None
         return int(np.diff(epoch.acted.item_ends).max(initial=0))
 
-    def retrieve(self, call: Call, group: int) -> Candidates:
-        rows, scores = self.found(call, group)
-        allowed = call.allowed(group)
-        if allowed is not None:
-            kept = holds_rows(allowed, rows)
-            rows, scores = rows[kept], scores[kept]
-        heap = TopK(min(self.limit, len(rows)))
-        heap.offer(scores, rows, call.epoch.items.keys[rows])
-        return Candidates(*heap.result())
-
-    def score_of(self, call: Call, group: int, row: int) -> float | None:
-        rows, scores = self.found(call, group)
-        at = np.flatnonzero(rows == row)
-        return float(scores[at[0]]) if len(at) else None
-
-    def found(self, call: Call, group: int) -> Candidates:
-        """All that the walks came to but the seeds, in no order."""
-        asked = call.items if self.query == "item" else call.recent(group, self.seeds)
-        seeds = asked
-        if call.view is not None:
-            seeds = call.view.origins(seeds)
-            seeds = seeds[seeds < call.epoch.items.count]
-        rows, scores = self.walk(call, seeds, call.seed(self.name, group))
-        now = call.present(rows)
-        if now is not rows:
-            there = now != NO_ROW
-            rows, scores = now[there], scores[there]
-        others = ~np.isin(rows, asked)
-        return Candidates(rows[others], scores[others])
-
-    def walk(self, call: Call, seeds: np.ndarray, key: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the walks of all seeds came to: rows of the epoch's items, and their scores."""
+    def reached(self, call: Call, group: int, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the walks of all seeds came to."""
+        key = call.seed(self.name, group)
         acted = call.epoch.acted
         assert acted is not None
         degrees = acted.item_ends[seeds.astype(np.int64) + 1] - acted.item_ends[seeds]
