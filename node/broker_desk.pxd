@@ -3,8 +3,8 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from mixline.ipc.rings cimport Fields
-from mixline.node.broker_hedges cimport Hedges
 from mixline.node.broker_ledger cimport Lend, Request
+from mixline.node.broker_patience cimport Patience
 from mixline.node.broker_places cimport Place
 
 cdef enum:
@@ -23,7 +23,7 @@ cdef struct Incoming:
     size_t body_length
 
 
-cdef class Desk(Hedges):
+cdef class Desk(Patience):
     cdef Request fresh
     cdef Request questions[QUESTIONS_MAX]
     cdef readonly int question_count
@@ -31,23 +31,13 @@ cdef class Desk(Hedges):
     cdef public bint ever_ready
     cdef public bint sharing
     cdef public bint writable  # there is a writer, or will be when something is to be written
-    cdef int64_t empty_ns  # when the queue was last seen not to stand
-    cdef int64_t stood_ns  # when it was last seen to; 0: never
-    cdef int64_t pressed_ns  # when many were last refused; 0: never
-    cdef int64_t window_ns  # when the count of offers began
-    cdef uint64_t offered, refused
     cdef bint broken  # some place is
 
     cdef void consider(self, const Incoming* message) noexcept nogil
     cdef bint malformed(self, const Incoming* message, char* text) noexcept nogil
     cdef void admit(self, Request* fresh, const Incoming* message) noexcept nogil
-    cdef bint shed(self, const Request* fresh, int64_t wait_ns) noexcept nogil
-    cdef bint pressed(self, int64_t now_ns) noexcept nogil
-    cdef double bearable_ns(self, const Request* fresh) noexcept nogil
-    cdef bint stands(self, int64_t now_ns) noexcept nogil
     cdef bint shut(self, Request* fresh) noexcept nogil
     cdef bint crowded(self, const Request* fresh, uint64_t length, char* text) noexcept nogil
-    cdef int64_t predicted_wait_ns(self, const Request* fresh) noexcept nogil
     cdef void dispatch(self, int64_t now_ns) noexcept nogil
     cdef bint claim(self, uint32_t slot, int64_t now_ns) noexcept nogil
     cdef void accompany(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil

@@ -1,6 +1,6 @@
-from mixline.node.broker_hedges import Hedges
+from mixline.node.broker_patience import Patience
 
-class Desk(Hedges):
+class Desk(Patience):
     question_count: int
     draining: bool
     ever_ready: bool

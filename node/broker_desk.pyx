@@ -17,8 +17,8 @@ from mixline.ipc.frames cimport (
 from mixline.ipc.meters cimport ROW_WORDS, meter_record
 from mixline.ipc.rings cimport Fields, ring_advance, ring_peek
 from mixline.ipc.words cimport bell_toll
-from mixline.node.broker_hedges cimport Hedges
 from mixline.node.broker_ledger cimport QUEUED, ROUTING_MAX, RUNNING, Lend, Request, Run
+from mixline.node.broker_patience cimport Patience
 from mixline.node.broker_places cimport WORD, Place
 from mixline.node.broker_quarantine cimport request_digest
 from mixline.node.broker_surfaces cimport ECHO, Line
@@ -36,18 +36,8 @@ cdef uint32_t PEER_OPEN_MAX = limits.peer_open_max
 cdef uint64_t PEER_LENT_BYTES_MAX = limits.peer_lent_bytes_max
 cdef uint64_t LEND_BYTES_MIN = limits.lend_bytes_min
 cdef double SHARE_ALONE = limits.queue_share_alone
-cdef double WAIT_SHARE = limits.wait_share_max
-cdef double WAIT_SHARE_STANDING = limits.wait_share_standing
-cdef double WAIT_SHARE_PRESSED = limits.wait_share_pressed
 cdef double WAIT_SHARE_CALM = limits.wait_share_calm
-cdef double PASSES_BORNE = 2.0
-cdef double PASSES_PRESSED = 0.75  # some wait for the second of two workers, else one would find too few for a pass
 cdef int HELD_ASK_MAX = limits.held_max
-cdef int64_t STANDING_NS = limits.queue_standing_ms * 1_000_000
-cdef int64_t STOOD_NS = limits.queue_stood_ms * 1_000_000
-cdef double REFUSED_SHARE = limits.refused_share
-cdef int64_t REFUSED_WINDOW_NS = limits.refused_window_ms * 1_000_000
-cdef uint64_t REFUSED_MIN = 8
 cdef int64_t NOT_READY_WAIT_NS = 100_000_000
 cdef int64_t SHUTTING_WAIT_NS = limits.retry_after_us_max * 1000
 cdef double HEDGE_SHARE = limits.hedge_share
@@ -72,7 +62,7 @@ cdef int N_LENDS_REFUSED = counters.BROKER_COUNTERS.index("lends_refused")
 cdef int N_HEDGES_WON = counters.BROKER_COUNTERS.index("hedges_won")
 
 
-cdef class Desk(Hedges):
+cdef class Desk(Patience):
     """A ledger with its rules. See :class:`~mixline.node.broker_ledger.Ledger` for the arguments."""
 
     def __cinit__(self, *_, **__):
@@ -160,7 +150,8 @@ cdef class Desk(Hedges):
                 return
         fresh.tenant = self.queue.tenant_of(head.tenant)
         fresh.peer = self.peers.enter(fresh.routing, fresh.routing_length)
-        wait_ns = self.predicted_wait_ns(fresh)
+        fresh.foreseen_ns = self.reckoned_wait_ns(fresh)
+        wait_ns = <int64_t>(fresh.foreseen_ns * self.stretch())
         slot = -1
         if not self.crowded(fresh, length, text):
             if self.shed(fresh, wait_ns):
@@ -181,39 +172,6 @@ cdef class Desk(Hedges):
         memcpy(into, message.head, message.head_length)
         if message.body_length:  # without a body frame there is no address either
             memcpy(into + message.head_length, message.body, message.body_length)
-
-    cdef bint shed(self, const Request* fresh, int64_t wait_ns) noexcept nogil:
-        """Whether the request would wait too long; and note when many do."""
-        cdef bint refused = wait_ns and wait_ns > self.bearable_ns(fresh)
-        if fresh.arrived_ns - self.window_ns > REFUSED_WINDOW_NS:
-            self.window_ns, self.offered, self.refused = fresh.arrived_ns, 0, 0
-        self.offered += 1
-        self.refused += refused
-        if self.refused >= REFUSED_MIN and self.refused > REFUSED_SHARE * self.offered:
-            self.pressed_ns = fresh.arrived_ns
-        return refused
-
-    cdef bint pressed(self, int64_t now_ns) noexcept nogil:
-        """Whether lately many were refused: that keeps a queue short. At capacity no such share is, so it ends."""
-        return self.pressed_ns and now_ns - self.pressed_ns < STOOD_NS
-
-    cdef double bearable_ns(self, const Request* fresh) noexcept nogil:
-        """The longest wait that is let in: under overload a small share of the budget, or two passes, while many are
-        refused most of one. With a worker dead a queue is no sign of overload: others are about to be back."""
-        cdef bint pressed = self.pressed(fresh.arrived_ns), stands = pressed or self.stands(fresh.arrived_ns)
-        cdef double budget = fresh.deadline_ns - fresh.arrived_ns - fresh.cost_ns, passes
-        budget -= self.surfaces.at[fresh.surface].line.fixed
-        if not stands or self.careful(fresh.arrived_ns):
-            return budget * WAIT_SHARE
-        passes = (PASSES_PRESSED if pressed else PASSES_BORNE) * self.surfaces.at[fresh.surface].passes.took
-        return min(max(budget * (WAIT_SHARE_PRESSED if pressed else WAIT_SHARE_STANDING), passes), budget * WAIT_SHARE)
-
-    cdef bint stands(self, int64_t now_ns) noexcept nogil:
-        """Whether the queue is overload's and no burst's. Once it was, moments without a queue do not count for a
-        while: refusals make them, and each would let a burst in that fills the budget."""
-        if self.queue.count and self.places.idle() < 0 and now_ns - self.empty_ns > STANDING_NS:
-            self.stood_ns = now_ns
-        return self.stood_ns and now_ns - self.stood_ns < STOOD_NS
 
     cdef bint shut(self, Request* fresh) noexcept nogil:
         """True, and refused, while the node does not serve."""
@@ -248,28 +206,6 @@ cdef class Desk(Hedges):
             return False
         return True
 
-    cdef int64_t predicted_wait_ns(self, const Request* fresh) noexcept nogil:
-        """How long the request would wait: what lies ahead of it and what is left of what runs, over the workers."""
-        cdef int64_t left_ns, ahead_ns
-        cdef int at
-        cdef Place* place
-        cdef Request* running
-        cdef Line line
-        if not self.places.active_count or fresh.kind != KIND_ASK:
-            return 0
-        if not self.queue.count and self.places.idle() >= 0:
-            return 0
-        ahead_ns = self.queue.ahead_ns(fresh.tenant, fresh.priority)
-        for at in range(self.places.active_count):
-            place = &self.places.at[self.places.active[at]]
-            if place.held_count:
-                running = &self.requests[place.held[0]]
-                line = self.surfaces.at[running.surface].line
-                left_ns = <int64_t>(line.fixed + line.each * place.held_count)
-                left_ns -= fresh.arrived_ns - running.runs[0].started_ns
-                ahead_ns += max(left_ns, running.cost_ns // 4)
-        return ahead_ns // self.places.active_count + 1
-
     # -- to a worker -------------------------------------------------------------------------------------------------
 
     cdef void dispatch(self, int64_t now_ns) noexcept nogil:
@@ -288,6 +224,8 @@ cdef class Desk(Hedges):
         while self.queue.count:
             slot = self.queue.first()
             request = &self.requests[slot]
+            if self.overstayed(<uint32_t>slot, now_ns):
+                continue
             number = self.places.choose(request.kind == KIND_ECHO, request.attempts > 0)
             if number < 0:
                 return
@@ -317,6 +255,7 @@ cdef class Desk(Hedges):
             self.finish(slot)
             self.forget(slot)
             return False
+        self.compare(request, now_ns)
         meter_record(self.meters.base + (request.surface * 2 + 1) * ROW_WORDS, (now_ns - request.arrived_ns) // 1000)
         self.hedge_credit = min(self.hedge_credit + HEDGE_SHARE, HEDGE_CREDIT_MAX)
         return True
@@ -335,6 +274,7 @@ cdef class Desk(Hedges):
         # An equal part, the first included, for each worker that is free now or will be after one request.
         cdef uint32_t free = <uint32_t>self.places.lightly_laden()
         cdef uint32_t part = (self.queue.count + free) // free
+        cdef bint pressed = self.pressed(now_ns)
         if place.alone or self.quarantine.count or self.careful(now_ns):
             return
         while self.queue.count and place.held_count < min(part, <uint32_t>HELD_ASK_MAX) and not place.broken:
@@ -342,7 +282,7 @@ cdef class Desk(Hedges):
             request = &self.requests[next_slot]
             if request.surface != first.surface or request.kind != KIND_ASK or request.attempts:
                 break
-            if not self.surfaces.has_room(first.surface, place.held_count, first.deadline_ns - now_ns):
+            if not self.surfaces.has_room(first.surface, place.held_count, first.deadline_ns - now_ns, pressed):
                 break
             if self.claim(<uint32_t>next_slot, now_ns):
                 self.begin(<uint32_t>next_slot, number, now_ns)

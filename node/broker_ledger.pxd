@@ -39,6 +39,7 @@ cdef struct Request:
     int64_t arrived_ns
     int64_t deadline_ns
     int64_t cost_ns
+    int64_t foreseen_ns  # how long it would wait, as reckoned when it came
     uint64_t digest    # 0: not made
     Run runs[RUNS_MAX]
     uint32_t generation

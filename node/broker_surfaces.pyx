@@ -14,6 +14,7 @@ from mixline.node import limits
 SERVICE_FIRST_NS = 1_000_000
 
 cdef double PASS_SHARE = limits.pass_share
+cdef double PASS_SHARE_PRESSED = limits.pass_share_pressed
 cdef double LATE_SHARE = 0.5       # of the time left, beyond which all of a pass would end late
 cdef double FIXED_TIMES = 2.0      # then two thirds of the greatest throughput are reached
 cdef double SPREAD_MIN = 0.05      # of the number in a pass, squared: what tells a line from a point
@@ -99,17 +100,17 @@ cdef class Surfaces:
             line.each = min(max((passes.product - passes.company * passes.took) / spread, 0.0), at.service_ns)
             line.fixed = max(passes.took - line.each * passes.company, 0.0)
 
-    cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns) noexcept nogil:
+    cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns, bint pressed) noexcept nogil:
         """Whether a pass of ``company`` may take one more, whose first request has so much time left.
 
         A long pass keeps others waiting and its first members too: what they add to it may be a share of the time left,
-        or, where reading once is what costs, twice that.
+        smaller while many are refused, or, where reading once is what costs, twice that.
         """
         cdef const Line* line = &self.at[surface].line
         cdef double added = line.each * (company + 1)
         if line.fixed + added > left_ns * LATE_SHARE:
             return False
-        return added <= max(left_ns * PASS_SHARE, FIXED_TIMES * line.fixed)
+        return added <= max(left_ns * (PASS_SHARE_PRESSED if pressed else PASS_SHARE), FIXED_TIMES * line.fixed)
 
     def record(self, int surface, int64_t service_ns) -> None:
         """For tests: one request, alone."""
@@ -130,4 +131,5 @@ cdef class Surfaces:
 
     def room_for(self, int surface, int64_t left_ns) -> int:
         """For tests: how many a pass may have, up to a thousand."""
-        return next((company for company in range(1, 1000) if not self.has_room(surface, company, left_ns)), 1000)
+        full = (company for company in range(1, 1000) if not self.has_room(surface, company, left_ns, False))
+        return next(full, 1000)

@@ -51,9 +51,11 @@ receive_batch = 64  # messages taken from the socket before replies are looked a
 queue_share_alone = 0.75  # of the queue, that one tenant may take while no other waits
 wait_share_max = 0.6  # of what a request's budget leaves beyond its service: a longer wait is refused at the door
 wait_share_standing = 0.1  # the same once the queue stands for queue_standing_ms: no burst, but overload
-wait_share_pressed = 0.06  # the same while many are refused: what is beyond capacity gains nothing by waiting
+wait_share_pressed = 0.045  # the same while many are refused: what is beyond capacity gains nothing by waiting
+overstayed_times = 1.5  # of what is let in while many are refused: who waited longer is refused, not served
 wait_share_calm = 0.05  # of a budget: while the first of a pass has waited less, the queue does not stand
 pass_share = 1 / 16  # of the time that its first request has left: what all others may add to a shared pass
+pass_share_pressed = 1 / 24  # the same while many are refused
 queue_standing_ms = 50  # a burst this long may fill the budget; a longer one would show in the p99 of seconds
 queue_stood_ms = 500  # how long a queue that stood is remembered, and that many were refused
 refused_share = 0.15  # of what came within refused_window_ms; a node at its capacity refuses fewer
@@ -161,7 +163,7 @@ assert 2 * peer_open_max <= peer_messages_out_max, "all that a peer has open can
 assert peer_open_max <= queue_max
 assert lend_bytes_min <= peer_lent_bytes_max and reply_bytes_max <= peer_lent_bytes_max
 assert 0 < queue_share_alone <= 1
-assert 0 < wait_share_calm < wait_share_pressed <= wait_share_standing <= wait_share_max <= 1
+assert 0 < wait_share_pressed <= wait_share_calm <= wait_share_standing <= wait_share_max <= 1
 assert queue_max <= sum(count for _, count in slot_plan)
 assert sum(count for _, count in slot_plan) < 1 << 24, "a slot number has 24 bits in the executing word"
 assert attempts_max < 256

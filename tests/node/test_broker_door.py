@@ -5,6 +5,7 @@ import time
 import pytest
 from broker_stage import Stage
 
+from mixline.ipc.wire import Status
 from mixline.node import limits
 
 SERVICE_NS = 100_000_000
@@ -14,7 +15,8 @@ CALM_S = limits.wait_share_calm * BUDGET_US / 1e6
 PASS_S = SERVICE_NS / 1e9  # of which half may be what is read once, while passes are all of one size
 BURST = 25  # fewer than a burst may bring: .6 of 1.4 s, at 50 ms each, for two workers
 STEADY = 10  # more than a standing queue may hold: two passes
-PRESSED = 6  # more than is let in while many are refused: .06 of the budget
+PRESSED = 6  # more than is let in while many are refused: .045 of the budget, or most of a pass
+OVERSTAYED_S = 1.2 * limits.overstayed_times * max(limits.wait_share_pressed * BUDGET_US / 1e6, PASS_S)
 
 
 def learn(stage):
@@ -118,3 +120,42 @@ def test_a_pass_whose_first_has_waited_little_is_no_overload(stage):
     stage.finish(0)
     assert stage.running() == [0, 1]
     assert let_in(stage) > BURST - 4, "less than to idle workers, for they have work"
+
+
+def crowd(stage):
+    """Many came, of whom many were refused; how many wait."""
+    assert let_in(stage) > 4
+    return stage.loop.queue.count
+
+
+def test_who_overstayed_makes_room_for_those_who_come(stage):
+    waiting, refused = crowd(stage), stage.count(Status.OVERLOADED)
+    time.sleep(OVERSTAYED_S)
+    came = ask(stage)
+    assert stage.running() == [0, 1] and stage.loop.queue.count == came
+    assert stage.count(Status.OVERLOADED) == refused + waiting + (not came)
+    assert ask(stage), "there is room"
+
+
+def test_a_burst_is_served_though_it_waits(stage):
+    waiting, refused = crowd(stage), stage.count(Status.OVERLOADED)
+    time.sleep(OVERSTAYED_S)
+    drain(stage)
+    assert stage.count(Status.OVERLOADED) == refused and stage.count(Status.OK) == waiting + 2
+
+
+def test_a_door_learns_that_waits_are_longer_than_it_reckons():
+    stage = Stage(shares=True)
+    number = stage.loop.surfaces.announce("a", 1000, True)
+    for _ in range(200):
+        stage.loop.surfaces.record(number, SERVICE_NS // 10)
+    stage.running()
+    for _ in range(10):
+        assert ask(stage)
+    reckoned_s = 10 * SERVICE_NS / 10 / 2 / 1e9
+    time.sleep(3 * reckoned_s)
+    drain(stage)
+    other = Stage(shares=True)
+    learn(other)
+    other.running()
+    assert 0 < let_in(stage) < 0.7 * let_in(other)

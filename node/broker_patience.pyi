@@ -1,0 +1,3 @@
+from mixline.node.broker_hedges import Hedges
+
+class Patience(Hedges): ...
