@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+import msgspec
 import numpy as np
 
 from mixline.kernels.accumulate import Scratch
@@ -52,7 +53,7 @@ class Call:
     ``view`` is one state of what changed since the epoch was built, None while nothing did; rows of items lie below
     ``items_end``. ``now``: the second (since 1970) that the answer is given for, the same from start to end.
     ``params``: the values of the surface's parameters; ``assignments``: arm by experiment; ``quality``: below 1 where
-    values shrank under load.
+    values shrank under load. ``ask`` is the request as query hydrators have understood it, ``asked`` as it came.
     ``replied``: how it was answered, for side effects; None before.
     """
 
@@ -66,7 +67,7 @@ class Call:
         view: LiveView | None = None,
         request_id: bytes = bytes(16),
     ) -> None:
-        self.ask = ask
+        self.ask = self.asked = ask
         self.request_id = request_id
         self.params: Mapping[str, Any] = ask.params or {}
         self.assignments: dict[str, str] = {}
@@ -113,6 +114,23 @@ class Call:
             except UnknownId as error:
                 raise NotFound(str(error)) from None
         return self._items
+
+    def enrich(
+        self,
+        *,
+        query: str | None = None,
+        vector: np.ndarray | None = None,
+        params: Mapping[str, bool | int | float | str] | None = None,
+    ) -> None:
+        """Say what a query hydrator made of the request: other text, the vector (dim,) or vectors (m, dim) to ask with
+        (float32), values of parameters. What the request itself says of a parameter stays."""
+        if query is not None:
+            self.ask = msgspec.structs.replace(self.ask, query=query)
+        if vector is not None:
+            given = np.atleast_2d(np.asarray(vector, dtype="<f4"))
+            self.ask = msgspec.structs.replace(self.ask, vector=given.tobytes(), vectors=len(given))
+        if params:
+            self.params = {**self.params, **params, **(self.asked.params or {})}
 
     def show_no_more(self, keys: np.ndarray) -> None:
         """Leave out items by their order keys (uint64): those on earlier pages."""

@@ -31,7 +31,7 @@ from mixline.node.surface_params import Template, faults_of, made_with_defaults,
 
 T = TypeVar("T", bound=msgspec.Struct)
 BIND_DEFAULT = "tcp://127.0.0.1:5571"
-STAGES = ("source", "hydrator", "filter", "scorer", "selector", "side_effect")
+STAGES = ("query_hydrator", "source", "hydrator", "filter", "scorer", "selector", "side_effect")
 
 
 class Surface(msgspec.Struct, frozen=True, kw_only=True):

@@ -186,9 +186,10 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run every surface once for nobody: what Python and NumPy load on first use costs no request its deadline."""
-        for pipeline in self.pipelines.values():
+        for variants in self.variants.values():
             call = Call(Ask(), self.epoch, self.scratch, monotonic_ns() + WARM_UP_NS, lambda: False)
             try:
+                pipeline = variants.understood(call, variants.plain)
                 for scans in pipeline.execute(call, pipeline.surface.limit):
                     for _ in make_passes(scans or ()):
                         pass
@@ -279,6 +280,7 @@ class Engine:
             raise NotReady(f"live_seq {ask.live_seq} is asked for, and this node has come to {here}", NOT_YET_US)
         if surface.unknown_user == "error":
             self._check_users(call, surface)
+        pipeline = variants.understood(call, pipeline)
         return Running(pipeline, call, limit, started_ns, Asked(header, body, deadline_ns, pulse))
 
     def _finish(self, running: Running) -> tuple[Status, bytes]:
@@ -410,7 +412,7 @@ class Engine:
             return None
         keys = block.key[block.slate]
         shown = np.concatenate((call.shown, keys)) if len(call.shown) else keys
-        return self.cursors.make(pipeline.surface.name, call.ask, shown)
+        return self.cursors.make(pipeline.surface.name, call.asked, shown)
 
 
 def whole() -> float:

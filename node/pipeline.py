@@ -19,7 +19,7 @@ from mixline.kernels.slate import best_positions, drop
 from mixline.node.backfill import backfilled
 from mixline.node.block import DROPPED, LIVE, SHOWN, CandidateBlock, Candidates, merge
 from mixline.node.call import Call
-from mixline.node.components import Filter, Scorer, Selector, SideEffect, Source
+from mixline.node.components import Filter, QueryHydrator, Scorer, Selector, SideEffect, Source
 from mixline.node.components.base import Best, Component
 from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
 from mixline.node.config import STAGES, Surface
@@ -88,6 +88,7 @@ class Pipeline:
             for stage in STAGES
         }
         self.steps = steps
+        self.query_hydrators = steps["query_hydrator"]
         self.sources = steps["source"]
         self.middle = [(step, run) for stage, run in MIDDLE for step in steps[stage] if not step.late]
         self.late = [step for step in steps["filter"] if step.late]
@@ -110,11 +111,20 @@ class Pipeline:
 
     def in_order(self) -> Iterator[Step]:
         """All components in the order in which they run, which is that of the coverage."""
+        yield from self.query_hydrators
         yield from self.sources
         yield from (step for step, _ in self.middle)
         yield from self.selectors
         yield from self.late
         yield from self.side_effects
+
+    def understand(self, call: Call) -> None:
+        """Run the query hydrators, which comes before :meth:`execute`: parameters that they set may ask for a pipeline
+        with other values (:meth:`Variants.understood`)."""
+        for step in self.query_hydrators:
+            entry = step.entry()
+            call.coverage.append(entry)
+            guard(call, step, entry, understand, self.surface)
 
     def execute(self, call: Call, limit: int) -> Generator[list[Scan] | None, None, None]:
         """Run every stage. The settled block is ``call.block``, its slate in page order; ``call.coverage`` says what
@@ -122,7 +132,7 @@ class Pipeline:
 
         Yields the scans that it waits for, or None between components.
         """
-        coverage = call.coverage
+        coverage, first = call.coverage, len(call.coverage)
         call.excluders, call.admitters = self.excluders, self.admitters
         if call.shown_rows is not None:
             call.excluders = [*self.excluders, lambda call, group: call.shown_rows]
@@ -155,7 +165,7 @@ class Pipeline:
         yield from self._select(call, coverage, limit)
         block.settle()
         for at in self.presenting:
-            entry, spent_us = coverage[at], coverage[at].us
+            entry, spent_us = coverage[first + at], coverage[first + at].us
             guard(call, self.sources[at], entry, present)
             entry.us += spent_us
 
@@ -249,11 +259,27 @@ def guard(call: Call, step: Step, entry: Coverage, run: Callable[..., None], *gi
 
 def stand_in(call: Call, step: Step, value: float) -> None:
     """Fill the columns that a component did not write: with NaN they are missing. Columns of the store stay."""
-    if step.stage == "source":
+    if step.stage in ("source", "query_hydrator"):
         return  # its score column is made with the block
     for name in step.writes:
         if value == 0.0 or name not in call.epoch.items.columns:
             call.block.columns.setdefault(name, np.full(len(call.block), value, dtype=np.float32))
+
+
+def understand(call: Call, step: Step, entry: Coverage, surface: Surface) -> None:
+    """Let it say what it makes of the request; of a parameter only what the surface allows."""
+    hydrator: QueryHydrator = step.component
+    ask, params = call.ask, call.params
+    try:
+        hydrator.hydrate_query(call)
+        for name, value in call.params.items() if surface.params else ():
+            declared = surface.params.get(name)
+            fault = "is none of the surface's [params]" if declared is None else declared.fault(value)
+            if fault:
+                raise ComponentMisbehaved(f"params.{name} = {value!r}: {fault}")
+    except BaseException:
+        call.ask, call.params = ask, params
+        raise
 
 
 def wish(call: Call, step: Step, entry: Coverage) -> None:

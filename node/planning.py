@@ -72,6 +72,9 @@ def analyze(engine: Engine, asked: Asked) -> list[Measured]:
                 pass
             continue
         for entry in call.coverage[len(found) :]:
+            if entry.stage == "query_hydrator":
+                found.append(Measured(entry, 0, 0, 0, 0))
+                continue
             if entry.stage == "source":
                 found.append(Measured(entry, entry.taken, entry.taken, 0, entry.taken * CANDIDATE_BYTES))
                 continue

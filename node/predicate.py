@@ -140,6 +140,11 @@ class Predicate:
         """The column that is looked at, and where it is one of the values or holds the label."""
         if isinstance(right, ast.Name) and (text := text_of(left)) is not None:
             return right.id, self._labels(right.id, [text])
+        if isinstance(right, ast.Name) and (wanted := parameter_of(left)) is not None:
+            name = self._read(right.id)
+            self.labelled.add(name)
+            self.parameters.add(wanted)
+            return name, lambda call: has_label(call, name, [text_parameter(call, wanted)])
         if isinstance(left, ast.Name) and isinstance(right, (ast.List, ast.Tuple)):
             texts = [text_of(one) for one in right.elts]
             if texts and all(text is not None for text in texts):
@@ -147,7 +152,7 @@ class Predicate:
             if texts:
                 equal = [self._compared(operator.eq, left, one) for one in right.elts]
                 return left.id, lambda call: reduce(np.logical_or, [part(call) for part in equal])
-        raise PredicateError("'in' needs text in a tags column, or a column in a list")
+        raise PredicateError("'in' needs text or params.name in a column of labels, or a column in a list")
 
     def _labels(self, name: str, texts: list[str]) -> Node:
         self._read(name)
@@ -189,6 +194,13 @@ def text_of(node: ast.expr) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
+def parameter_of(node: ast.expr) -> str | None:
+    """The name behind ``params.``."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params":
+        return node.attr
+    return None
+
+
 def columns_in(node: ast.expr) -> set[str]:
     """The columns that an expression of numbers reads; ``params.x`` is none."""
     if isinstance(node, ast.Name):
@@ -222,6 +234,14 @@ def parameter(call: Call, name: str) -> float:
     value = call.params.get(name)
     if isinstance(value, str) or value is None:
         raise BadRequest(f"params: this surface needs a number {name!r}")
+    return value
+
+
+def text_parameter(call: Call, name: str) -> str:
+    """A parameter that is text; BAD_REQUEST when it is missing."""
+    value = call.params.get(name)
+    if not isinstance(value, str):
+        raise BadRequest(f"params: this surface needs a text {name!r}")
     return value
 
 

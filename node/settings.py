@@ -17,6 +17,7 @@ from mixline.node.parameters import QUALITY_STEPS, Value, filled
 from mixline.node.pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from mixline.node.call import Call
     from mixline.node.config import Surface
     from mixline.node.request import Ask
     from mixline.storage.epoch import Epoch
@@ -67,6 +68,12 @@ class Variants:
         if shrunk == values:
             quality = 1.0
         return Settings(shrunk, assigned, quality, self._pipeline(shrunk))
+
+    def understood(self, call: Call, pipeline: Pipeline) -> Pipeline:
+        """Run the query hydrators of ``pipeline``; the pipeline for the values of parameters that they leave."""
+        before = call.params
+        pipeline.understand(call)
+        return pipeline if call.params is before or not self.surface.params else self._pipeline(call.params)
 
     def _check(self, name: str, value: Value) -> None:
         one = self.surface.params.get(name)

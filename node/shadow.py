@@ -65,10 +65,12 @@ class Shadow:
         replied = first.replied
         assert replied is not None
         header = replied.header
-        settings = self.variants[header.surface].settle(first.ask, header.tenant, 1.0)
+        variants = self.variants[header.surface]
+        settings = variants.settle(first.asked, header.tenant, 1.0)
         call = shadowed(first, settings, self._scratch, waits)
         began_ns = monotonic_ns()
-        for scans in settings.pipeline.execute(call, replied.limit):
+        pipeline = variants.understood(call, settings.pipeline)
+        for scans in pipeline.execute(call, replied.limit):
             for _ in make_passes(scans or ()):
                 if waits():
                     return False
@@ -78,10 +80,10 @@ class Shadow:
         call.replied = replied._replace(
             status=Status.OK if whole else Status.DEGRADED,
             execute_us=(monotonic_ns() - began_ns) // 1000,
-            pipeline=settings.pipeline,
+            pipeline=pipeline,
             shadow=True,
         )
-        effects = [step.component for step in settings.pipeline.side_effects]
+        effects = [step.component for step in pipeline.side_effects]
         effect = next((one for one in effects if isinstance(one, JournalSideEffect)), JOURNAL)
         effect.after(call)
         return True
@@ -90,7 +92,7 @@ class Shadow:
 def shadowed(first: Call, settings: Settings, scratch: Scratch, pulse: Callable[[], bool]) -> Call:
     """The same request on the same state, in the same second, under other settings."""
     deadline_ns = monotonic_ns() + settings.pipeline.deadline_ns
-    call = Call(first.ask, first.epoch, scratch, deadline_ns, pulse, first.view, first.request_id)
+    call = Call(first.asked, first.epoch, scratch, deadline_ns, pulse, first.view, first.request_id)
     call.now, call.params, call.assignments = first.now, settings.params, settings.assignments
     call.shown, call.shown_rows = first.shown, first.shown_rows
     return call

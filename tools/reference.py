@@ -22,12 +22,17 @@ HEAD = """# Surfaces
 
 <!-- Made by `python -m mixline.tools.reference docs/surfaces.md` from the components' docstrings; do not edit. -->
 
-A surface is one TOML file: a few keys, then lists of components. A request runs them in this order: sources,
-hydrators, filters, scorers, selectors, side effects. Files in the folder that `NODE.toml` names under `surfaces` add to
-the shipped surfaces (`homefeed`, `related`, `search`, `suggest`, `rank`, `notifications`) and override them by name.
-`mixline check NODE.toml --store STORE` says everything that is wrong with them at once; `mixline plan SURFACE --store
-STORE` shows in which order and by which way components run, with `--analyze` rows, time and bytes of each; `mixline ask
-SURFACE --explain` what became of items. After `"skip"` and `"default"` below the reply is DEGRADED.
+A surface is one TOML file: a few keys, then lists of components. A request runs them in this order: query hydrators,
+sources, hydrators, filters, scorers, selectors, side effects. Files in the folder that `NODE.toml` names under
+`surfaces` add to the shipped surfaces (`homefeed`, `related`, `search`, `suggest`, `rank`, `notifications`) and
+override them by name. `mixline check NODE.toml --store STORE` says everything that is wrong with them at once;
+`mixline plan SURFACE --store STORE` shows in which order and by which way components run, with `--analyze` rows, time
+and bytes of each; `mixline ask SURFACE --explain` what became of items. After `"skip"` and `"default"` below the
+reply is DEGRADED.
+
+A query hydrator looks at the request before anything is retrieved, and gives it another text, a vector, values of
+parameters; what the request itself says of a parameter stays. Where the surface declares `[params]`, it may set only
+what these allow, and `"$NAME"` in components stands for what it set.
 
 Candidates live in one block of columns. A source's score is the column `<name>.score`, missing where that source did
 not bring the candidate; a scorer's column has the scorer's name; item columns of the store have their own names and are
@@ -74,8 +79,8 @@ alone, so that a model that costs much costs no more than that; all others have 
 TAIL = """
 ## Your own component
 
-A subclass of `Source`, `Hydrator`, `Filter`, `Scorer` or `Selector` (from `mixline.node.components`), importable by the
-workers, named by its dotted path. Its fields are its keys in the file.
+A subclass of `QueryHydrator`, `Source`, `Hydrator`, `Filter`, `Scorer` or `Selector` (from `mixline.node.components`),
+importable by the workers, named by its dotted path. Its fields are its keys in the file.
 
 ```python
 import numpy as np
@@ -96,13 +101,26 @@ kind = "shop.filters.PriceBelow"
 most = 30.0
 ```
 
-`call` offers `ask` (the request), `epoch` (the store), `block` (the columns), `column(name)`, `users` (a row per
-group), `seen(group)`, `recent(group, count)`, `allowed(group)` (a bitmap of what filters let a source bring, None
-for all) and `stopped()` (look at it in long loops). What a component returns is checked for length; what it raises is
-recorded in the coverage. What no request changes can be made once, when the surface is loaded: whatever the method
-`bind(epoch)` returns is `call.bound` while the component runs. A filter may also define `excludes(call, group)`, the
-items that it drops for this user (rows, a bitmap, or a list of these), and
-`admits(call, bound)`, a bitmap of the items that it keeps; sources obey both.
+```python
+from mixline.node.components import QueryHydrator
+
+class Nicknames(QueryHydrator, frozen=True, kw_only=True):
+    \"\"\"Puts what is meant in the place of a nickname.\"\"\"
+
+    names: dict[str, str]
+
+    def hydrate_query(self, call):
+        words = (call.ask.query or "").split()
+        call.enrich(query=" ".join(self.names.get(word, word) for word in words))   # also vector=, params=
+```
+
+`call` offers `ask` (the request, as query hydrators have understood it; `asked` as it came), `epoch` (the store),
+`block` (the columns), `column(name)`, `users` (a row per group), `seen(group)`, `recent(group, count)`,
+`allowed(group)` (a bitmap of what filters let a source bring, None for all) and `stopped()` (look at it in long
+loops). What a component returns is checked for length; what it raises is recorded in the coverage. What no request
+changes can be made once, when the surface is loaded: whatever the method `bind(epoch)` returns is `call.bound` while
+the component runs. A filter may also define `excludes(call, group)`, the items that it drops for this user (rows, a
+bitmap, or a list of these), and `admits(call, bound)`, a bitmap of the items that it keeps; sources obey both.
 """
 
 

@@ -1,6 +1,16 @@
 """The shipped components, listed by stage and kind: an explicit table, since nothing here is discovered by walking."""
 
-from mixline.node.components.base import Component, Filter, Hydrator, Scorer, Selector, SideEffect, Source, stage_of
+from mixline.node.components.base import (
+    Component,
+    Filter,
+    Hydrator,
+    QueryHydrator,
+    Scorer,
+    Selector,
+    SideEffect,
+    Source,
+    stage_of,
+)
 from mixline.node.components.filters.age_filter import AgeFilter
 from mixline.node.components.filters.blocked_filter import BlockedFilter
 from mixline.node.components.filters.duplicate_filter import DuplicateFilter
@@ -13,11 +23,14 @@ from mixline.node.components.filters.seen_filter import SeenFilter
 from mixline.node.components.filters.served_filter import ServedFilter
 from mixline.node.components.hydrators.budgets_hydrator import BudgetsHydrator
 from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
+from mixline.node.components.hydrators.conditions_hydrator import ConditionsHydrator
 from mixline.node.components.hydrators.counters_hydrator import CountersHydrator
 from mixline.node.components.hydrators.recent_hydrator import RecentHydrator
 from mixline.node.components.hydrators.similarity_hydrator import SimilarityHydrator
 from mixline.node.components.hydrators.text_match_hydrator import TextMatchHydrator
 from mixline.node.components.hydrators.user_hydrator import UserHydrator
+from mixline.node.components.query_hydrators.detect_query_hydrator import DetectQueryHydrator
+from mixline.node.components.query_hydrators.encoder_query_hydrator import EncoderQueryHydrator
 from mixline.node.components.scorers.calibration_scorer import CalibrationScorer
 from mixline.node.components.scorers.dot_scorer import DotScorer
 from mixline.node.components.scorers.forest_scorer import ForestScorer
@@ -55,6 +68,7 @@ __all__ = [
     "Component",
     "Filter",
     "Hydrator",
+    "QueryHydrator",
     "Scorer",
     "Selector",
     "SideEffect",
@@ -63,6 +77,7 @@ __all__ = [
 ]
 
 KINDS: dict[str, dict[str, type[Component]]] = {
+    "query_hydrator": {"detect": DetectQueryHydrator, "encoder": EncoderQueryHydrator},
     "source": {
         "nearest": NearestSource,
         "item_to_item": ItemToItemSource,
@@ -77,6 +92,7 @@ KINDS: dict[str, dict[str, type[Component]]] = {
     },
     "hydrator": {
         "columns": ColumnsHydrator,
+        "conditions": ConditionsHydrator,
         "counters": CountersHydrator,
         "budgets": BudgetsHydrator,
         "text_match": TextMatchHydrator,

@@ -1,4 +1,4 @@
-"""The six kinds of component, as declarations: a component is its configuration plus one method.
+"""The seven kinds of component, as declarations: a component is its configuration plus one method.
 
 A component is an immutable struct decoded from its table in the surface file and keeps no state between requests; it
 may not know other components, only the columns it reads and writes. Time, counts and failures are the framework's.
@@ -82,6 +82,14 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def parameters(self) -> set[str]:
         """Parameters that it reads of a call (``call.params``)."""
         return set()
+
+
+class QueryHydrator(Component, frozen=True, kw_only=True):
+    """Understands the request before anything is retrieved: its text, its vector, the values of its parameters."""
+
+    def hydrate_query(self, call: Call) -> None:
+        """Look at ``call.ask`` and say what is known besides by :meth:`Call.enrich`."""
+        raise TypeError(f"{type(self).__name__} defines no hydrate_query(call)")
 
 
 class Source(Component, frozen=True, kw_only=True):
@@ -213,6 +221,7 @@ class SideEffect(Component, frozen=True, kw_only=True):
 
 
 STAGE_CLASSES: dict[str, type[Component]] = {
+    "query_hydrator": QueryHydrator,
     "source": Source,
     "hydrator": Hydrator,
     "filter": Filter,

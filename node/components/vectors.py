@@ -17,14 +17,17 @@ from mixline.storage.spaces import Space
 if TYPE_CHECKING:
     from mixline.node.call import Call
 
-QueryKind = Literal["user", "item", "recent", "given"]
+QueryKind = Literal["user", "item", "recent", "given", "text"]
 
 
 def find_space(epoch: Epoch, name: str, query: str) -> Space | None:
     """The named space, or for an empty name the first with the matrices that ``query`` needs."""
     if name:
         return epoch.spaces.get(name)
-    return next((space for space in epoch.spaces.values() if not lacks(space, query)), None)
+    fitting = [space for space in epoch.spaces.values() if not lacks(space, query)]
+    if query == "text":  # what users have vectors in was learnt from what they did, not from texts
+        fitting.sort(key=lambda space: space.users is not None)
+    return fitting[0] if fitting else None
 
 
 def lacks(space: Space, query: str) -> str:
@@ -65,8 +68,10 @@ def query_vectors(call: Call, space: Space, query: str, group: int, recent: Rece
     Of several a row of zeros only fills up a matrix, and is left out.
     """
     assert space.items is not None
-    if query in ("given", "user"):
-        found = given_vectors(call, space) if query == "given" else user_vectors(call, space, group)
+    if query == "text" and call.ask.vector is None:
+        return np.zeros((0, space.dim), dtype=np.float32)
+    if query in ("given", "text", "user"):
+        found = user_vectors(call, space, group) if query == "user" else given_vectors(call, space)
         return found if len(found) < 2 else found[found.any(axis=1)]
     assert space.all_items is not None
     if query == "recent":

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from mixline.node.block import Candidates
-from mixline.node.components import Filter, Hydrator, Scorer, Selector, Source
+from mixline.node.components import Filter, Hydrator, QueryHydrator, Scorer, Selector, Source
 
 
 class RaisingSource(Source, frozen=True, kw_only=True):
@@ -128,3 +128,21 @@ class SlowFilter(Filter, frozen=True, kw_only=True):
     def drops(self, call):
         time.sleep(0.005)
         return np.zeros(len(call.block), dtype=bool)
+
+
+class NicknameQueryHydrator(QueryHydrator, frozen=True, kw_only=True):
+    """Puts what is meant in the place of a nickname, and says in a parameter that it did."""
+
+    names: dict[str, str]
+    param: str = ""
+
+    def parameters(self):
+        return {self.param} if self.param else set()
+
+    def hydrate_query(self, call):
+        words = (call.ask.query or "").split()
+        if "raise" in words:
+            raise RuntimeError("no luck")
+        meant = [self.names.get(word, word) for word in words]
+        params = {self.param: sum(a != b for a, b in zip(words, meant, strict=True))} if self.param else None
+        call.enrich(query=" ".join(meant), params=params)

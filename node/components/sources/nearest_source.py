@@ -25,7 +25,8 @@ class NearestSource(Source, frozen=True, kw_only=True):
 
     - `space`: the embedding space; left out, the first of the store that fits.
     - `query`: `"user"` (the user's vector), `"item"` (the vector of `item`, the mean of `items`), `"recent"` (the
-      session vector), `"given"` (the request's `vector`).
+      session vector), `"given"` (the request's `vector`), `"text"` (the same, or what an `encoder` made of the
+      request's `query`; without either it brings nothing).
     - `recent`: of the session vector, the mean of the newest `items` different items that the user acted on: an item
       counts half for every `half_life` that it is older than the newest, times the weight of the action in `actions`
       (`{ buy = 3.0, view = 1.0 }`; others count 1, and 0 leaves one out; of several the weightiest counts).
