@@ -13,6 +13,7 @@ from mixline.storage.complaints import Complaints
 from mixline.storage.live_ops import Batch
 from mixline.storage.manifest import CatalogueFacts
 from mixline.storage.matrices import Rows
+from mixline.storage.past_queries import PastQueries
 from mixline.storage.progress import Progress
 from mixline.storage.spec import BuildSpec
 
@@ -70,8 +71,8 @@ class BuildSource(Protocol):
         """The sides of a space that are given; none where it is to be learnt from the events."""
         ...
 
-    def past_queries(self, complaints: Complaints) -> dict[str, float]:
-        """Queries that complete what is typed, with how often they were asked."""
+    def past_queries(self, ids: Path, items: CatalogueFacts, complaints: Complaints) -> PastQueries:
+        """Queries that complete what is typed, and what was acted on then, by rows of the new epoch."""
         ...
 
     def carried(self) -> Sequence[Batch]:

@@ -31,6 +31,7 @@ from mixline.storage.lock import StoreLock
 from mixline.storage.manifest import FORMAT, CatalogueFacts, EventFacts, IndexFacts, Manifest, SpaceFacts
 from mixline.storage.matrices import copy_matrix, leave_out
 from mixline.storage.nibbles import NIBBLES_MIN, write_nibbles
+from mixline.storage.past_queries import write_acted
 from mixline.storage.progress import Progress
 from mixline.storage.publish import (
     BUILDING,
@@ -45,7 +46,7 @@ from mixline.storage.publish import (
 from mixline.storage.records import RecordWriter
 from mixline.storage.self_test import self_test
 from mixline.storage.spec import SpaceSpec, spec_facts
-from mixline.storage.text_builder import TextBuilder
+from mixline.storage.text_builder import TEXT, TextBuilder
 
 
 class Builder:
@@ -105,7 +106,9 @@ class Builder:
         if self.completions is not None:
             path = self.folder / "columns" / "items" / "popularity.npy"
             popularity = map_array(path) if path.exists() else None
-            self.completions.close(items.count, popularity, self.source.past_queries(self.complaints))
+            past = self.source.past_queries(self.folder / "ids", items, self.complaints)
+            self.completions.close(items.count, popularity, past.asked)
+            write_acted(self.folder / TEXT, past)
             self.complaints.settle()
         spaces = {name: self._space(name, one, items, users) for name, one in self.spec.spaces.items()}
         self.complaints.settle()

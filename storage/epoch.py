@@ -26,6 +26,7 @@ from mixline.storage.lock import Lease, try_evict
 from mixline.storage.manifest import Manifest, read_manifest
 from mixline.storage.neighbours import Bipartite, Csr, Popularity, open_neighbours, open_popularity
 from mixline.storage.owner import Owner
+from mixline.storage.past_queries import ActedOn, has_acted
 from mixline.storage.records import RecordStore, row_key
 from mixline.storage.spaces import Space
 from mixline.storage.text_index import TextIndex
@@ -112,6 +113,13 @@ class Epoch:
         self._owner.check()
         facts = self.manifest.text
         return Completions(self.path) if facts is not None and facts.suggest else None
+
+    @cached_property
+    def acted_on(self) -> ActedOn | None:
+        """Which items those acted on who asked before; None when the epoch was built without."""
+        self._owner.check()
+        folder = self.path / "text"
+        return ActedOn(folder) if has_acted(folder) else None
 
     @cached_property
     def item_times(self) -> Built | None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mixline.storage.build_source import EventStream, Given
+from mixline.storage.catalogue import NO_ROW
 from mixline.storage.catalogue_builder import CatalogueBuilder
 from mixline.storage.complaints import Complaints
 from mixline.storage.events import EventReader
-from mixline.storage.identifiers import RowFinder
+from mixline.storage.identifiers import IdReader, RowFinder
+from mixline.storage.inputs import Batch as ArrowBatch
 from mixline.storage.inputs import Input
 from mixline.storage.live_ops import Batch
 from mixline.storage.manifest import CatalogueFacts, IdKind
 from mixline.storage.matrices import open_matrix
+from mixline.storage.past_queries import PastQueries
 from mixline.storage.progress import Progress
 from mixline.storage.spec import BuildSpec
+from mixline.storage.text_spec import TextSpec
 from mixline.storage.values import PARSE
 
 QUERIES = {"text.queries": "query", "text.queries (count)": "count"}  # columns of a file of past queries
@@ -38,7 +44,7 @@ class FileSource:
         if spec.events is not None:
             Input(spec.at(spec.events.path), "events", spec.events.wanted(), complaints).check()
         if spec.text is not None and spec.text.queries is not None:
-            Input(spec.at(spec.text.queries), "text", QUERIES, complaints).check()
+            Input(spec.at(spec.text.queries), "text", past_columns(spec.text), complaints).check()
         for name, space in spec.spaces.items():
             for side, path in (("items", space.items), ("users", space.users)):
                 if path is not None:
@@ -81,24 +87,55 @@ class FileSource:
                     found.append(Given(side, at, rows))
         return found
 
-    def past_queries(self, complaints: Complaints) -> dict[str, float]:
-        text, found = self.spec.text, dict[str, float]()
+    def past_queries(self, ids: Path, items: CatalogueFacts, complaints: Complaints) -> PastQueries:
+        text = self.spec.text
         if text is None or text.queries is None:
-            return found
-        at, parse = self.spec.at(text.queries), PARSE["f32"][0]
-        for batch in Input(at, "text", QUERIES, complaints).batches():
-            columns = (batch.columns[name].to_pylist() for name in QUERIES.values())
-            for row, (query, count) in enumerate(zip(*columns, strict=True), batch.first_row):
-                try:
-                    asked = 0.0 if count is None else float(parse(count))  # type: ignore[arg-type]
-                except (ValueError, TypeError, OverflowError):
-                    asked = -1.0
-                if not 0 <= asked < float("inf"):
-                    what = "how often a query was asked is no number of at least 0"
-                    complaints.add(at, "text.queries", what, row=row, value=count)
-                elif query:
-                    found[str(query)] = found.get(str(query), 0.0) + asked
-        return found
+            return PastQueries.none()
+        at, wanted = self.spec.at(text.queries), past_columns(text)
+        finder = RowFinder(ids / "items", items.id_kind)
+        reader = IdReader(finder.kind, at, "text.queries_item", complaints, nulls_pass=True)
+        asked: dict[str, float] = {}
+        numbers: dict[str, int] = {}
+        acted: list[tuple[np.ndarray, ...]] = []
+        for batch in Input(at, "text", wanted, complaints).batches():
+            queries, counts = past_rows(batch, at, complaints)
+            for query, count in zip(queries, counts, strict=True):
+                if query:
+                    asked[query] = asked.get(query, 0.0) + count
+                    numbers.setdefault(query, len(numbers))
+            if text.queries_item is not None:
+                rows = finder.rows(reader, batch.columns[text.queries_item], batch.first_row)
+                there = np.flatnonzero((rows != NO_ROW) & np.array([bool(query) for query in queries]))
+                number = np.array([numbers[queries[row]] for row in there.tolist()], dtype=np.uint32)
+                acted.append((number, rows[there], np.array(counts)[there]))
+        past = PastQueries.none()._replace(asked=asked)
+        if acted:
+            number, rows, times = (np.concatenate(parts) for parts in zip(*acted, strict=True))
+            past = past._replace(numbers=number, rows=rows, counts=times)
+        return past
 
     def carried(self) -> Sequence[Batch]:
         return ()
+
+
+def past_columns(text: TextSpec) -> dict[str, str]:
+    """The columns that are wanted of a file of past queries."""
+    return QUERIES if text.queries_item is None else {**QUERIES, "text.queries_item": text.queries_item}
+
+
+def past_rows(batch: ArrowBatch, at: Path, complaints: Complaints) -> tuple[list[str], list[float]]:
+    """Queries ("" for none), and how often each was asked."""
+    parse = PARSE["f32"][0]
+    queries, counts = (batch.columns[name].to_pylist() for name in QUERIES.values())
+    asked: list[float] = []
+    for row, count in enumerate(counts, batch.first_row):
+        try:
+            times = 0.0 if count is None else float(parse(count))  # type: ignore[arg-type]
+        except (ValueError, TypeError, OverflowError):
+            times = -1.0
+        if not 0 <= times < float("inf"):
+            what = "how often a query was asked is no number of at least 0"
+            complaints.add(at, "text.queries", what, row=row, value=count)
+            times = 0.0
+        asked.append(times)
+    return [str(query) if query else "" for query in queries], asked

@@ -29,6 +29,7 @@ from mixline.storage.live_paths import overlay_folder
 from mixline.storage.live_view import LiveReader, LiveView
 from mixline.storage.live_writer import LiveWriter
 from mixline.storage.manifest import KEPT, CatalogueFacts
+from mixline.storage.past_queries import PastQueries
 from mixline.storage.progress import Progress
 from mixline.storage.publish import read_current
 from mixline.storage.spec import BuildSpec, EventsSpec, TableSpec
@@ -235,9 +236,17 @@ class LiveSource:
                 found.append(Given(side, self.epoch.path / "spaces" / name / f"{side}.npy", rows, rows.absent()))
         return found
 
-    def past_queries(self, complaints: Complaints) -> dict[str, float]:
-        completions = self.epoch.completions
-        return {} if completions is None else completions.past_queries()
+    def past_queries(self, ids: Path, items: CatalogueFacts, complaints: Complaints) -> PastQueries:
+        completions, acted_on = self.epoch.completions, self.epoch.acted_on
+        if completions is None:
+            return PastQueries.none()
+        past = PastQueries.none()._replace(asked=completions.past_queries())
+        if acted_on is None:
+            return past
+        rows = self._items.place[acted_on.rows]
+        there = rows != NO_ROW
+        counts = acted_on.counts[there].astype(np.float64)
+        return past._replace(numbers=acted_on.numbers()[there], rows=rows[there], counts=counts)
 
     def carried(self) -> Sequence[Batch]:
         lost = self._events.lost if self._events is not None else []

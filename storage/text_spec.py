@@ -30,8 +30,9 @@ class TextFieldSpec(msgspec.Struct, frozen=True):
 
 class TextSpec(msgspec.Struct, frozen=True):
     """``k1`` and ``b`` of BM25 (Robertson and Zaragoza 2009); ``suggest``: the column whose texts complete what is
-    typed, and ``queries`` a file of past queries (columns ``query`` and ``count``) that do too; ``spelling``: whether
-    words are kept as they are spelt, to correct queries by."""
+    typed, and ``queries`` a file of past queries (columns ``query`` and ``count``) that do too, ``queries_item`` its
+    column of the items that were acted on then; ``spelling``: whether words are kept as they are spelt, to correct
+    queries by."""
 
     fields: dict[str, TextFieldSpec]
     k1: float = 0.9
@@ -39,6 +40,7 @@ class TextSpec(msgspec.Struct, frozen=True):
     spelling: bool = True
     suggest: str = ""
     queries: str | None = None
+    queries_item: str | None = None
 
 
 def words_or_language(value: object) -> str | None:
@@ -78,6 +80,7 @@ TEXT: dict[str, Check] = FIELD | {
     "spelling": flag,
     "suggest": text,
     "queries": source,
+    "queries_item": text,
     "fields": lambda value: None if isinstance(value, dict) else "must be a table of tables",
 }
 
@@ -104,9 +107,11 @@ def read_text(reader: SpecReader, raw: object, kinds: dict[str, str], given: boo
     column = good.get("suggest", searchable[0] if searchable else "")
     if searchable and column not in searchable:
         reader.fault("text.suggest", f"is {column!r}, no text column of the items; there are {', '.join(searchable)}")
+    if "queries_item" in good and "queries" not in good:
+        reader.fault("text.queries_item", "names a column of the file of past queries: give queries too")
     if not fields:
         return None
-    rest = {key: good[key] for key in ("k1", "b", "spelling", "queries") if key in good}
+    rest = {key: good[key] for key in ("k1", "b", "spelling", "queries", "queries_item") if key in good}
     return TextSpec(fields, suggest=column, **rest)
 
 

@@ -58,6 +58,7 @@ from mixline.node.components.sources.given_source import GivenSource
 from mixline.node.components.sources.item_to_item_source import ItemToItemSource
 from mixline.node.components.sources.latest_source import LatestSource
 from mixline.node.components.sources.nearest_source import NearestSource
+from mixline.node.components.sources.popular_for_query_source import PopularForQuerySource
 from mixline.node.components.sources.popular_source import PopularSource
 from mixline.node.components.sources.suggest_source import SuggestSource
 from mixline.node.components.sources.text_source import TextSource
@@ -83,6 +84,7 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "item_to_item": ItemToItemSource,
         "walk": WalkSource,
         "popular": PopularSource,
+        "popular_for_query": PopularForQuerySource,
         "exploration": ExplorationSource,
         "following": FollowingSource,
         "latest": LatestSource,

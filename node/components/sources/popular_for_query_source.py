@@ -1,0 +1,58 @@
+"""What people acted on who asked the same before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixline.kernels.bitmap import holds_rows
+from mixline.node.block import Candidates
+from mixline.node.components.base import Source
+from mixline.storage.catalogue import NO_ROW
+from mixline.storage.epoch import Epoch
+from mixline.storage.past_queries import ActedOn
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+
+
+class PopularForQuerySource(Source, frozen=True, kw_only=True):
+    """Items that those acted on who asked the request's `query`; the score is the share of the greatest count.
+
+    - `limit`: candidates per user. What `seen` and other filters drop is left out before the limit.
+
+    Which these are the build reads from `[text] queries`, where `queries_item` names the column of items; case, accents
+    and points of a query do not matter. For a query that nobody asked it brings nothing.
+    """
+
+    def disabled(self, epoch: Epoch) -> str:
+        return "" if epoch.acted_on is not None else "the store was built without items of past queries"
+
+    def bind(self, epoch: Epoch) -> ActedOn | None:
+        return epoch.acted_on
+
+    def way(self, bound: ActedOn) -> str:
+        return f"{len(bound)} past queries"
+
+    def retrieve(self, call: Call, group: int) -> Candidates:
+        rows, shares = self._listed(call)
+        allowed = call.allowed(group)
+        kept = np.arange(len(rows)) if allowed is None else np.flatnonzero(holds_rows(allowed, rows))
+        kept = kept[: self.limit]
+        return Candidates(np.ascontiguousarray(rows[kept]), shares[kept])
+
+    def score_of(self, call: Call, group: int, row: int) -> float | None:
+        rows, shares = self._listed(call)
+        found = np.flatnonzero(rows == row)
+        return float(shares[found[0]]) if len(found) else None
+
+    def _listed(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
+        """Rows as the request's state has them, and their shares (float32)."""
+        acted_on: ActedOn = call.bound
+        rows, counts = acted_on.of(call.ask.query or "")
+        now = call.present(rows)
+        if now is not rows:
+            there = now != NO_ROW
+            rows, counts = now[there], counts[there]
+        return rows, counts / counts[:1] if len(counts) else counts
