@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -10,6 +10,9 @@ import numpy as np
 
 from mixline.node import limits
 from mixline.storage.epoch import Epoch
+
+EVERY = "*"
+EVERY_LABELS_MAX = 10_000
 
 
 class Facet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,10 +28,14 @@ def facet_faults(name: str, facet: Facet) -> Iterator[str]:
         yield f"facets.{name}: limit = {facet.limit}: must lie in 1 .. {limits.facet_values_max}"
     if facet.ranges != sorted(set(facet.ranges)):
         yield f"facets.{name}: ranges = {facet.ranges}: numbers that rise"
+    if name == EVERY and facet.ranges:
+        yield f"facets.{name}: stands for columns of labels, which have no ranges"
 
 
 def facet_misfits(name: str, facet: Facet, epoch: Epoch) -> Iterator[str]:
     """What does not fit a store."""
+    if name == EVERY:
+        return
     if name not in epoch.items.columns:
         yield f"facets.{name}: no such column; there are {', '.join(epoch.items.columns) or 'none'}"
         return
@@ -37,6 +44,17 @@ def facet_misfits(name: str, facet: Facet, epoch: Epoch) -> Iterator[str]:
         yield f"facets.{name}: a column of numbers is counted by ranges: say ranges = [...]"
     if not numeric and facet.ranges:
         yield f"facets.{name}: ranges are for columns of numbers"
+
+
+def expanded(facets: Mapping[str, Facet], epoch: Epoch) -> dict[str, Facet]:
+    """By column; ``"*"`` is every column of labels that has not too many, as far as it is not named itself."""
+    found = {name: one for name, one in facets.items() if name != EVERY}
+    if EVERY in facets:
+        columns = epoch.items.columns
+        for name in columns:
+            if columns.kind_of(name) in ("category", "tags") and len(columns[name].codes) <= EVERY_LABELS_MAX:
+                found.setdefault(name, facets[EVERY])
+    return found
 
 
 def count_facet(epoch: Epoch, name: str, facet: Facet, rows: np.ndarray) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from mixline.node.components.hydrators.budgets_hydrator import BudgetsHydrator
 from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
 from mixline.node.components.hydrators.conditions_hydrator import ConditionsHydrator
 from mixline.node.components.hydrators.counters_hydrator import CountersHydrator
+from mixline.node.components.hydrators.popularity_hydrator import PopularityHydrator
 from mixline.node.components.hydrators.recent_hydrator import RecentHydrator
 from mixline.node.components.hydrators.similarity_hydrator import SimilarityHydrator
 from mixline.node.components.hydrators.text_match_hydrator import TextMatchHydrator
@@ -98,6 +99,7 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "counters": CountersHydrator,
         "budgets": BudgetsHydrator,
         "text_match": TextMatchHydrator,
+        "popularity": PopularityHydrator,
         "user": UserHydrator,
         "similarity": SimilarityHydrator,
         "recent": RecentHydrator,

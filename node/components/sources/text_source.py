@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
-from mixline.node.facets import Facet, count_facet, facet_faults, facet_misfits
+from mixline.node.facets import EVERY, Facet, count_facet, expanded, facet_faults, facet_misfits
 from mixline.node.text_search import TextSearch
 from mixline.storage.epoch import Epoch
 
@@ -26,7 +26,8 @@ class TextSource(Source, frozen=True, kw_only=True):
       their weight.
     - `facets`: column to how it is counted over all items that match, such as
       `{ genres = {}, year = { ranges = [1980, 2000] } }`; of categories and tags the `limit` (20) commonest values.
-    - `highlight`: text columns of which the reply shows a piece with the words that match.
+      `"*"` is every column of categories or tags with at most 10,000 labels.
+    - `highlight`: text columns of which the reply shows a piece with the words that match; `["*"]` is all.
     - `total`: whether the reply says how many items match; it does with facets.
     - `limit`: candidates per user.
 
@@ -56,7 +57,7 @@ class TextSource(Source, frozen=True, kw_only=True):
             return
         for name, facet in self.facets.items():
             yield from facet_misfits(name, facet, epoch)
-        for key, names in (("fields", self.fields), ("weights", self.weights), ("highlight", self.highlight)):
+        for key, names in (("fields", self.fields), ("weights", self.weights), ("highlight", self._shown(()))):
             for name in names:
                 if name not in epoch.text.names:
                     have = ", ".join(epoch.text.names)
@@ -87,14 +88,19 @@ class TextSource(Source, frozen=True, kw_only=True):
             rows = search.all_matching(call, terms, allowed)
             call.told["total"] = len(rows)
             call.told["facets"] = {
-                name: count_facet(call.epoch, name, facet, rows) for name, facet in self.facets.items()
+                name: count_facet(call.epoch, name, facet, rows)
+                for name, facet in expanded(self.facets, call.epoch).items()
             }
         return search.best(call, terms, self.limit, allowed)
 
     def present(self, call: Call, rows: np.ndarray) -> None:
         if self.highlight and call.ask.query:
             search: TextSearch = call.bound
-            call.told["highlights"] = search.highlights(search.terms(call), rows, self.highlight)
+            call.told["highlights"] = search.highlights(search.terms(call), rows, self._shown(search.index.names))
+
+    def _shown(self, every: Sequence[str]) -> Sequence[str]:
+        """The columns of which pieces are shown."""
+        return every if self.highlight == [EVERY] else self.highlight
 
     def score_of(self, call: Call, group: int, row: int) -> float | None:
         search: TextSearch = call.bound
