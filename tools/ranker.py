@@ -32,13 +32,20 @@ PARAMETERS = {
 
 
 def rows_of(
-    node: Node, surface: str, users: Sequence[Id], chosen: Sequence[np.ndarray], features: Sequence[str], **request: Any
+    node: Node,
+    surface: str,
+    users: Sequence[Id],
+    chosen: Sequence[np.ndarray],
+    features: Sequence[str],
+    requests: Sequence[dict[str, Any]] | None = None,
+    **request: Any,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features (n, features) float32, labels (n,) uint8 and candidates of each user (int64) out of the pages of a
-    surface; of users of whom it brought something that they chose. ``chosen``: item rows."""
+    surface; of users of whom it brought something that they chose. ``chosen``: item rows. ``requests``: what each one's
+    says besides ``request``, which is of all."""
     parts, labels, sizes = [], [], []
-    for user, wanted in zip(users, chosen, strict=True):
-        page = node.ask(surface, user=user, explain=True, deadline_ms=60_000, **request)
+    for user, wanted, own in zip(users, chosen, requests or [{}] * len(users), strict=True):
+        page = node.ask(surface, user=user, explain=True, deadline_ms=60_000, **request, **own)
         met = np.isin(node.engine.epoch.items.rows_of(page.ids), wanted)
         if met.any() and not met.all():
             columns = [reason["columns"] for reason in page.explain or []]
