@@ -187,7 +187,7 @@ cdef class Dictionary:
                 if len(found) >= 4 * most:
                     found.sort(key=commonness)
                     del found[most:]
-                    least = found[-1][1]
+                    least = found[most - 1][1]      # [-1] would not be the last here: nothing wraps around
             more = self.step(&c)
         found.sort(key=commonness)
         return found[:most]

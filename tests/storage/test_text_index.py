@@ -93,6 +93,19 @@ def test_dictionary(words, prefix):
     assert [one[:2] for one in found.beginning(begins, 5, 1000)] == wanted[:5]
 
 
+def test_the_commonest_of_many_that_begin_so():
+    rng = np.random.default_rng(5)
+    raw = sorted({f"ab{one}".encode() for one in rng.integers(0, 10**6, 4000).tolist()})
+    counts = rng.permutation(len(raw)).astype(np.uint32) + 1
+    sizes = np.full(len(raw), 7, dtype=np.uint64)
+    found = Dictionary(*write_dictionary(raw, counts, sizes, sizes), len(raw))
+    for prefix in (b"a", b"ab", b"ab1", b"ab23", b"ab999999"):
+        wanted = sorted(((-int(n), one) for one, n in zip(raw, counts, strict=True) if one.startswith(prefix)))
+        for most in (1, 2, 16):
+            got = found.beginning(prefix, most, 1 << 20)
+            assert [(-one[1], one[0]) for one in got] == wanted[:most]
+
+
 def distance(a, b):
     """Optimal string alignment, from its definition."""
     rows = {(i, 0): i for i in range(len(a) + 1)} | {(0, j): j for j in range(len(b) + 1)}
