@@ -6,6 +6,7 @@ from film_store import write_config
 from text_store import TITLES, build_titles
 
 from mixline.node import Node
+from mixline.node.call import Call
 from mixline.node.errors import BadRequest
 from mixline.node.limits import query_chars_max
 from mixline.node.text_query import parse_query
@@ -113,6 +114,18 @@ def strange_queries(rng, count):
         yield "".join(rng.choice(list(letters), size).tolist())
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A store of 6,000 more films, whose titles are of the letters that strange queries have: thousands of words."""
+    rng, folder = np.random.default_rng(6), tmp_path_factory.mktemp("wide")
+    more = [
+        {"id": 1000 + at, "title": "".join(rng.choice(list(ALPHABETS[at % len(ALPHABETS)]), 24).tolist())}
+        for at in range(6000)
+    ]
+    with Node.open(build_titles(folder, more=more), config=write_config(folder, texts=SURFACE.format(more=""))) as node:
+        yield node
+
+
 def answers(node, queries):
     refused = 0
     for query in queries:
@@ -128,14 +141,32 @@ def answers(node, queries):
     return refused
 
 
-def test_any_text_is_a_query_or_a_bad_request(node):
+@pytest.mark.parametrize("name", ["node", "wide"])
+def test_any_text_is_a_query_or_a_bad_request(name, request):
+    node = request.getfixturevalue(name)
     assert answers(node, strange_queries(np.random.default_rng(8), 5000)) < 500
     extremes = ["a" * 60_000, '"' * 50_000, " +".join("x" * 9000), "w " * 10_000, "\0" * 999, "*" * 999, "the " * 5000]
     answers(node, extremes)
 
 
+def test_a_search_stops_at_its_deadline_with_the_best_so_far(wide, monkeypatch):
+    query = "a* b* c* 1* s* o*"
+    whole = wide.ask("texts", query=query, limit=50)
+    assert whole.status == "OK" and len(whole) == 50
+    monkeypatch.setattr("mixline.node.text_search.SLICE_WINDOWS", 1)
+    monkeypatch.setattr(Call, "stopped", lambda call: True)  # as if the time were over at the first look
+    page = wide.ask("texts", query=query, limit=50)
+    [source] = [entry for entry in page.coverage if entry.stage == "source"]
+    assert page.status == "DEGRADED" and source.state == "degraded" and "deadline after" in source.why
+    assert set(page.ids.tolist()) != set(whole.ids.tolist()) and (np.diff(page.scores) <= 0).all()
+    scores = dict(zip(whole.ids.tolist(), whole.scores.tolist(), strict=True))
+    assert all(
+        scores.get(one, score) == score for one, score in zip(page.ids.tolist(), page.scores.tolist(), strict=True)
+    )
+
+
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", range(4))
-def test_a_quarter_million_strange_queries(node, stress_seed, part):
-    answers(node, strange_queries(np.random.default_rng([stress_seed, part]), 250_000))
+def test_a_quarter_million_strange_queries(node, wide, stress_seed, part):
+    answers(wide if part % 2 else node, strange_queries(np.random.default_rng([stress_seed, part]), 250_000))
