@@ -7,6 +7,7 @@ from mixline.storage.analysis import Analyser
 
 POSTING: np.dtype
 FIELD_SHIFT: int
+WAYS: dict[str, int]
 
 class Inverter:
     """Gathers postings of texts. ``analysers``: the different chains; ``chains``: which one each field has; ``stored``:
@@ -28,6 +29,19 @@ class Inverter:
     def add(self, row: int, field: int, text: str) -> int:
         """Take the text that a row has in a field; how many of its words are found by something. Rows ascend, and for
         each row fields."""
+
+    def add_rows(
+        self,
+        first: int,
+        columns: Sequence[tuple[Sequence[str | None], NDArray[np.uint32]]],
+        start: int,
+        stop: int,
+        bytes_max: int,
+        length_max: int,
+    ) -> int:
+        """Take the texts ``start`` .. ``stop`` of each field, which are those of the rows from ``first`` on, until what
+        was gathered reaches ``bytes_max``; the first that was not taken. ``columns``: by field the texts, and where how
+        many of a text's words are found by something is written, at most ``length_max``."""
 
     def word_counts(self) -> NDArray[np.uint64]:
         """How often each word came, by its number."""

@@ -22,6 +22,15 @@ cdef enum:
     FEW = 48                # numbers that are sorted by insertion
     PLACES_MAX = 1 << 20    # words of one text that are looked at
 
+cdef extern from "Python.h" nogil:
+    bint Py_UNICODE_ISSPACE(uint32_t point) noexcept
+
+cdef enum:
+    UNICODE = 0
+    SPACES = 1
+    WHOLE = 2
+
+WAYS = {"unicode": UNICODE, "spaces": SPACES, "whole": WHOLE}
 POSTING = np.dtype([("term", "<u4"), ("row", "<u4"), ("times", "<u4")])
 FIELD_SHIFT = 24            # of ``times``: the field above, how often below
 
@@ -79,6 +88,14 @@ cdef int put_utf8(const mixline_text* text, int64_t start, int64_t end, uint8_t*
     cdef int64_t at
     cdef uint32_t point
     cdef int count = 0
+    cdef const uint8_t* plain = <const uint8_t*>text.points
+    if text.width == 1:
+        while count < min(end - start, WORD_MAX) and plain[start + count] < 0x80:
+            out[count] = plain[start + count]
+            count += 1
+        if count == min(end - start, WORD_MAX):
+            return count
+        count = 0
     for at in range(start, min(end, start + WORD_MAX)):
         point = mixline_point(text, at)
         if point < 0x80:
@@ -102,6 +119,18 @@ cdef int put_utf8(const mixline_text* text, int64_t start, int64_t end, uint8_t*
     return count
 
 
+cdef bint next_spaced(const mixline_text* text, int64_t* at, int64_t* start, int64_t* end) noexcept nogil:
+    """The next word between white space, as str.split has it; whether there is one."""
+    cdef int64_t place = at[0]
+    while place < text.count and Py_UNICODE_ISSPACE(mixline_point(text, place)):
+        place += 1
+    start[0] = place
+    while place < text.count and not Py_UNICODE_ISSPACE(mixline_point(text, place)):
+        place += 1
+    at[0] = end[0] = place
+    return place > start[0]
+
+
 cdef uint64_t hash_of(const uint8_t* raw, int length, uint32_t chain) noexcept nogil:
     """FNV-1a, finished as MurmurHash3 does."""
     cdef uint64_t h = <uint64_t>0xCBF29CE484222325 ^ chain
@@ -115,7 +144,7 @@ cdef uint64_t hash_of(const uint8_t* raw, int length, uint32_t chain) noexcept n
 
 cdef class Inverter:
     cdef readonly dict terms, words
-    cdef object analysers, chains, stored
+    cdef object analysers, chains, stored, ways
     cdef bint spelling
     cdef Known* known
     cdef size_t known_count, known_room
@@ -136,6 +165,7 @@ cdef class Inverter:
 
     def __cinit__(self, analysers, chains, stored, bint spelling):
         self.analysers, self.chains, self.stored, self.spelling = list(analysers), list(chains), list(stored), spelling
+        self.ways = [WAYS[analyser.facts.words] for analyser in self.analysers]
         self.terms, self.words = {}, {}
         self.slots = 1 << 12
         self.table = <uint32_t*>calloc(self.slots, sizeof(uint32_t))
@@ -152,14 +182,41 @@ cdef class Inverter:
     def bytes(self):
         return self.posting_count * sizeof(Posting) + self.place_count * sizeof(uint32_t)
 
+    def add_rows(self, uint32_t first, columns, uint32_t start, uint32_t stop, size_t bytes_max, uint32_t length_max):
+        cdef Py_ssize_t fields = len(columns), field
+        cdef uint32_t at = start
+        cdef cnp.ndarray lengths
+        cdef list texts = [list(values) for values, _ in columns]
+        cdef list found = [lengths for _, lengths in columns]
+        for lengths in found:
+            if lengths.dtype != np.uint32 or not lengths.flags.c_contiguous or lengths.shape[0] < stop:
+                raise ValueError("lengths are uint32, one for each row")
+        while at < stop and self.posting_count * sizeof(Posting) + self.place_count * sizeof(uint32_t) < bytes_max:
+            for field in range(fields):
+                text = (<list>texts[field])[at]
+                if text:
+                    lengths = found[field]
+                    (<uint32_t*>lengths.data)[at] = min(self.take_text(first + at, field, text), length_max)
+            at += 1
+        return at
+
     def add(self, uint32_t row, uint32_t field, str text not None):
+        return self.take_text(row, field, text)
+
+    cdef int64_t take_text(self, uint32_t row, uint32_t field, str text) except -1:
+        """Note a text; how many of its words are found by something."""
         cdef mixline_text given = open_text(text)
         cdef uint32_t chain = self.chains[field]
         cdef int64_t at = 0, start = 0, end = 0
         cdef uint32_t place = 0, length = 0
+        cdef int way = self.ways[chain]
         self.token_count = 0
-        if self.analysers[chain].facts.words == "unicode":
+        if way == UNICODE:
             while place < PLACES_MAX and mixline_next_word(&given, &at, &start, &end):
+                length += self.take(&given, start, end, chain, place)
+                place += 1
+        elif way == SPACES:
+            while place < PLACES_MAX and next_spaced(&given, &at, &start, &end):
                 length += self.take(&given, start, end, chain, place)
                 place += 1
         else:

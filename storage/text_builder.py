@@ -47,14 +47,11 @@ class TextBuilder:
         """The texts of the next ``count`` rows, by column."""
         if self.completions is not None:
             self.completions.add(self._count, texts[self.spec.suggest])
-        add = self._inverter.add
         lengths = {name: np.zeros(count, dtype=np.uint32) for name in self.spec.fields}
-        columns = [(field, texts[name], lengths[name]) for field, name in enumerate(self.spec.fields)]
-        for at in range(count):
-            for field, values, found in columns:
-                text = values[at]
-                if text:
-                    found[at] = min(add(self._count + at, field, text), LENGTH_MAX)
+        columns = [(texts[name], lengths[name]) for name in self.spec.fields]
+        at = 0
+        while at < count:
+            at = self._inverter.add_rows(self._count, columns, at, count, self.run_bytes, LENGTH_MAX)
             if self._inverter.bytes >= self.run_bytes:
                 self._set_aside()
         for name, found in lengths.items():
