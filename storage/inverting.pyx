@@ -21,6 +21,10 @@ cdef enum:
     NO_WORD = 0xFFFFFFFF
     FEW = 48                # numbers that are sorted by insertion
     PLACES_MAX = 1 << 20    # words of one text that are looked at
+    TOGETHER = 16           # words that are looked up at once, so that their cache misses overlap
+
+cdef extern from *:
+    void fetch "__builtin_prefetch" (const void* place) noexcept nogil
 
 cdef extern from "Python.h" nogil:
     bint Py_UNICODE_ISSPACE(uint32_t point) noexcept
@@ -47,6 +51,13 @@ cdef struct Known:
     uint32_t first          # of its terms
     uint32_t count
     uint32_t word
+
+
+cdef struct Waiting:
+    uint64_t hash
+    int length
+    uint32_t place
+    uint8_t[RAW_MAX] raw
 
 
 cdef void* grown(void* memory, size_t* room, size_t need, size_t each) except NULL:
@@ -209,40 +220,60 @@ cdef class Inverter:
         cdef uint32_t chain = self.chains[field]
         cdef int64_t at = 0, start = 0, end = 0
         cdef uint32_t place = 0, length = 0
-        cdef int way = self.ways[chain]
+        cdef int way = self.ways[chain], waits = 0
+        cdef Waiting[TOGETHER] waiting
+        cdef Waiting* word
         self.token_count = 0
-        if way == UNICODE:
-            while place < PLACES_MAX and mixline_next_word(&given, &at, &start, &end):
-                length += self.take(&given, start, end, chain, place)
-                place += 1
-        elif way == SPACES:
-            while place < PLACES_MAX and next_spaced(&given, &at, &start, &end):
-                length += self.take(&given, start, end, chain, place)
-                place += 1
-        else:
-            for start, end in self.analysers[chain].spans(text, PLACES_MAX):
-                length += self.take(&given, start, end, chain, place)
-                place += 1
+        spans = iter(self.analysers[chain].spans(text, PLACES_MAX)) if way == WHOLE else None
+        while place < PLACES_MAX:
+            if way == UNICODE:
+                if not mixline_next_word(&given, &at, &start, &end):
+                    break
+            elif way == SPACES:
+                if not next_spaced(&given, &at, &start, &end):
+                    break
+            else:
+                span = next(spans, None)
+                if span is None:
+                    break
+                start, end = span
+            word = &waiting[waits]
+            word.place = place
+            word.length = put_utf8(&given, start, end, word.raw)
+            word.hash = hash_of(word.raw, word.length, chain)
+            fetch(self.table + (word.hash & (self.slots - 1)))
+            place += 1
+            waits += 1
+            if waits == TOGETHER:
+                length += self.take(waiting, waits, chain)
+                waits = 0
+        length += self.take(waiting, waits, chain)
         self.settle(row, field, self.stored[field])
         return length
 
-    cdef int take(self, const mixline_text* text, int64_t start, int64_t end, uint32_t chain,
-                  uint32_t place) except -1:
-        """Note the terms of one word; 1 if it has any."""
-        cdef uint8_t[RAW_MAX] raw
-        cdef int length = put_utf8(text, start, end, raw)
-        cdef Known* known = self.look_up(raw, length, chain)
-        cdef uint32_t i
-        if known.word != NO_WORD:
-            self.counts[known.word] += 1
-        self.tokens = <uint64_t*>grown(self.tokens, &self.token_room, self.token_count + known.count, 8)
-        for i in range(known.count):
-            self.tokens[self.token_count] = <uint64_t>self.found[known.first + i] << 32 | place
-            self.token_count += 1
-        return known.count > 0
+    cdef int take(self, const Waiting* waiting, int count, uint32_t chain) except -1:
+        """Note the terms of some words; how many have any."""
+        cdef const Waiting* word
+        cdef Known* known
+        cdef uint32_t i, entry
+        cdef int at, having = 0
+        for at in range(count):
+            entry = self.table[waiting[at].hash & (self.slots - 1)]
+            if entry:
+                fetch(self.known + entry - 1)
+        for at in range(count):
+            word = waiting + at
+            known = self.look_up(word.raw, word.length, chain, word.hash)
+            if known.word != NO_WORD:
+                self.counts[known.word] += 1
+            self.tokens = <uint64_t*>grown(self.tokens, &self.token_room, self.token_count + known.count, 8)
+            for i in range(known.count):
+                self.tokens[self.token_count] = <uint64_t>self.found[known.first + i] << 32 | word.place
+                self.token_count += 1
+            having += known.count > 0
+        return having
 
-    cdef Known* look_up(self, const uint8_t* raw, int length, uint32_t chain) except NULL:
-        cdef uint64_t h = hash_of(raw, length, chain)
+    cdef Known* look_up(self, const uint8_t* raw, int length, uint32_t chain, uint64_t h) except NULL:
         cdef size_t slot = h & (self.slots - 1)
         cdef Known* known
         while self.table[slot]:
