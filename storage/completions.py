@@ -7,7 +7,7 @@ without looking at all of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from mixline.storage.strings import StringTable, StringTableWriter
 KEY = 32  # bytes of an entry that are compared
 WORDS_MAX = 8  # of a text that it can be found from
 PART = 64
+SHORT = 256  # entries of a stretch that is looked at with others
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 '"
 SLIPS_FROM = 4  # characters typed, from which one may be wrong
 COMPLETIONS = "completions"
@@ -141,23 +142,35 @@ class Completions:
         if not key.strip():
             return []
         found: dict[int, Completion] = {}
-        for start, stop in self._between([key]):
+        for start, stop in self._between(np.array([key], dtype=f"S{KEY}")):
             found = {text: Completion(text, weight, 0) for text, weight in self._stretch(start, stop, count)}
         if len(found) < count and forgive and len(plain) >= SLIPS_FROM:
-            for start, stop in self._between(sorted(variants(plain))):
-                for text, weight in self._stretch(start, stop, count):
-                    found.setdefault(text, Completion(text, weight, 1))
+            for text, weight in self._of_all(dict.fromkeys(self._between(variants(plain))), count):
+                found.setdefault(text, Completion(text, weight, 1))
         return sorted(found.values(), key=lambda one: (one.slips, -one.weight, one.text))[:count]
 
-    def _between(self, keys: list[bytes]) -> list[tuple[int, int]]:
-        """Where entries begin with each key, of those with which some do."""
-        low = np.array(keys, dtype=f"S{KEY}")
-        starts = np.searchsorted(self.keys, low)
-        first = self.keys[np.minimum(starts, max(0, len(self.keys) - 1))] if len(self.keys) else low[:0]
-        having = [at for at, (key, one) in enumerate(zip(keys, first.tolist(), strict=False)) if one.startswith(key)]
-        high = np.array([(keys[at] + b"\xff" * KEY)[:KEY] for at in having], dtype=f"S{KEY}")
+    def _between(self, keys: np.ndarray) -> list[tuple[int, int]]:
+        """Where entries begin with each key (S32), of those with which some do."""
+        if not len(self.keys):
+            return []
+        starts = np.searchsorted(self.keys, keys)
+        first = self.keys[np.minimum(starts, len(self.keys) - 1)]
+        letters = letters_of(keys)
+        having = np.flatnonzero(((letters_of(first) == letters) | (letters == 0)).all(axis=1))
+        high = np.where(letters[having] == 0, np.uint8(0xFF), letters[having]).view(f"S{KEY}").ravel()
         stops = np.searchsorted(self.keys, high, side="right")
         return list(zip(starts[having].tolist(), stops.tolist(), strict=True))
+
+    def _of_all(self, stretches: Iterable[tuple[int, int]], count: int) -> list[tuple[int, float]]:
+        """The heaviest texts of many stretches; all short ones are looked at together."""
+        short = np.array([one for one in stretches if one[1] - one[0] <= SHORT], dtype=np.int64).reshape(-1, 2)
+        found = [one for a, b in stretches if b - a > SHORT for one in self._stretch(a, b, count)]
+        if len(short):
+            many = short[:, 1] - short[:, 0]
+            places = np.repeat(short[:, 1] - np.cumsum(many), many) + np.arange(int(many.sum()))
+            best = places[top(self.weights[places], count * WORDS_MAX)]
+            found += zip(self.texts[best].tolist(), self.weights[best].tolist(), strict=True)
+        return sorted(set(found), key=lambda one: (-one[1], one[0]))[:count]
 
     def _stretch(self, start: int, stop: int, count: int) -> list[tuple[int, float]]:
         """The heaviest texts of some entries, each once. Of one text a few entries may lie there."""
@@ -188,8 +201,38 @@ def top(values: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate((above, np.flatnonzero(values == bar)[: count - len(above)]))
 
 
-def variants(plain: str) -> set[bytes]:
-    """What else may have been meant, with one slip behind the first letter."""
+def letters_of(keys: np.ndarray) -> np.ndarray:
+    """The bytes of keys (n, 32), 0 behind their ends."""
+    return np.ascontiguousarray(keys).view(np.uint8).reshape(-1, KEY)
+
+
+def variants(plain: str) -> np.ndarray:
+    """What else may have been meant, with one slip behind the first letter: keys (S32), some of them twice."""
+    return ascii_variants(plain) if plain.isascii() else np.array(other_variants(plain), dtype=f"S{KEY}")
+
+
+def ascii_variants(plain: str) -> np.ndarray:
+    """Of letters of one byte, all at once."""
+    raw = np.zeros(KEY + 2, dtype=np.uint8)
+    given = np.frombuffer(plain[: KEY + 1].encode(), dtype=np.uint8)
+    raw[: len(given)] = given
+    letters = np.frombuffer(LETTERS.encode(), dtype=np.uint8)
+    place, slip = np.arange(KEY), np.arange(1, min(len(given), KEY))[:, None]
+    less = np.where(place < slip, raw[place], raw[place + 1])
+    over = np.where(place == slip, raw[place + 1], np.where(place == slip + 1, raw[place - 1], raw[place]))
+    over[raw[slip.ravel() + 1] == 0] = raw[:KEY]  # there is no letter behind to change with
+    more = np.where(place <= slip, raw[place], raw[place - 1])
+    typed = [less, over]
+    for start in (np.broadcast_to(raw[:KEY], more.shape), more):
+        each = np.repeat(start[:, None], len(letters), axis=1)
+        each[np.arange(len(slip))[:, None], np.arange(len(letters)), slip] = letters
+        typed.append(each.reshape(-1, KEY))
+    every = np.concatenate(typed)
+    return every[(every != raw[:KEY]).any(axis=1)].view(f"S{KEY}").ravel()
+
+
+def other_variants(plain: str) -> list[bytes]:
+    """Of any letters."""
     found = set()
     for at in range(1, len(plain)):
         head, tail = plain[:at], plain[at:]
@@ -199,4 +242,4 @@ def variants(plain: str) -> set[bytes]:
             found.add(head + letter + tail[1:])
             found.add(head + letter + tail)
     found.discard(plain)
-    return {one.encode("utf-8", "surrogatepass")[:KEY] for one in found if one.strip()}
+    return [one.encode("utf-8", "surrogatepass")[:KEY] for one in found if one.strip()]

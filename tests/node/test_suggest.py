@@ -6,7 +6,7 @@ from film_store import write_config
 from text_store import build_titles
 
 from mixline.node import Node
-from mixline.storage.completions import Completions, CompletionsWriter, plain_words, variants
+from mixline.storage.completions import KEY, Completions, CompletionsWriter, other_variants, plain_words, variants
 
 PAST = "query,count\nspace films,90\nstar trek,3\nalien films,1\n"
 
@@ -62,6 +62,34 @@ def test_the_most_popular_of_any_stretch(tmp_path):
         assert got == wanted[: len(got)] and len(got) == min(10, len(having))
 
 
-def test_variants_are_one_slip_away():
-    assert {b"strar", b"sar", b"satr", b"stor"} <= variants("star") and b"star" not in variants("star")
+def test_the_most_popular_of_all_that_are_one_slip_away(tmp_path):
+    rng = np.random.default_rng(7)
+    titles = [f"film{one:05d}" for one in rng.permutation(30_000).tolist()] + ["fixm 123", "filn7"] * 300
+    popularity = rng.permutation(len(titles)).astype(np.float32)
+    writer = CompletionsWriter(tmp_path / "epoch", tmp_path / "scratch")
+    writer.add(0, titles)
+    writer.close(len(titles), popularity, {})
+    found = Completions(tmp_path / "epoch")
+    for typed in ("film0123x", "flim", "fixm1", "film9999", "filmm12"):
+        begin = {one.decode() for one in variants(typed).tolist()}
+        near = [at for at, title in enumerate(titles) if any(title.startswith(one) for one in begin)]
+        exact = [at for at, title in enumerate(titles) if title.startswith(typed)]
+        wanted = sorted(exact, key=lambda at: -popularity[at])[:10]
+        wanted += [at for at in sorted(near, key=lambda at: -popularity[at]) if at not in exact][: 10 - len(wanted)]
+        assert [one.text for one in found.best(typed, 10)] == wanted and wanted, typed
+
+
+@pytest.mark.parametrize(
+    "plain", ["star", "ab", "star wars iv", "x" * 31 + "y", "of all the longest titles that anybody wrote"]
+)
+def test_variants_are_one_slip_away(plain):
+    found = set(variants(plain).tolist())
+    slow = {one for one in other_variants(plain) if one != plain.encode()[:KEY]}
+    assert found == slow
+    if plain == "star":
+        assert {b"strar", b"sar", b"satr", b"stor"} <= found
+
+
+def test_words_are_compared_without_marks():
     assert plain_words("The Élan, of 2001!") == ["the", "elan", "of", "2001"]
+    assert "élan".encode() not in variants("élan") and "éxlan".encode() in variants("élan").tolist()
