@@ -12,7 +12,7 @@ from mixline.storage.progress import Silence
 from mixline.storage.text_builder import TextBuilder
 from mixline.storage.text_index import TextIndex
 from mixline.storage.text_spec import TextFieldSpec, TextSpec
-from mixline.tools import bench_search
+from mixline.tools import bench_hybrid, bench_search, bench_suggest
 from mixline.tools.bench_gowalla import data_folder
 from mixline.tools.search_quality import judged, lines_of
 
@@ -37,6 +37,33 @@ def test_the_benchmark_runs_small():
     assert done.exit_code == 0, done.output
     figures = json.loads(done.output)
     assert figures["sqlite_fts5"]["ours_qps"] > 0 and figures["ours_mib"] > 0
+
+
+def test_completions_are_timed(tmp_path):
+    done = CliRunner().invoke(bench_suggest.suggest, ["--titles", "2000", "--requests", "100", "--json"])
+    assert done.exit_code == 0, done.output
+    figures = json.loads(done.output.splitlines()[-1])
+    assert figures["completed"] > 0.5 and 0 < figures["p50_ms"] <= figures["p99_ms"] <= figures["p999_ms"]
+    assert sum(
+        one != two for one, two in zip(*(bench_suggest.typed(["spaceopera"], 99, s) for s in (1, 2)), strict=True)
+    )
+
+
+def test_films_are_found_again_from_their_plots():
+    some = bench_hybrid.films()
+    by_number = {film.number: film for film in some}
+    assert len(some) == 3018
+    for case in bench_hybrid.CASES:
+        for query, film in bench_hybrid.known_items(some, case, 50, 6, 1):
+            name, *words = query.split() if case == "names" else ["", *query.split()]
+            assert name.lower() in by_number[film].people.lower()
+            assert all(word in by_number[film].plot.lower() for word in words)
+    found = np.array([1.0, 2.0, np.inf, 4.0] * 50)
+    judged_ = bench_hybrid.judged({"text": found, "vectors": found * np.inf, "rrf": found, "fusion": np.ones(200)})
+    assert judged_["text_mrr"][0] == 0.4375 and judged_["text_recall"][0] == 0.75
+    assert judged_["rrf_mrr_over_text"] == [0.0, 0.0, 0.0]
+    mean, low, high = judged_["fusion_mrr_over_text"]
+    assert mean == 0.5625 and low < mean < high
 
 
 def indexed(folder, texts):
