@@ -130,7 +130,9 @@ def write_inputs(folder: Path, some: list[Film], model: Path) -> Path:
         "plot": pa.array([film.plot or None for film in some]),
     }
     pq.write_table(pa.table(table), folder / "films.parquet")
-    vectors = np.load(data_folder() / "ml1m_titles" / "minilm384_f16.npz")["items"].astype(np.float32)
+    vectors = np.load(data_folder() / "ml1m_titles" / "minilm384_f16.npz", allow_pickle=False)["items"].astype(
+        np.float32
+    )
     np.save(folder / "plots.npy", vectors[[film.number for film in some]])
     (folder / "spec.toml").write_text(SPEC)
     (folder / "surfaces").mkdir()
