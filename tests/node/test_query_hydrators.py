@@ -136,7 +136,7 @@ def test_what_is_found_filters_inside_the_sources(titles, tmp_path):
         (DETECT.replace('"genres"', '"year"'), "column 'year' is f32"),
         (DETECT.replace("stem = ", "stem = 'klingon' #"), "stem:"),
         ('[[query_hydrator]]\nkind = "detect"\n', "name something to find"),
-        ('[[query_hydrator]]\nkind = "detectt"\n', "did you mean"),
+        ('[[query_hydrator]]\nkind = "detects"\n', "did you mean"),
     ):
         with pytest.raises(ConfigError, match=words):
             node_with(titles, tmp_path, sieve=SIEVE.replace(DETECT, part))

@@ -67,10 +67,10 @@ def bert(w, ids, mask):
             dense(state, w, f"{here}attention.self.{part}").reshape(len(ids), HEADS, -1)
             for part in ("query", "key", "value")
         )
-        scores = np.einsum("ahd,bhd->hab", q, k) / math.sqrt(HIDDEN // HEADS)
+        scores = np.einsum("aid,bid->iab", q, k) / math.sqrt(HIDDEN // HEADS)
         scores[:, :, np.array(mask) == 0] = -np.inf
         shares = np.exp(scores - scores.max(-1, keepdims=True))
-        mixed = np.einsum("hab,bhd->ahd", shares / shares.sum(-1, keepdims=True), v).reshape(len(ids), HIDDEN)
+        mixed = np.einsum("iab,bid->aid", shares / shares.sum(-1, keepdims=True), v).reshape(len(ids), HIDDEN)
         state = normed(state + dense(mixed, w, f"{here}attention.output.dense"), w, f"{here}attention.output.LayerNorm")
         inner = dense(state, w, f"{here}intermediate.dense")
         inner *= 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
