@@ -9,6 +9,7 @@ import numpy as np
 
 from mixline.storage.build_source import EventStream, Given
 from mixline.storage.catalogue import NO_ROW
+from mixline.storage.carried_log import carried_up_to
 from mixline.storage.catalogue_builder import CatalogueBuilder
 from mixline.storage.complaints import Complaints
 from mixline.storage.events import EventReader
@@ -30,9 +31,10 @@ QUERIES = {"text.queries": "query", "text.queries (count)": "count"}  # columns 
 class FileSource:
     """What a specification names."""
 
-    def __init__(self, spec: BuildSpec, live_seq: int = 0) -> None:
-        """``live_seq``: the files contain what a store's log has up to there."""
-        self.spec, self.live_seq = spec, live_seq
+    def __init__(self, spec: BuildSpec, live_seq: int = 0, store: Path | None = None) -> None:
+        """``live_seq``: the files contain what the log of ``store`` has up to there, but for blocks and budgets, which
+        are carried over."""
+        self.spec, self.live_seq, self._store = spec, live_seq, store
         self._item_ids: IdKind = "u64"
 
     def check(self, complaints: Complaints) -> None:
@@ -115,7 +117,7 @@ class FileSource:
         return past
 
     def carried(self) -> Sequence[Batch]:
-        return ()
+        return carried_up_to(self._store, self.live_seq) if self._store is not None else ()
 
 
 def past_columns(text: TextSpec) -> dict[str, str]:

@@ -253,11 +253,8 @@ class LiveLog:
 
     def after(self, sequence: int) -> Iterator[tuple[int, Batch]]:
         """Batches whose last operation lies behind ``sequence``, with the number of the last."""
-        with self._env.begin(db=self._log) as transaction, transaction.cursor() as cursor:
-            found = cursor.set_range((sequence + 1).to_bytes(8, "big"))
-            while found:
-                yield int.from_bytes(cursor.key(), "big"), decode_batch(cursor.value())
-                found = cursor.next()
+        with self._env.begin() as transaction:
+            yield from batches_in(transaction, self._log, sequence)
 
     def close(self) -> None:
         """Let another writer in."""
@@ -323,6 +320,27 @@ def reach_in(transaction: lmdb.Transaction, log: lmdb._Database, facts: lmdb._Da
     with transaction.cursor(log) as cursor:
         last = int.from_bytes(cursor.key(), "big") if cursor.last() else 0
     return int.from_bytes(pruned or b"", "big"), last
+
+
+def batches_in(transaction: lmdb.Transaction, log: lmdb._Database, sequence: int) -> Iterator[tuple[int, Batch]]:
+    """:meth:`LiveLog.after`, as of one transaction."""
+    with transaction.cursor(log) as cursor:
+        found = cursor.set_range((sequence + 1).to_bytes(8, "big"))
+        while found:
+            yield int.from_bytes(cursor.key(), "big"), decode_batch(cursor.value())
+            found = cursor.next()
+
+
+def batches_after(store: Path, sequence: int) -> Iterator[tuple[int, Batch]]:
+    """The same beside the writer, or where this process writes; nothing where there is no log."""
+    if not log_exists(store):
+        return
+    ours = _here.get((os.getpid(), log_folder(store).resolve()))
+    if ours is not None:
+        yield from ours.after(sequence)
+        return
+    with reading(store) as env, env.begin() as transaction:
+        yield from batches_in(transaction, env.open_db(LOG_TABLE, transaction, create=False), sequence)
 
 
 def last_sequence(store: Path) -> int:

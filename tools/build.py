@@ -45,7 +45,7 @@ def build(spec: Path, store: Path, memory: int, no_activate: bool, live_seq: int
     started_s = time.monotonic()
     shown = None if quiet or as_json else progress_on_stderr()
     try:
-        builder = Builder(FileSource(parsed, live_seq), store, build_kernels(), memory, shown or Silence())
+        builder = Builder(FileSource(parsed, live_seq, store), store, build_kernels(), memory, shown or Silence())
         manifest = builder.build(activate=not no_activate)
     finally:
         if shown is not None:

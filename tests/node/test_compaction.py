@@ -135,6 +135,29 @@ def test_the_log_is_let_go_of_once_no_epoch_needs_it(store, tmp_path):
     assert CliRunner().invoke(build, [*spec, "--live-seq", "11"]).exit_code == 0
 
 
+@pytest.mark.parametrize("let_go", [False, True], ids=["log whole", "log let go of"])
+def test_a_build_from_files_that_contain_the_log_keeps_blocks_and_budgets(store, tmp_path, let_go):
+    some = [film["id"] for film in films()]
+    week = {"budget": "push", "users": [1, 2], "limit": 1, "window": 7 * 86_400}
+    with node_with(store, tmp_path, **SURFACES) as node:
+        node.apply([{"op": "block", "user": 2, "item": one} for one in some[:20]])
+        node.apply([{"op": "unblock", "user": 2, "item": some[0]}, {"op": "delete_item", "id": some[30]}])
+        node.apply([{"op": "reserve", **week, "users": [1]}])
+        shown = set(page_ids(node, 2))
+    if let_go:
+        compact(store)
+        Store(store).prune(1)
+        with node_with(store, tmp_path, **SURFACES) as node:
+            node.apply([{"op": "patch_item", "id": some[40], "columns": {"price": 1}}])
+    last = log_reach(store)[1]
+    spec = [str(tmp_path / "spec.toml"), "--out", str(store), "--quiet"]
+    assert CliRunner().invoke(build, [*spec, "--live-seq", str(last)]).exit_code == 0
+    with node_with(store, tmp_path, **SURFACES) as node:
+        assert node.ask("fresh", user=2).live_seq == last
+        assert set(page_ids(node, 2)) == shown | {some[30]}, "the files have it"
+        assert [list(one) for one in node.apply([{"op": "reserve", **week}]).granted] == [[0, 1]]
+
+
 def test_an_epoch_that_was_activated_meanwhile_is_not_overwritten(store, tmp_path):
     with node_with(store, tmp_path, **SURFACES) as node:
         written(node)
