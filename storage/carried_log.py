@@ -1,4 +1,4 @@
-"""What a build from files carries of the log that the files contain: blocks and budgets, which no file of a build says."""
+"""What a build from files carries of the log that the files contain: blocks and budgets, which no file says."""
 
 from __future__ import annotations
 

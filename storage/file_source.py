@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mixline.storage.build_source import EventStream, Given
-from mixline.storage.catalogue import NO_ROW
 from mixline.storage.carried_log import carried_up_to
+from mixline.storage.catalogue import NO_ROW
 from mixline.storage.catalogue_builder import CatalogueBuilder
 from mixline.storage.complaints import Complaints
 from mixline.storage.events import EventReader

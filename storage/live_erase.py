@@ -87,6 +87,7 @@ class Erasing:
         if identity != NO_ROW:
             self._forget_rows()
             erase_identity(self.overlay, identity)
+        self.overlay.state = self.overlay.state._replace(erased=self.overlay.state.erased + 1)
         self.overlay.release(sequence)
         self._marker.unlink(missing_ok=True)
 

@@ -40,7 +40,8 @@ SPAN = np.dtype([("start", "<u8"), ("length", "<u8")])
 class State(NamedTuple):
     """What one publication says, whole: everything beyond these counts does not exist yet.
 
-    ``sequence`` is the last operation that is in; ``boot`` names the run of the machine in which all was written.
+    ``sequence`` is the last operation that is in; ``boot`` names the run of the machine in which all was written;
+    ``erased`` counts how often lines that were published were written over since, to forget somebody.
     """
 
     sequence: int = 0
@@ -53,6 +54,7 @@ class State(NamedTuple):
     boot: int = 0
     grants: int = 0
     forgotten: int = 0
+    erased: int = 0
 
 
 def boot_number() -> int:

@@ -1,4 +1,4 @@
-"""What most people act on now: the list that the builder ordered by decayed count."""
+"""What most people act on now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from mixline.kernels.bitmap import holds_rows
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
-from mixline.storage.catalogue import NO_ROW
+from mixline.node.components.popularity import Popularity
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -20,28 +20,23 @@ class PopularSource(Source, frozen=True, kw_only=True):
     """The most popular items; the score is the decayed count as a share of the greatest, above 0 and at most 1.
 
     - `limit`: candidates per user. What `seen` drops is left out before the limit.
+
+    Events count as they come, in steps of a 64th of all since the build: the first 128 one by one.
     """
 
     def disabled(self, epoch: Epoch) -> str:
         return "" if epoch.manifest.events is not None else "the store was built without events"
 
+    def bind(self, epoch: Epoch) -> Popularity:
+        return Popularity(epoch)
+
     def score_of(self, call: Call, group: int, row: int) -> float | None:
-        rows, scores, top = self._listed(call)
+        rows, scores, top = call.bound.listed(call)
         found = np.flatnonzero(rows == row)
         return float(np.float32(scores[found[0]] / top)) if len(found) else None
 
-    def _listed(self, call: Call) -> tuple[np.ndarray, np.ndarray, float]:
-        """The list as the request's state has it, and the greatest count of the build."""
-        rows, scores = call.epoch.popularity
-        top = float(scores[0]) if len(scores) else 1.0
-        now = call.present(rows)
-        if now is not rows:
-            there = now != NO_ROW
-            rows, scores = now[there], scores[there]
-        return rows, scores, top
-
     def retrieve(self, call: Call, group: int) -> Candidates:
-        rows, scores, top = self._listed(call)
+        rows, scores, top = call.bound.listed(call)
         if not len(rows):
             return Candidates.none()
         allowed = call.allowed(group)
