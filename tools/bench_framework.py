@@ -1,4 +1,9 @@
-"""``mixline bench framework``: what a request costs before any component runs, and how fast a worker starts."""
+"""``mixline bench framework``: what a request costs before any component runs, what the framework adds for components,
+and how fast a worker starts.
+
+For components a surface brings 2,000 candidates and orders them, once with nothing between and once with four
+hydrators, four filters and four scorers that do nothing, each of which reads what one before it wrote.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +26,42 @@ from mixline.tools.bench import report
 from mixline.tools.bench_store import sized_store
 from mixline.tools.serving import serving
 
-EMPTY = 'name = "empty"\n'
+IDLE = "mixline.tools.framework_idle.Idle"
+CANDIDATES, OF_EACH = 2000, 4
+BARE = f'''
+[[source]]
+name = "items"
+kind = "{IDLE}Source"
+limit = {CANDIDATES}
+'''
+TOPK = '[[selector]]\nkind = "topk"\nby = "{by}"\n'
 
 
-def config_with_empty(folder: Path) -> Path:
-    """A node file whose surfaces include one without components."""
+def idle() -> str:
+    """Components that do nothing, as text of a surface file."""
+    text = ""
+    for at in range(OF_EACH):
+        text += f'[[hydrator]]\nname = "h{at}"\nkind = "{IDLE}Hydrator"\n'
+        text += f'[[filter]]\nname = "f{at}"\nkind = "{IDLE}Filter"\ncolumn = "h{at}"\n'
+        text += f'[[scorer]]\nname = "s{at}"\nkind = "{IDLE}Scorer"\ncolumn = "{f"s{at - 1}" if at else "h0"}"\n'
+    return text
+
+
+def write_surfaces(folder: Path) -> Path:
+    """A node file with surfaces of no components, of a source and an order, and of twelve more that do nothing."""
     (folder / "surfaces").mkdir()
-    (folder / "surfaces" / "empty.toml").write_text(EMPTY)
+    bare, whole = BARE + TOPK.format(by="items.score"), BARE + idle() + TOPK.format(by=f"s{OF_EACH - 1}")
+    for name, text in (("empty", ""), ("bare", bare), ("idle", whole)):
+        (folder / "surfaces" / f"{name}.toml").write_text(f'name = "{name}"\n{text}')
     config = folder / "node.toml"
     config.write_text('surfaces = "surfaces"\n')
     return config
 
 
-def engine_cpu_us(store: Path, config: Path, count: int) -> float:
-    """Thread CPU of ``Engine.answer`` on the empty surface."""
+def engine_cpu_us(store: Path, config: Path, surface: str, count: int) -> float:
+    """Thread CPU of ``Engine.answer``."""
     engine = Engine.open(store, load_node_config(config))
-    header, body = prepare("empty", user=3)
+    header, body = prepare(surface, user=3)
     deadline_ns = time.monotonic_ns() + 10**12
     for _ in range(1000):
         engine.answer(header, body, deadline_ns, never)
@@ -79,13 +104,16 @@ def start_s(store: Path) -> float:
 @click.option("--requests", default=20_000, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def framework(megabytes: int, requests: int, as_json: bool) -> None:
-    """CPU of an empty surface, and the start of a worker on a large store."""
+    """CPU of an empty surface and of components that do nothing, and the start of a worker on a large store."""
     store = sized_store(megabytes)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        config = config_with_empty(folder)
+        config = write_surfaces(folder)
+        empty, bare, whole = (engine_cpu_us(store, config, name, requests) for name in ("empty", "bare", "idle"))
         figures = {
-            "engine_cpu_us": round(engine_cpu_us(store, config, requests), 1),
+            "engine_cpu_us": round(empty, 1),
+            "bare_cpu_us": round(bare, 1),
+            "twelve_components_cpu_us": round(whole - bare, 1),
             "worker_cpu_us": round(worker_cpu_us(store, config, folder, requests), 1),
             "worker_start_s": round(float(np.median([start_s(store) for _ in range(6)][1:])), 3),
         }
