@@ -26,7 +26,7 @@ from mixline.node.scans import Scan
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import UnknownId
-from mixline.storage.histories import History, shown_codes, unpack_history
+from mixline.storage.histories import NODES_OWN, History, kinds_of, shown_codes, unpack_history
 from mixline.storage.live_seen import built_items
 from mixline.storage.live_view import LiveView
 
@@ -211,7 +211,7 @@ class Call:
         return found
 
     def past(self, group: int) -> History:
-        """The same with what was shown to the user, of which a build keeps as much again."""
+        """The same with what a node showed the user and what it kept, each of which a build keeps as much of again."""
         found = self._histories.get(group)
         if found is None:
             row = int(self.users[group])
@@ -225,11 +225,17 @@ class Call:
             most = HISTORY_MAX if facts is None else facts.history_max
             found = History(rows, found.times, found.actions)
             if len(rows) > most:
-                away = np.isin(found.actions, self.shown_codes())
-                nth = np.where(away, np.cumsum(away), np.cumsum(~away))
-                found = History(*(part[nth <= most] for part in found))
+                kinds = self._kinds()[found.actions]
+                kept = np.zeros(len(rows), dtype=bool)
+                for kind in range(1 + len(NODES_OWN)):
+                    kept[np.flatnonzero(kinds == kind)[:most]] = True
+                found = History(*(part[kept] for part in found))
             self._histories[group] = found
         return found
+
+    def _kinds(self) -> np.ndarray:
+        """The kind (uint8) of each code of an action."""
+        return kinds_of(self.epoch.actions) if self.view is None else kinds_of(self.view.reader.actions.labels)
 
     def shown_codes(self) -> np.ndarray:
         """The codes (uint8) of actions that are none of the user's."""

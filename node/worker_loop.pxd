@@ -39,6 +39,7 @@ cdef class WorkerLoop:
     cdef object effects_due  # of replies that were sent
     cdef uint64_t effects_life
     cdef int effects_open  # of these how many have not come back
+    cdef bint overdue  # an effect is due that work kept waiting: it goes before the next sleep
     cdef int look_ms  # the next look for them
     cdef int64_t told[BLOCKS_MAX]  # effects whose block came back, less than 0 when its reply was not the one
     cdef int told_count

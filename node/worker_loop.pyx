@@ -182,7 +182,7 @@ cdef class WorkerLoop:
             sched_yield()  # whoever waits for this core may have more work for us; then it comes without a wake-up
             if mx_load_relaxed(&self.work.lines.tail) != self.work.own:
                 continue
-            if self.told_count:
+            if self.told_count or self.overdue:
                 return False
             self.sleep()
             return False
@@ -314,6 +314,7 @@ cdef class WorkerLoop:
         self.effects.clear()
         memset(self.awaited, 0, sizeof(self.awaited))
         self.effects_life, self.effects_open = self.life, 0
+        self.overdue = len(self.effects_due) > 0
         return 0
 
     cdef int run_effects(self, bint leaving) except -1:
@@ -337,6 +338,7 @@ cdef class WorkerLoop:
         while self.effects_due and (leaving or len(self.effects_due) > EFFECTS_MAX // 2 or not self.work_waits()):
             self.beat()
             self.engine.run_effect(self.effects_due.popleft())
+        self.overdue = len(self.effects_due) > 0
         if hasattr(self.engine, "idle"):
             self.restless_ms = self.engine.idle(self.work_waits)
         return 0

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from mixline.storage.arrays import ArrayWriter
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.complaints import Complaints
-from mixline.storage.histories import pack_history, shown_codes
+from mixline.storage.histories import NODES_OWN, kinds_of, pack_history
 from mixline.storage.identifiers import IdReader, RowFinder
 from mixline.storage.inputs import Batch, Input
 from mixline.storage.manifest import KEPT
@@ -246,7 +246,7 @@ class Settler(Settling):
         labels: tuple[str, ...],
     ) -> None:
         self.spec, self.items, self.newest, self.records = spec, items, newest, records
-        self._shown = shown_codes(labels)
+        self._kinds = kinds_of(labels)
         self._kept_ends = ArrayWriter(folder / KEPT / "indptr.npy", "<i8")
         self._kept = {name: ArrayWriter(folder / KEPT / f"{name}.npy", EVENT[name].str) for name in fields}
         self.scratch = scratch
@@ -294,8 +294,8 @@ class Settler(Settling):
         self._settle_baskets(newest_first[self._acts(newest_first)], low, high)
 
     def _acts(self, events: np.ndarray) -> np.ndarray:
-        """Which events are acts of users, not of what was shown to them."""
-        return ~np.isin(events["action"], self._shown)
+        """Which events are acts of users, and not of a node."""
+        return self._kinds[events["action"]] == 0
 
     def _settle_seen(self, events: np.ndarray, low: int, high: int) -> None:
         user = events["user"].astype(np.int64) - low
@@ -304,9 +304,9 @@ class Settler(Settling):
         self._seen_weights.append(np.bincount(where, weights=events["weight"], minlength=len(pairs)))
 
     def _settle_histories(self, events: np.ndarray, low: int, high: int) -> None:
-        acts = self._acts(events)
-        order = np.lexsort((~acts, events["user"]))  # of each user the acts, then what was shown
-        run = events["user"][order].astype(np.int64) << 1 | ~acts[order]
+        kinds = self._kinds[events["action"]]
+        order = np.lexsort((kinds, events["user"]))  # of each user the acts, then what a node did
+        run = events["user"][order].astype(np.int64) * (1 + len(NODES_OWN)) + kinds[order]
         nth = np.arange(len(order)) - np.searchsorted(run, run)
         events = events[np.sort(order[nth < self.spec.history_max])]
         counts = np.bincount(events["user"].astype(np.int64) - low, minlength=high - low)
@@ -337,7 +337,7 @@ class Settler(Settling):
 
     def _settle_giant(self, path: Path, user: int) -> None:
         """One user with more events than fit: memory is a chunk, a history, and 28 bytes an item."""
-        newest = shown = np.zeros(0, dtype=EVENT)
+        newest = [np.zeros(0, dtype=EVENT)] * (1 + len(NODES_OWN))  # by kind
         weights = np.zeros(self.items, dtype=np.float64)
         last_time = np.full(self.items, -(1 << 63), dtype=np.int64)
         last_at = np.full(self.items, -1, dtype=np.int64)
@@ -345,13 +345,12 @@ class Settler(Settling):
         for events in self._chunks(path):
             self._keep(events)
             done, first = done + len(events), done
-            acts = self._acts(events)
-            shown = self._newest(events[~acts], shown)
-            places = first + np.flatnonzero(acts)
-            events = events[acts]
+            kinds = self._kinds[events["action"]]
+            newest = [self._newest(events[kinds == kind], before) for kind, before in enumerate(newest)]
+            places = first + np.flatnonzero(kinds == 0)
+            events = events[kinds == 0]
             self._decayed(events)
             np.add.at(weights, events["item"], events["weight"])
-            newest = self._newest(events, newest)
             order = np.lexsort((np.arange(len(events)), events["time"], events["item"]))
             item = events["item"][order]
             last = order[np.append(item[1:] != item[:-1], True)]
@@ -359,9 +358,9 @@ class Settler(Settling):
             later = (time >= last_time[item]) | (last_at[item] < 0)
             last_time[item[later]], last_at[item[later]] = time[later], places[last[later]]
         self._end_kept(np.array([done]))
-        newest = np.concatenate((newest, shown))
-        newest = newest[np.argsort(~newest["time"], kind="stable")]
-        packed = pack_history(*(np.ascontiguousarray(newest[name]) for name in ("item", "time", "action")))
+        history = np.concatenate(newest)
+        history = history[np.argsort(~history["time"], kind="stable")]
+        packed = pack_history(*(np.ascontiguousarray(history[name]) for name in ("item", "time", "action")))
         self.records.put("history", [(row_key(user), packed)], append=True)
         rows = np.flatnonzero(last_at >= 0)
         self._write(self._seen_ends, self._seen_rows, np.zeros(len(rows), dtype=np.int64), rows, 1)

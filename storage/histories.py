@@ -13,12 +13,24 @@ import numpy as np
 EVENT_BYTES = 13
 
 
-SHOWN = ("served", "sent")  # actions that are none of the user's: something was shown
+# Actions that are none of the user's, but what a node did: what it showed, and what it kept for later.
+NODES_OWN = ("served", "sent"), ("kept",)
+SHOWN = tuple(action for actions in NODES_OWN for action in actions)
+CODES = 256  # of actions
 
 
 def shown_codes(labels: Iterable[str]) -> np.ndarray:
     """The codes (uint8) of :data:`SHOWN` among the labels of actions."""
     return np.array([code for code, label in enumerate(labels) if label in SHOWN], dtype=np.uint8)
+
+
+def kinds_of(labels: Iterable[str]) -> np.ndarray:
+    """For every code of an action its kind (uint8): 0 acts of the user, 1 and on those of :data:`NODES_OWN`. A history
+    keeps the newest of each kind, so that none pushes another out."""
+    found = np.zeros(CODES, dtype=np.uint8)
+    for code, label in enumerate(labels):
+        found[code] = next((at for at, own in enumerate(NODES_OWN, 1) if label in own), 0)
+    return found
 
 
 class History(NamedTuple):

@@ -52,7 +52,9 @@ from mixline.node.components.selectors.take_until_pass_selector import TakeUntil
 from mixline.node.components.selectors.topk_selector import TopKSelector
 from mixline.node.components.selectors.weave_selector import WeaveSelector
 from mixline.node.components.side_effects.journal_side_effect import JournalSideEffect
+from mixline.node.components.side_effects.kept_side_effect import KeptSideEffect
 from mixline.node.components.side_effects.served_side_effect import ServedSideEffect
+from mixline.node.components.sources.cached_source import CachedSource
 from mixline.node.components.sources.exploration_source import ExplorationSource
 from mixline.node.components.sources.following_source import FollowingSource
 from mixline.node.components.sources.given_source import GivenSource
@@ -87,6 +89,7 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "popular": PopularSource,
         "popular_for_query": PopularForQuerySource,
         "exploration": ExplorationSource,
+        "cached": CachedSource,
         "following": FollowingSource,
         "latest": LatestSource,
         "given": GivenSource,
@@ -139,6 +142,6 @@ KINDS: dict[str, dict[str, type[Component]]] = {
         "quota": QuotaSelector,
         "reserve": ReserveSelector,
     },
-    "side_effect": {"journal": JournalSideEffect, "served": ServedSideEffect},
+    "side_effect": {"journal": JournalSideEffect, "served": ServedSideEffect, "kept": KeptSideEffect},
 }
 KINDS["source"]["item-to-item"] = ItemToItemSource

@@ -26,7 +26,7 @@ def tests(name, *selection, limit_s=LIMIT_S_MAX):
 
 def resilience(name, *options):
     """``mixline bench resilience``: the trial that the part is named after; a suffix says what its options do."""
-    words = ("bench", "resilience", name.removesuffix("-tcp"), "--json", "--seed", "{seed}", *options)
+    words = ("bench", "resilience", name.split("-tcp")[0].rstrip("-0123"), "--json", "--seed", "{seed}", *options)
     return Part(f"resilience-{name}", (sys.executable, "-m", "mixline.tools", *words))
 
 
@@ -78,7 +78,7 @@ PARTS = (
     resilience("overload"),
     resilience("kills", "--every", "2"),
     resilience("broker-kills"),
-    resilience("hangs"),
+    *(resilience(f"hangs-{at}", "--count", "25", "--seed", f"{{seed}}{at}") for at in range(4)),
     resilience("poison"),
     resilience("vanish"),
     resilience("vanish-tcp", "--bind", "tcp"),

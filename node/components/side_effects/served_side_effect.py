@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from mixline.node.components.base import SideEffect
-from mixline.storage.catalogue import NO_ROW
+from mixline.node.components.side_effects.recording import record
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
@@ -27,20 +25,4 @@ class ServedSideEffect(SideEffect, frozen=True, kw_only=True):
     action: Literal["served", "sent"] = "served"
 
     def after(self, call: Call) -> None:
-        replied = call.replied
-        if replied is None or replied.shadow or replied.outlets is None or replied.outlets.writes is None:
-            return
-        block, named = call.block, call.ask.users if call.ask.users is not None else [call.ask.user]
-        shown = block.slate[call.users[block.group[block.slate]] != NO_ROW]
-        if not len(shown):
-            return
-        ids = call.epoch.items.ids_of(block.row[shown])
-        replied.outlets.writes.later(
-            {
-                "op": "events",
-                "users": [named[group] for group in block.group[shown].tolist()],
-                "items": ids if isinstance(ids, list) else ids.tolist(),
-                "actions": self.action,
-                "times": np.full(len(shown), call.now).tolist(),
-            }
-        )
+        record(call, call.block.slate, self.action)
