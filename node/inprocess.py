@@ -140,9 +140,11 @@ class Node:
         return decode_page(ReplyHeader(header.kind, status, header.request_id, *made_on, server_us), encoded)
 
     def close(self) -> None:
-        """Let go of the epoch."""
+        """Write what follows earlier replies, and let go of the store."""
+        self.engine.close_outlets()
         if self._writer is not None:
-            self._writer.close()
+            with WRITING:
+                self._writer.close()
             self._writer = None
         self.engine.close()
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from mixline.ipc.board import Board
 from mixline.node import limits
-from mixline.node.errors import NodeError, NotReady, Overloaded
+from mixline.node.errors import NotReady, Overloaded
 from mixline.node.updates import Acknowledged
 
 log = logging.getLogger("mixline.writes")
@@ -76,7 +76,8 @@ class OwnWrites:
         self._client = None
 
     def _run(self) -> None:
-        client, last = self._open(), False
+        client: Applies | None = None
+        last = False
         while not last:
             operations = [self._queue.get()]
             while len(operations) < TOGETHER:
@@ -85,27 +86,30 @@ class OwnWrites:
                 except Empty:
                     break
             last = None in operations
-            self._write(client, [one for one in operations if one is not None])
+            client = self._write(client, [one for one in operations if one is not None])
         if hasattr(client, "close"):
             client.close()
 
-    def _write(self, client: Applies, operations: list[Operation]) -> None:
+    def _write(self, client: Applies | None, operations: list[Operation]) -> Applies | None:
+        """Write a batch, whatever becomes of it; returns the client for the next one."""
         until = monotonic() + AGAIN_S
         while operations:
             try:
+                client = client or self._open()
                 client.apply(operations)
-                return
+                break
             except NotReady as error:  # a writer that is being replaced
                 if monotonic() < until:
                     sleep(PAUSE_S)
                     continue
-                failure: NodeError = error
-            except NodeError as error:
+                failure: Exception = error
+            except Exception as error:  # noqa: BLE001  # nobody else hears of it, and what comes later is to be written
                 failure = error
             self.lost += len(operations)
             log.error("%d operations that follow replies were not written (%d so far): %s", len(operations), self.lost,
                       failure)  # fmt: skip
-            return
+            break
+        return client
 
 
 def reachable(bind: Sequence[str], board: Board) -> str:

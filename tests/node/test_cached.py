@@ -112,6 +112,15 @@ def test_a_reserve_pushes_nothing_else_out_of_a_history(own_shop, tmp_path):
         assert kept(node, wanted, when=NOW) == wanted
 
 
+def test_a_node_that_closes_writes_what_follows_its_replies(own_shop, tmp_path):
+    for at in range(6):
+        with open_with(own_shop, tmp_path) as node:
+            node.ask("first", user=2, candidates=ALL[10 * at : 10 * at + 4], time=NOW + at)
+    with open_with(own_shop, tmp_path) as node:
+        page = node.ask("again", user=2, time=NOW + 60)
+        assert page.live_seq == 6 and page.ids.tolist() == [ALL[10 * at + 3] for at in reversed(range(6))]
+
+
 def test_every_user_of_a_batch_has_a_reserve_and_strangers_none(own_shop, tmp_path):
     with open_with(own_shop, tmp_path) as node:
         node.ask("first", users=[2, 987_654, 3], candidates=ALL[:5], time=NOW)

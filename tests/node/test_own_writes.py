@@ -54,6 +54,24 @@ def test_what_follows_replies_is_written_together_and_again_while_the_writer_is_
     assert (writes.lost, writer.closed) == (0, 1)
 
 
+def test_what_follows_is_written_whatever_went_wrong_before(monkeypatch):
+    monkeypatch.setattr(own_writes, "TOGETHER", 1)
+    writer = Writer([ValueError("odd"), OSError("gone")])
+    refusals = [RuntimeError("the store is locked")]
+
+    def opened():
+        if refusals:
+            raise refusals.pop()
+        return writer
+
+    writes = OwnWrites(opened)
+    for at in range(5):
+        writes.later({"op": "events", "at": at})
+    writes.close()
+    assert [batch for batch, _ in writer.batches] == [[{"op": "events", "at": at}] for at in (3, 4)]
+    assert (writes.lost, writer.closed) == (3, 1)
+
+
 def test_what_is_refused_is_counted_and_what_is_too_much_is_said(monkeypatch):
     monkeypatch.setattr(own_writes, "AGAIN_S", 0.0)
     writer = Writer([BadRequest("no such user"), NotReady("gone", 0)])
