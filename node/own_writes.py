@@ -87,7 +87,7 @@ class OwnWrites:
                     break
             last = None in operations
             client = self._write(client, [one for one in operations if one is not None])
-        if hasattr(client, "close"):
+        if client is not None and hasattr(client, "close"):
             client.close()
 
     def _write(self, client: Applies | None, operations: list[Operation]) -> Applies | None:
