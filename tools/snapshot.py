@@ -111,10 +111,10 @@ def snapshot() -> None:
 @click.option("--epoch", type=click.IntRange(min=1), help="Which epoch; the active one by default.")
 @click.option(
     "--pace",
-    default="64MiB",
+    default="32MiB",
     show_default=True,
     callback=parse_bytes,
-    help="Bytes read and written per second; 0: no limit.",
+    help="Bytes read per second; 0: no limit.",
 )
 @JSON
 def create(store: Path, out: str | None, epoch: int | None, pace: int, as_json: bool) -> None:
@@ -123,7 +123,7 @@ def create(store: Path, out: str | None, epoch: int | None, pace: int, as_json: 
     with Held(store, epoch) as held:
         size, number = held.bytes, held.epoch
         with shown(f"snapshot of epoch {number}", size, as_json) as told:
-            advance = paced(told, pace // 2 if is_stream(out) else pace)  # a stream writes what it reads
+            advance = paced(told, pace)
             if is_stream(out):
                 assert out is not None
                 stream(store, out, number, advance, as_json)
