@@ -194,9 +194,20 @@ class Call:
         return None if self.view is None else self.view.unblocked
 
     def present(self, rows: np.ndarray) -> np.ndarray:
-        """For item rows of the epoch those that now stand for them, NO_ROW for items that are gone."""
-        view = self.view
-        return rows if view is None or view.epoch_whole else view.versions(self.epoch.items, rows)
+        """For item rows those that now stand for them, NO_ROW for items that are gone: rows of the epoch, or those in
+        which later items first came."""
+        view, items = self.view, self.epoch.items
+        if view is None or (view.epoch_whole and (not view.state.items or rows.max(initial=0) < items.count)):
+            return rows
+        return view.versions(items, rows)
+
+    def standing(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`present` rows, and the ``values`` beside them, without items that are gone."""
+        now = self.present(rows)
+        if now is rows:
+            return rows, values
+        there = now != NO_ROW
+        return now[there], values[there]
 
     def history(self, group: int) -> History:
         """What the user of ``group`` did, newest first, at most what a build keeps of it; rows are those that now stand

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -31,7 +31,7 @@ def carried_up_to(store: Path, live_seq: int) -> list[Batch]:
     return found + list(kept(later))
 
 
-def kept(batches: Iterator[Batch] | list[Batch]) -> Iterator[Batch]:
+def kept(batches: Iterable[Batch]) -> Iterator[Batch]:
     for batch in batches:
         ops = [op for op in batch.ops if isinstance(op, CARRIED)]
         if ops:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.live_index import BLOCK
 from mixline.storage.live_segments import LIVE_ROWS_MAX
@@ -50,15 +49,7 @@ class Popularity:
         view = call.view
         found = self._built if view is None or not view.state.events else self._at(view)
         top = float(found.scores[0]) if len(found.scores) else 1.0
-        rows, scores = found
-        if found is self._built or view is None or not view.state.items:
-            now = call.present(rows)
-        else:  # some of them may have come since the build
-            now = view.versions(self._epoch.items, rows)
-        if now is not rows:
-            there = now != NO_ROW
-            rows, scores = now[there], scores[there]
-        return rows, scores, top
+        return *call.standing(*found), top
 
     def _at(self, view: LiveView) -> Listed:
         events = view.state.events

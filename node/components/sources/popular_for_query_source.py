@@ -9,7 +9,6 @@ import numpy as np
 from mixline.kernels.bitmap import holds_rows
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
-from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
 from mixline.storage.past_queries import ActedOn
 
@@ -50,9 +49,5 @@ class PopularForQuerySource(Source, frozen=True, kw_only=True):
     def _listed(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
         """Rows as the request's state has them, and their shares (float32)."""
         acted_on: ActedOn = call.bound
-        rows, counts = acted_on.of(call.ask.query or "")
-        now = call.present(rows)
-        if now is not rows:
-            there = now != NO_ROW
-            rows, counts = now[there], counts[there]
+        rows, counts = call.standing(*acted_on.of(call.ask.query or ""))
         return rows, counts / counts[:1] if len(counts) else counts

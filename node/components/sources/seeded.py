@@ -11,7 +11,6 @@ from mixline.kernels.bitmap import holds_rows
 from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
-from mixline.storage.catalogue import NO_ROW
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
@@ -59,10 +58,6 @@ class SeededSource(Source, frozen=True, kw_only=True):
             seeds = seeds[seeds < call.epoch.items.count]  # what came later leads nowhere yet
         if not len(seeds):
             return Candidates.none()
-        rows, scores = self.reached(call, group, seeds)
-        now = call.present(rows)
-        if now is not rows:
-            there = now != NO_ROW
-            rows, scores = now[there], scores[there]
+        rows, scores = call.standing(*self.reached(call, group, seeds))
         others = ~np.isin(rows, asked)
         return Candidates(rows[others], scores[others])
