@@ -1,17 +1,20 @@
 """``mixline bench snapshot``: what a snapshot costs those who are served meanwhile.
 
-A node at half of its pace is asked twice for as long: alone, and while one snapshot after the other is taken, by links
-within the store and as a stream that reads and sends every byte.
+A node at half of its pace is asked in rounds: alone, while snapshots are taken by links within the store, and while
+they are taken as a stream that reads and sends every byte. Each round has its ratios, and their median counts: where
+the machine stands still for a moment it spoils one of them.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -25,11 +28,13 @@ from mixline.tools.volley import Volley
 from mixline.tools.volley_zmq import ZmqTransport
 
 PACE_S, IN_FLIGHT = 3.0, 8
+LOOK_S = 0.05
+WAYS = ("linked", "stream")
 COMMAND = (sys.executable, "-m", "mixline.tools", "snapshot")
 
 
 class Taker:
-    """Takes snapshots until told to end; counts them."""
+    """Takes snapshots until told to end, at least one whole; counts the whole ones."""
 
     def __init__(self, store: Path, folder: Path, stream: bool) -> None:
         self.folder = folder
@@ -42,7 +47,14 @@ class Taker:
     def _run(self) -> None:
         while not self._over.is_set():
             started_s = time.monotonic()
-            subprocess.run(self.command, check=True, stdout=subprocess.DEVNULL)
+            with subprocess.Popen(self.command, stdout=subprocess.DEVNULL) as child:
+                while child.poll() is None:
+                    time.sleep(LOOK_S)
+                    if self.taken and self._over.is_set():
+                        child.terminate()
+                        return
+            if child.returncode:
+                return  # taken says so
             self.spent_s += time.monotonic() - started_s
             self.taken += 1
 
@@ -53,6 +65,8 @@ class Taker:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        if not self.taken:
+            raise click.ClickException(f"{' '.join(self.command)}: failed")
 
 
 def pace_of(endpoint: str) -> float:
@@ -65,12 +79,28 @@ def pace_of(endpoint: str) -> float:
         transport.close()
 
 
+def round_of(endpoint: str, rate: float, seconds: float, store: Path, folder: Path) -> dict[str, Any]:
+    """One flight alone and one by each way."""
+    found: dict[str, Any] = {"calm": latencies(fly(endpoint, rate, seconds))}
+    for way in WAYS:
+        place = folder / way
+        place.mkdir()
+        with Taker(store, place, way == "stream") as taker:
+            flown = latencies(fly(endpoint, rate, seconds))
+        mean_s = round(taker.spent_s / taker.taken, 2)
+        found[way] = {"snapshots": taker.taken, "seconds_each": mean_s, **flown}
+        found[f"p99_{way}_to_calm"] = round(flown["p99_ms"] / found["calm"]["p99_ms"], 3)
+        shutil.rmtree(place)
+    return found
+
+
 @click.command()
 @click.option("--items", default=1_000_000, show_default=True, type=click.IntRange(1000))
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
-@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(0.5), help="Each of three flights.")
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(0.5), help="Each flight.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Of three flights each.")
 @click.option("--json", "as_json", is_flag=True)
-def snapshot(items: int, workers: int, seconds: float, as_json: bool) -> None:
+def snapshot(items: int, workers: int, seconds: float, rounds: int, as_json: bool) -> None:
     """p99 of a node at half of its pace while snapshots are taken, against the same without."""
     data = warm_data(items)
     result: dict[str, Any] = {"items": items, "workers": workers, "seconds": seconds}
@@ -81,12 +111,8 @@ def snapshot(items: int, workers: int, seconds: float, as_json: bool) -> None:
             rate = pace_of(endpoint) / 2
             result["rate"] = round(rate, 1)
             fly(endpoint, rate, min(2.0, seconds))
-            calm = result["calm"] = latencies(fly(endpoint, rate, seconds))
-            for way in ("linked", "stream"):
-                (folder / way).mkdir()
-                with Taker(data / "store", folder / way, way == "stream") as taker:
-                    found = latencies(fly(endpoint, rate, seconds))
-                mean_s = round(taker.spent_s / max(1, taker.taken), 2)
-                result[way] = {"snapshots": taker.taken, "seconds_each": mean_s, **found}
-                result[f"p99_{way}_to_calm"] = round(found["p99_ms"] / calm["p99_ms"], 3)
+            found = [round_of(endpoint, rate, seconds, data / "store", folder) for _ in range(rounds)]
+    result["rounds"] = found
+    for name in (f"p99_{way}_to_calm" for way in WAYS):
+        result[name] = median(one[name] for one in found)
     report(result, as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 import sys
@@ -78,13 +77,6 @@ def size_of(where: str) -> int:
     return Path(where).stat().st_size if where != "-" else 0
 
 
-def step_back() -> None:
-    """Let a node that serves go first: digests take a core."""
-    with contextlib.suppress(OSError):
-        os.nice(19)
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 def paced(advance: Advance, bytes_per_s: int) -> Advance:
     """The same, but waits so that no more than so many bytes a second are told of; 0: as fast as it goes."""
     if not bytes_per_s:
@@ -119,7 +111,6 @@ def snapshot() -> None:
 @JSON
 def create(store: Path, out: str | None, epoch: int | None, pace: int, as_json: bool) -> None:
     """Take a snapshot while a node serves."""
-    step_back()
     with Held(store, epoch) as held:
         size, number = held.bytes, held.epoch
         with shown(f"snapshot of epoch {number}", size, as_json) as told:

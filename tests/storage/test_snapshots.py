@@ -79,6 +79,26 @@ def test_create_list_verify_restore(store: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["CURRENT", "LOCK", "epochs", "live"]
 
 
+def test_it_gives_way_before_it_is_even_imported() -> None:
+    watched = """
+import importlib, os, sys
+from mixline.tools import cli
+found, load = [], importlib.import_module
+def seen(name):
+    found.append((name, os.sched_getscheduler(0) == os.SCHED_IDLE, os.nice(0)))
+    return load(name)
+importlib.import_module = seen
+sys.argv = ["mixline", sys.argv[1], "--help"]
+try:
+    cli.main()
+finally:
+    print(found, file=sys.stderr)
+"""
+    for verb, idle, nice in (("snapshot", True, 19), ("epoch", False, os.nice(0))):
+        done = subprocess.run([sys.executable, "-c", watched, verb], capture_output=True, check=True)
+        assert f"[('mixline.tools.{verb}', {idle}, {nice})]" in done.stderr.decode()
+
+
 def test_what_has_not_changed_is_linked(store: Path) -> None:
     one, two = Snapshots.of(store).create(store), Snapshots.of(store).create(store, 1)
     assert one.linked + one.copied == one.bytes and one.epoch == 2

@@ -56,12 +56,15 @@ def test_warm_compares_two_first_minutes():
 
 
 def test_snapshot_compares_with_calm():
-    figures = figures_of(snapshot, "--items", "2000", "--seconds", "0.5")
+    figures = figures_of(snapshot, "--items", "2000", "--seconds", "0.5", "--rounds", "3")
     for way in ("linked", "stream"):
-        assert figures[way]["snapshots"] >= 1 and figures[way]["not_pages"] == 0
-        assert figures[f"p99_{way}_to_calm"] == pytest.approx(
-            figures[way]["p99_ms"] / figures["calm"]["p99_ms"], abs=0.001
-        )
+        ratios = []
+        for one in figures["rounds"]:
+            assert one[way]["snapshots"] >= 1 and one[way]["not_pages"] == 0
+            assert one[way]["seconds_each"] > 0
+            ratios.append(one[f"p99_{way}_to_calm"])
+            assert ratios[-1] == pytest.approx(one[way]["p99_ms"] / one["calm"]["p99_ms"], abs=0.001)
+        assert figures[f"p99_{way}_to_calm"] == sorted(ratios)[1]
 
 
 @needs_peers
