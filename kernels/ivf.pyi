@@ -10,16 +10,20 @@ class ListSearch:
     alone, ``norms`` by place (infinity for none; empty otherwise) and ``center`` (dim,), which was taken off all rows
     and centroids (empty otherwise). ``signs`` (rounds, dim): how both were turned before they were coded, empty if they
     were not (:func:`~mixline.kernels.frame.placed`). ``matrix`` (n, dim), ``keys`` (n,) and
-    ``matrix_norms`` (n,) are as for :func:`~mixline.kernels.scan.scan`. Rows must be below n: they are not
-    looked at here. For cosine the centroids are directions. Raises
-    :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments do not fit together.
+    ``matrix_norms`` (n,) are as for :func:`~mixline.kernels.scan.scan`. ``lists_of`` (n,): the list of each row; what
+    is no list's number lies in none. Rows must be below n: they are not looked at here. For cosine the centroids are
+    directions. Raises :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments do not fit together.
     """
 
     @property
     def k(self) -> int: ...
     @property
     def scored(self) -> int:
-        """Places whose codes were read for the query so far."""
+        """Places, or allowed rows, that were gone over for the query so far."""
+
+    @property
+    def sifted(self) -> int:
+        """Rows that were allowed and in the lists, by places or by rows: scored so far."""
 
     def __init__(
         self,
@@ -33,6 +37,7 @@ class ListSearch:
         norms: NDArray[np.float32],
         center: NDArray[np.float32],
         signs: NDArray[np.int8] | None = None,
+        lists_of: NDArray[np.uint32] | None = None,
         *,
         matrix: NDArray[np.float32],
         keys: NDArray[np.uint64],
@@ -47,10 +52,14 @@ class ListSearch:
         *,
         keep: int | None = None,
         allowed: NDArray[np.uint64] | None = None,
+        by: str = "codes",
     ) -> None:
         """Rank the lists for ``query`` (dim,) and take the nearest ``width``. ``keep``: rows whose estimates are the
         best and that :meth:`result` scores, 1.25 k + 16 unless told. ``allowed``: a bitmap by row. Ends the query
         before.
+
+        ``by``: "codes" reads the codes of the lists and asks the bitmap for what they keep; "places" asks it for every
+        place and "rows" every allowed row for its list, and both score all that is left, so they keep nothing.
         """
 
     def advance(self, lists: int = ...) -> bool:
@@ -70,5 +79,6 @@ class ListSearch:
         *,
         keep: int | None = None,
         allowed: NDArray[np.uint64] | None = None,
+        by: str = "codes",
     ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
         """All of it at once."""

@@ -3,17 +3,22 @@
 All of it is bound by bytes. Centroids are coded like rows, a byte a dimension, and stay in the caches from one query to
 the next; a list's codes lie together, and the next list is fetched while one is gone over. Estimates tell the best
 few rows, whose float32 scores decide. A bitmap is by row and is asked only for rows whose estimate reaches the bar.
+
+Where few rows are allowed most codes are read for nothing. Then rows are sifted first, and those that are left have
+their float32 scores at once: place by place of the nearest lists, or, of very few, all that are allowed, each asked for
+its list.
 """
 
 import numpy as np
 
-from libc.stdint cimport int8_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from mixline.kernels.order cimport Entry, rank_entries
 from mixline.kernels.scan cimport metric_code, norm_of, scan_rows
 from mixline.kernels.codes cimport (
+    ABSENT,
     BLOCK_ROWS,
     COSINE,
     DIM_MAX,
@@ -35,6 +40,17 @@ cdef extern from "codes.h" nogil:
 cdef enum:
     FETCHED = 4096        # bytes of the next list
     SPARE = 16            # rows scored beyond k and a quarter of it: beyond that hardly one is among the best
+    BATCH = 256           # sifted rows that are scored together, fetched ahead of each other
+
+cdef enum By:             # what is gone over
+    CODES = 0
+    PLACES = 1
+    ROWS = 2
+
+BY = {"codes": CODES, "places": PLACES, "rows": ROWS}
+
+cdef extern from *:
+    int lowest_bit "__builtin_ctzll" (uint64_t bits) noexcept nogil
 
 cdef int fit_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric) except -1:
     """Make ``short``, which keeps estimates, one for the best ``k``."""
@@ -64,12 +80,19 @@ cdef class ListSearch:
     cdef const float[::1] query
     cdef mixline_frame frame          # of the codes
     cdef const uint64_t[::1] allowed
+    cdef const uint32_t* lists_of     # by row, NULL where that is not known
+    cdef uint8_t* marks               # by list, whether it was chosen
+    cdef int by
+    cdef TopK best                    # of sifted rows
+    cdef float query_norm
+    cdef uint32_t batch[BATCH]
+    cdef Py_ssize_t batched, left
     cdef readonly Py_ssize_t k
 
     def __cinit__(self, const int8_t[:, :, :, ::1] centroids, const float[::1] centroid_scales,
                   const float[::1] centroid_norms, const uint32_t[::1] starts, const int8_t[:, :, :, ::1] codes,
                   const float[::1] scales, const uint32_t[::1] rows, const float[::1] norms,
-                  const float[::1] center, const int8_t[:, ::1] signs=None, *,
+                  const float[::1] center, const int8_t[:, ::1] signs=None, const uint32_t[::1] lists_of=None, *,
                   const float[:, ::1] matrix, const uint64_t[::1] keys, const float[::1] matrix_norms, metric="dot"):
         self.metric = metric_code(metric)
         self.dim, self.lists, self.rows_count = matrix.shape[1], starts.shape[0] - 1, matrix.shape[0]
@@ -78,11 +101,18 @@ cdef class ListSearch:
             raise KernelArgumentError(f"{keys.shape[0]} order keys and {matrix_norms.shape[0]} norms for "
                                       f"{matrix.shape[0]} rows")
         self.held = (centroids, centroid_scales, centroid_norms, starts, codes, scales, rows, norms, matrix, keys,
-                     matrix_norms, center, signs)
+                     matrix_norms, center, signs, lists_of)
         self.starts = &starts[0]
         if center.shape[0] != (self.dim if self.metric == L2 else 0):
             raise KernelArgumentError(f"a center of {center.shape[0]} for {self.dim} dimensions; only with l2")
         self.frame = look_at_frame(center, signs, self.dim)
+        if lists_of is not None and lists_of.shape[0]:
+            if lists_of.shape[0] != self.rows_count:
+                raise KernelArgumentError(f"lists of {lists_of.shape[0]} rows for {self.rows_count}")
+            self.lists_of = &lists_of[0]
+        self.marks = <uint8_t*>malloc(self.lists + 1)
+        if self.marks == NULL:
+            raise MemoryError(f"no memory to mark {self.lists} lists")
         if not codes.shape[0]:
             return
         self.centroids.codes, self.centroids.scales = &centroids[0, 0, 0, 0], &centroid_scales[0]
@@ -96,14 +126,21 @@ cdef class ListSearch:
         close_short(&self.near)
         close_short(&self.short)
         free(self.ranked)
+        free(self.marks)
 
     @property
     def scored(self):
         return self.places_seen
 
+    @property
+    def sifted(self):
+        return self.left
+
     def begin(self, const float[::1] query, Py_ssize_t k, Py_ssize_t width, *, keep=None,
-              const uint64_t[::1] allowed=None):
+              const uint64_t[::1] allowed=None, by="codes"):
         cdef Py_ssize_t kept = k + k // 4 + SPARE if keep is None else keep
+        if by not in BY or (by != "codes" and allowed is None) or (by == "rows" and self.lists_of == NULL):
+            raise KernelArgumentError(f"by {by!r}: codes, places where there is a bitmap, or rows where lists are known")
         if query.shape[0] != self.dim:
             raise KernelArgumentError(f"the query has {query.shape[0]} dimensions and the lists {self.dim}")
         if k < 1 or width < 1 or kept < k:
@@ -111,7 +148,9 @@ cdef class ListSearch:
         if allowed is not None and allowed.shape[0] * 64 < self.rows_count:
             raise KernelArgumentError(f"a bitmap of {allowed.shape[0]} words for {self.rows_count} rows")
         self.k, self.query, self.allowed = k, query, allowed
-        self.done = self.chosen = self.places_seen = 0
+        self.done = self.chosen = self.places_seen = self.batched = self.left = 0
+        self.by = BY[by]
+        self.best = TopK(k) if self.by != CODES else None
         width, kept = min(width, self.lists), min(kept, max(self.rows_count, 1))
         fit_short(&self.short, kept, self.dim, self.metric)
         self.make_room(width)
@@ -120,6 +159,9 @@ cdef class ListSearch:
             begin(&self.short, &query[0], &self.frame)
             if self.places.codes != NULL:
                 self.rank_lists(width)
+                self.query_norm = norm_of(&query[0], self.dim) if self.metric == COSINE else 1.0
+                if self.by == ROWS:
+                    self.mark_lists()
 
     cdef int make_room(self, Py_ssize_t width) except -1:
         """For ranking ``width`` lists."""
@@ -149,20 +191,79 @@ cdef class ListSearch:
         rank_entries(self.ranked, self.ranked + self.ranked_room, near.held)
         self.chosen = min(width, near.held)
 
+    cdef void mark_lists(self) noexcept nogil:
+        """So that a row's list tells whether it is one of the nearest."""
+        cdef Py_ssize_t at
+        memset(self.marks, 0, self.lists + 1)
+        for at in range(self.chosen):
+            self.marks[self.ranked[at].row] = 1
+
     cdef void go_over(self, Py_ssize_t most) noexcept nogil:
-        """Up to ``most`` further lists."""
-        cdef Short* short = &self.short
-        cdef Py_ssize_t stop = min(self.chosen, self.done + most), first, last, block_bytes = short.quads * LINE_BYTES
-        cdef Py_ssize_t block
+        """Up to ``most`` further lists, or of all rows as large a share."""
+        cdef Py_ssize_t stop = min(self.chosen, self.done + most), first, last, words
+        if self.by == ROWS and self.done < stop:
+            words = (self.rows_count + 63) >> 6
+            self.sift_rows(self.done * words // self.chosen, stop * words // self.chosen)
+            self.done = stop
         while self.done < stop:
             first, last = self.starts[self.ranked[self.done].row], self.starts[self.ranked[self.done].row + 1]
             self.done += 1
-            if self.done < self.chosen:
-                block = self.starts[self.ranked[self.done].row]
-                mixline_fetch_ahead(self.places.codes + block * block_bytes,
-                                    min(<Py_ssize_t>FETCHED, (self.places.count // BLOCK_ROWS - block) * block_bytes))
             self.places_seen += (last - first) * BLOCK_ROWS
-            scan_blocks(&short, 1, &self.places, first, last)
+            if self.by == PLACES:
+                self.sift_places(first * BLOCK_ROWS, last * BLOCK_ROWS)
+            else:
+                self.scan_list(first, last)
+        if self.batched:
+            self.score_batch()
+
+    cdef void scan_list(self, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        """The codes of one list, while the beginning of the next is fetched."""
+        cdef Short* short = &self.short
+        cdef Py_ssize_t block, block_bytes = short.quads * LINE_BYTES
+        if self.done < self.chosen:
+            block = self.starts[self.ranked[self.done].row]
+            mixline_fetch_ahead(self.places.codes + block * block_bytes,
+                                min(<Py_ssize_t>FETCHED, (self.places.count // BLOCK_ROWS - block) * block_bytes))
+        scan_blocks(&short, 1, &self.places, first, last)
+
+    cdef void sift_places(self, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        """The allowed rows of one list; no branch depends on a bit that nobody can foresee."""
+        cdef Py_ssize_t at
+        cdef uint32_t row
+        cdef bint there
+        for at in range(first, last):
+            row = self.places.listed[at]
+            there = row != ABSENT
+            row = row if there else 0
+            self.batch[self.batched] = row
+            self.batched += there & <bint>(self.allowed[row >> 6] >> (row & 63) & 1)
+            if self.batched == BATCH:
+                self.score_batch()
+
+    cdef void sift_rows(self, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        """The rows of some words of the bitmap that lie in the nearest lists."""
+        cdef Py_ssize_t at
+        cdef uint64_t word
+        cdef uint32_t row
+        for at in range(first, last):
+            word = self.allowed[at]
+            if at == self.rows_count >> 6:
+                word &= (<uint64_t>1 << (self.rows_count & 63)) - 1  # rows that came later are not in lists
+            while word:
+                row = <uint32_t>(at * 64 + lowest_bit(word))
+                word &= word - 1
+                self.places_seen += 1
+                self.batch[self.batched] = row
+                self.batched += self.marks[min(self.lists_of[row], <uint32_t>self.lists)]
+                if self.batched == BATCH:
+                    self.score_batch()
+
+    cdef void score_batch(self) noexcept nogil:
+        """The float32 scores of the rows that were sifted."""
+        scan_rows(self.best, self.matrix, self.dim, &self.query[0], self.query_norm, self.matrix_norms, self.metric,
+                  self.keys, self.batch, self.batched)
+        self.left += self.batched
+        self.batched = 0
 
     def advance(self, Py_ssize_t lists=0x7FFFFFFF):
         with nogil:
@@ -181,23 +282,22 @@ cdef class ListSearch:
         return found
 
     def result(self):
-        cdef TopK heap = TopK(self.k)
         cdef Short* short = &self.short
-        cdef float query_norm = 1.0
         if not self.k:
             raise KernelArgumentError("no query has begun")
+        if self.by != CODES:
+            return self.best.result()
+        cdef TopK heap = TopK(self.k)
         with nogil:
             raise_bar(short)
             if short.held:
-                if self.metric == COSINE:
-                    query_norm = norm_of(&self.query[0], self.dim)
-                scan_rows(heap, self.matrix, self.dim, &self.query[0], query_norm, self.matrix_norms, self.metric,
+                scan_rows(heap, self.matrix, self.dim, &self.query[0], self.query_norm, self.matrix_norms, self.metric,
                           self.keys, short.listed, short.held)
         return heap.result()
 
     def search(self, const float[::1] query, Py_ssize_t k, Py_ssize_t width, *, keep=None,
-               const uint64_t[::1] allowed=None):
-        self.begin(query, k, width, keep=keep, allowed=allowed)
+               const uint64_t[::1] allowed=None, by="codes"):
+        self.begin(query, k, width, keep=keep, allowed=allowed, by=by)
         with nogil:
             self.go_over(self.chosen)
         return self.result()

@@ -126,13 +126,17 @@ MIXLINE_DEFINE_PAIR(4)
 MIXLINE_DEFINE_PAIR(8)
 MIXLINE_DEFINE_PAIR(16)
 
-/* Listed rows lie anywhere: each is fetched a few rows before its turn. */
+/* Listed rows lie anywhere: each is fetched a few rows before its turn, the first few at once. */
+static inline __attribute__((always_inline)) void mixline_fetch_floats(const float *row, int64_t dim) {
+    for (int64_t at = 0; at < dim && at < MIXLINE_ROW_PREFETCH; at += 16) __builtin_prefetch(row + at);
+}
+
 #define MIXLINE_LISTED(WIDTH, FORM)                                                                                   \
+    for (int64_t i = 0; i < count && i < MIXLINE_ROWS_AHEAD; i++)                                                    \
+        mixline_fetch_floats(matrix + (int64_t)rows[i] * dim, dim);                                                  \
     for (int64_t i = 0; i < count; i++) {                                                                            \
-        if (i + MIXLINE_ROWS_AHEAD < count) {                                                                        \
-            const float *ahead = matrix + (int64_t)rows[i + MIXLINE_ROWS_AHEAD] * dim;                               \
-            for (int64_t at = 0; at < dim && at < MIXLINE_ROW_PREFETCH; at += 16) __builtin_prefetch(ahead + at);    \
-        }                                                                                                            \
+        if (i + MIXLINE_ROWS_AHEAD < count)                                                                          \
+            mixline_fetch_floats(matrix + (int64_t)rows[i + MIXLINE_ROWS_AHEAD] * dim, dim);                         \
         out[i] = mixline_row##WIDTH(matrix + (int64_t)rows[i] * dim, query, dim, FORM, 0);                           \
     }
 
@@ -142,8 +146,9 @@ MIXLINE_DEFINE_PAIR(16)
                                                  uint32_t first, int64_t count, const float *query, int form,        \
                                                  float *out) {                                                       \
         if (form == MIXLINE_SQUARED_DIFFERENCE) {                                                                    \
-            if (rows) MIXLINE_LISTED(WIDTH, MIXLINE_SQUARED_DIFFERENCE)                                              \
-            else                                                                                                     \
+            if (rows) {                                                                                              \
+                MIXLINE_LISTED(WIDTH, MIXLINE_SQUARED_DIFFERENCE)                                                    \
+            } else                                                                                                     \
                 for (int64_t i = 0; i < count; i++)                                                                  \
                     out[i] = mixline_row##WIDTH(matrix + (first + i) * dim, query, dim, MIXLINE_SQUARED_DIFFERENCE, 1); \
         } else if (rows) {                                                                                           \

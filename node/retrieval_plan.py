@@ -12,7 +12,7 @@ import math
 from typing import Literal, NamedTuple
 
 from mixline.storage.calibration import width_for
-from mixline.storage.costs import WEIGH_NS, lists_ns, scored_at, walk_ns
+from mixline.storage.costs import WEIGH_NS, By, scored_at, sifting, walk_ns
 from mixline.storage.ivf import keep_for
 from mixline.storage.manifest import IndexFacts
 
@@ -51,13 +51,16 @@ class Offer(NamedTuple):
 class Plan(NamedTuple):
     """``way``: float32 ``rows`` (exact), int8 ``codes`` and a second look (exact), ``ivf`` or ``graph``.
 
-    ``width``: lists or length of the beam; ``keep``: rows for the second look; ``ns``: the predicted cost.
+    ``width``: lists or length of the beam; ``keep``: rows for the second look; ``ns``: the predicted cost; ``by``: how
+    lists are searched, ``left``: how many allowed rows they then hold, if these are any.
     """
 
     way: Way
     width: int
     keep: int
     ns: float
+    by: By = "codes"
+    left: float = 0.0
 
     @property
     def exact(self) -> bool:
@@ -118,8 +121,10 @@ def lists_plan(
     lists, keep = facts.parameters["lists"], keep_for(facts, k)
     times = max(1.0, k * offer.rows / allowed / facts.k)
     width = lists if width is None else min(lists, math.ceil(width * times * times))
-    ns = lists_ns(scored_at(facts, width), offer.dim) + second_look(offer, min(keep, allowed))
-    return Plan("ivf", width, keep, ns)
+    by, left, ns = sifting(facts, width, allowed, offer.rows, offer.dim)
+    if by == "codes":
+        ns += second_look(offer, min(keep, allowed))
+    return Plan("ivf", width, keep, ns, by, left)
 
 
 def graph_plan(

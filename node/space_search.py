@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mixline.node.call import Call
 
 SLICE_HOPS = 256  # of a walk, some microseconds each: about a millisecond
+APART = 0.5  # of the allowed rows that lists hold whatever a filter means; fewer, and it goes against the query
 PLANS_MAX = 1024  # kept: one for each number of rows that was allowed
 
 
@@ -87,6 +88,7 @@ class SpaceSearch:
         self.offer = Offer(len(space.items), space.dim, space.item_codes is not None, space.indexes)
         lists, graph = space.item_lists, space.item_graph
         self.lists: ListSearch | None = None
+        self.knows_lists = lists is not None and bool(len(lists.lists_of))
         self.graph: GraphSearch | None = None
         if lists is not None and index in ("auto", "ivf"):
             self.lists = ListSearch(
@@ -142,7 +144,9 @@ class SpaceSearch:
             found = self.by_lists(call, plan, vector, allowed)
         else:
             found = self.by_graph(call, plan, vector, allowed)
-        if len(call.degraded) == degraded and len(found.rows) < min(self.k, self._count(allowed)):
+        short = len(found.rows) < min(self.k, self._count(allowed))
+        apart = plan.left and self.lists is not None and self.lists.sifted < APART * plan.left
+        if len(call.degraded) == degraded and (short or apart):
             call.say("too few found: float32 rows")  # what is allowed lies where nobody looked
             return self.stock.all(call, vector, self.k, allowed)
         return found
@@ -151,8 +155,9 @@ class SpaceSearch:
         """The best k of the nearest lists."""
         lists = self.lists
         assert lists is not None
-        call.say(f"ivf: {plan.width} lists")
-        lists.begin(vector, self.k, plan.width, keep=plan.keep, allowed=allowed)
+        by = plan.by if plan.by != "rows" or self.knows_lists else "places"
+        call.say(f"ivf: {plan.width} lists" + ("" if by == "codes" else f", by {by}"))
+        lists.begin(vector, self.k, plan.width, keep=plan.keep, allowed=allowed, by=by)
         while lists.advance(self.slice_lists):
             if call.stopped():
                 call.degraded.append(f"deadline after {lists.scored} rows of the lists")

@@ -18,6 +18,7 @@ from mixline.storage.manifest import IndexFacts
 
 QUERIES = 200  # of 100 results each: a recall of .99 is known to about .001
 RESULTS = (100, 500)  # what is measured: a page's pool of candidates, and a large one
+POOLS = (2000, 10_000)  # the best 100 of rows that a filter lets through lie among so many of all: lists alone
 ROWS_PER_RESULT = 20  # at least, for any but the first: of fewer rows so many are found by a scan
 ENOUGH = 0.9995  # of recall; nobody who wants more should ask an approximate index
 STEP = math.sqrt(2.0)
@@ -46,9 +47,9 @@ def held_out(items: np.ndarray, users: np.ndarray | None, seed: int) -> np.ndarr
     return queries
 
 
-def results_for(count: int) -> list[int]:
+def results_for(count: int, pools: tuple[int, ...] = ()) -> list[int]:
     """Each k that an index of so many rows is measured at, rising."""
-    return [min(RESULTS[0], count), *(k for k in RESULTS[1:] if count >= k * ROWS_PER_RESULT)]
+    return [min(RESULTS[0], count), *(k for k in (*RESULTS[1:], *pools) if count >= k * ROWS_PER_RESULT)]
 
 
 def exact_scores(

@@ -14,8 +14,8 @@ import numpy as np
 
 from mixline.storage.codes import encode
 
-ROUNDS = 3
-SAMPLED = 24  # rows per centroid
+ROUNDS = 8
+SAMPLED = 48  # rows per centroid
 DRAWS = 4  # of beginnings: each further one goes where rows lie far from all centroids so far
 FARTHEST = -1e38  # as an offset; beyond it float32 ends
 PART = 1 << 14  # rows that a thread takes at once

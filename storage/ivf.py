@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_array
-from mixline.storage.calibration import Exact, calibrate, exact_scores, held_out, ladder, results_for
+from mixline.storage.calibration import POOLS, Exact, calibrate, exact_scores, held_out, ladder, results_for
 from mixline.storage.clusters import Assign, add_up, directions, nearest, train
 from mixline.storage.codes import BLOCK_ROWS, QUAD, Codes, encode, open_codes
 from mixline.storage.frames import PLAIN, Frame, open_frame
@@ -36,6 +36,7 @@ KEEP_PERCENT = (125, 200, 400, 800, 1600)
 SPARE = 16
 TOLD = 0.995  # of recall over a quarter of the lists is enough
 TRIED = 50  # queries
+NO_LISTS = np.zeros(0, dtype="<u4")
 
 MakeSearch = Callable[..., Any]
 """What makes a ``kernels.ivf.ListSearch``."""
@@ -48,7 +49,8 @@ class Lists(NamedTuple):
     blocks ``starts[l] .. starts[l + 1]`` of ``codes`` int8 (blocks, quads, 16, 4). By place: ``scales`` float32,
     ``rows`` uint32 (ABSENT for none), and ``norms`` float32 with l2 (empty otherwise). With l2 all vectors are less
     ``center`` float32 (dim,), which is empty otherwise, and norms are those of what the codes stand for. All codes are
-    of vectors turned by ``signs``, those of the space's frame.
+    of vectors turned by ``signs``, those of the space's frame. ``lists_of`` uint32 (n,): the list of each row; empty in
+    epochs from before it was written.
     """
 
     centroids: np.ndarray
@@ -61,6 +63,7 @@ class Lists(NamedTuple):
     norms: np.ndarray
     center: np.ndarray
     signs: np.ndarray = PLAIN.signs
+    lists_of: np.ndarray = NO_LISTS
 
 
 def is_wanted(index: str, count: int) -> bool:
@@ -109,12 +112,12 @@ def measure(
     """What the lists in ``folder`` find at which width, for each k."""
     users = folder / "users.npy"
     queries = held_out(items, map_array(users) if users.exists() else None, SEED)
-    truth = exact_scores(exact, items, queries, metric, norms, results_for(len(items))[-1])
+    truth = exact_scores(exact, items, queries, metric, norms, results_for(len(items), POOLS)[-1])
     opened = open_lists(folder)
     assert opened is not None
     keys = np.arange(len(items), dtype=np.uint64)
     searcher = make_search(*opened, matrix=items, keys=keys, matrix_norms=norms, metric=metric)
-    for k in results_for(len(items)):
+    for k in results_for(len(items), POOLS):
         wanted = [scores[:k] for scores in truth]
         facts = IndexFacts("ivf", {"lists": lists, "keep_percent": 0}, k, ())
         for percent in KEEP_PERCENT:
@@ -208,6 +211,7 @@ def write_lists(folder: Path, found: np.ndarray, lists: int, center: np.ndarray,
     starts, rows = places_of(found, lists)
     write_array(folder / "ivf_starts.npy", starts)
     write_array(folder / "ivf_rows.npy", rows)
+    write_array(folder / "ivf_lists.npy", found.astype("<u4"))
     quads = codes.codes.shape[1]
     step = -(-chunk_rows((32 if len(center) else 1) * QUAD * quads) // BLOCK_ROWS) * BLOCK_ROWS
     with (
@@ -251,6 +255,7 @@ def open_lists(folder: Path) -> Lists | None:
     if not (folder / "ivf_center.npy").exists():
         return None
     centroids, codes = map_array(folder / "ivf_centroids_int8.npy"), map_array(folder / "ivf_int8.npy")
+    lists_of = folder / "ivf_lists.npy"
     return Lists(
         centroids.reshape(len(centroids), -1, BLOCK_ROWS, QUAD),
         map_array(folder / "ivf_centroids_scales.npy"),
@@ -262,4 +267,5 @@ def open_lists(folder: Path) -> Lists | None:
         map_array(folder / "ivf_norms.npy"),
         map_array(folder / "ivf_center.npy"),
         open_frame(folder).signs,
+        map_array(lists_of) if lists_of.exists() else NO_LISTS,
     )

@@ -213,6 +213,8 @@ def space_faults(space: Space, items: int, users: int) -> Iterator[str]:
             yield f"{where}/ivf_starts.npy: does not fit the lists"
         if len(lists.rows) != BLOCK_ROWS * len(lists.codes) or bool(((kept >= items) & (kept != FILLER)).any()):
             yield f"{where}/ivf_rows.npy: a row that no item has"
+        if len(lists.lists_of) not in (0, items):
+            yield f"{where}/ivf_lists.npy: {len(lists.lists_of)} rows instead of {items}"
     if graph is not None:
         linked = graph.neighbours[sample_of(items)]
         if len(graph.neighbours) != items or int(linked.max(initial=0)) >= max(1, items):

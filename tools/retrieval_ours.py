@@ -21,6 +21,7 @@ from mixline.storage.arrays import map_array
 from mixline.storage.calibration import ladder, width_for
 from mixline.storage.codes import norms_file, open_codes, write_codes
 from mixline.storage.complaints import Complaints
+from mixline.storage.costs import sifting
 from mixline.storage.frames import open_frame, write_frame
 from mixline.storage.graph_index import open_graph, write_graph
 from mixline.storage.ivf import build_ivf, keep_for, open_lists
@@ -30,7 +31,7 @@ from mixline.storage.nibbles import open_nibbles, write_nibbles
 from mixline.storage.progress import Silence
 from mixline.tools.retrieval_contender import Built, Contender, Search, Task, cached
 
-LAYOUT = "mixline-3"  # changes when what a build writes does
+LAYOUT = "mixline-5"  # changes when what a build writes does
 KEPT_INT4 = (2, 3, 4, 5, 8)  # times k, for the second look
 KEPT_INT8 = (1.25, 1.5, 2, 4)
 BEAMS_MAX = 16  # times k
@@ -145,9 +146,11 @@ def lists(space: Space) -> Contender | None:
         return None
     searcher = ListSearch(*found, matrix=space.rows, keys=space.keys, matrix_norms=space.norms, metric=space.metric)
     allowed, keep = bitmap(task.allowed), keep_for(facts, task.k)
+    count = len(space.rows) if task.allowed is None else int(task.allowed.sum())
 
     def search(queries: np.ndarray, width: int) -> list[np.ndarray]:
-        return [searcher.search(query, task.k, width, keep=keep, allowed=allowed)[0] for query in queries]
+        by = sifting(facts, width, count, *space.rows.shape).by
+        return [searcher.search(query, task.k, width, keep=keep, allowed=allowed, by=by)[0] for query in queries]
 
     least = width_for(facts, UNSURE, task.k) or 1
     return Contender("mixline_ivf", list(ladder(least, max(least, facts.parameters["lists"]))), search, ours=True)

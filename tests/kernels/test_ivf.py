@@ -42,9 +42,8 @@ def make_lists(matrix, found, centroids, metric, center=0.0, signs=PLAIN.signs):
     if metric == "l2":
         norms[some] = norms_of(matrix)[rows[some]]
     starts = np.array(starts, dtype=np.uint32)
-    return Lists(
-        middle.codes, middle.scales, norms_of(centroids), starts, codes.codes, codes.scales, rows, norms, center, signs
-    )
+    codes, middle = (codes.codes, codes.scales), (middle.codes, middle.scales, norms_of(centroids))
+    return Lists(*middle, starts, *codes, rows, norms, center, signs, found.astype(np.uint32))
 
 
 def searcher_of(lists, matrix, keys, metric):
@@ -97,6 +96,37 @@ def test_the_best_of_the_nearest_lists(problem, k, width, step):
     assert steps == max(1, -(-len(chosen) // step))
     assert np.array_equal(searcher.rows(), met[mask[met]])
     assert np.array_equal(searcher.result()[0], wanted[0])
+
+
+@given(problem=problems(), k=st.integers(1, 450), width=st.integers(1, 45), step=st.integers(1, 10))
+@settings(deadline=None, max_examples=150)
+@pytest.mark.usefixtures("simd")
+def test_sifted_rows_are_those_of_the_nearest_lists(problem, k, width, step):
+    """Place by place or row by row, in one go or in steps: a float32 scan of what is allowed in these lists."""
+    matrix, keys, lists, query, mask, metric = problem
+    chosen = reference_ivf.nearest_lists(*lists[:3], lists.center, query, metric, width)
+    met = np.isin(np.arange(len(matrix)), reference_ivf.rows_of(chosen, lists.starts, lists.rows))
+    wanted = reference.scan(matrix, query, k, keys, metric, norms_of(matrix), mask & met)
+    searcher, later = searcher_of(lists, matrix, keys, metric), np.ones(100, dtype=bool)
+    allowed = words_of(np.concatenate([mask, later]))  # a bitmap knows rows that came after the build
+    for by in ("places", "rows"):
+        got = searcher.search(query, k, width, allowed=allowed, by=by)
+        assert np.array_equal(got[0], wanted[0]), by
+        assert np.array_equal(got[1].view(np.uint32), wanted[1].view(np.uint32)), by
+        searcher.begin(query, k, width, allowed=allowed, by=by)
+        while searcher.advance(step):
+            assert set(searcher.result()[0].tolist()) <= set(np.flatnonzero(mask & met).tolist())
+        assert np.array_equal(searcher.result()[0], wanted[0]), by
+    assert searcher.scored == mask.sum()
+
+
+def test_a_row_that_lies_in_no_list_is_not_found():
+    matrix, keys = np.eye(8, dtype=np.float32), np.arange(8, dtype=np.uint64)
+    lists = make_lists(matrix, np.arange(8) % 2, matrix[:2].copy(), "dot")
+    lists = lists._replace(lists_of=np.array([0, 1, 2, 0xFFFFFFFF, 0, 1, 0, 1], dtype=np.uint32))
+    searcher = searcher_of(lists, matrix, keys, "dot")
+    rows, _ = searcher.search(matrix[2], 8, 2, allowed=words_of(np.ones(8, dtype=bool)), by="rows")
+    assert sorted(rows.tolist()) == [0, 1, 4, 5, 6, 7]
 
 
 @given(problem=problems(), k=st.integers(1, 100), turned=st.booleans())
@@ -164,6 +194,7 @@ def test_what_does_not_fit_is_refused():
         ({"scales": lists.scales[1:]}, "scales"),
         ({"norms": lists.norms[:0]}, "norms"),
         ({"codes": lists.codes[:, :1].copy()}, "codes of"),
+        ({"lists_of": lists.lists_of[1:]}, "lists of 39 rows"),
         ({"centroid_norms": lists.centroid_norms[1:]}, "centroids"),
     ):
         with pytest.raises(KernelArgumentError, match=match):
@@ -179,6 +210,11 @@ def test_what_does_not_fit_is_refused():
             searcher.search(one, *wrong[:2], keep=wrong[2])
     with pytest.raises(KernelArgumentError, match="bitmap of 0 words"):
         searcher.search(one, 3, 1, allowed=np.empty(0, dtype=np.uint64))
+    every = words_of(np.ones(40, dtype=bool))
+    blind = searcher_of(lists._replace(lists_of=lists.lists_of[:0]), matrix, keys, "l2")
+    for refusing, options in ((searcher, {"by": "names"}), (searcher, {"by": "places"}), (blind, {"by": "rows"})):
+        with pytest.raises(KernelArgumentError, match="by '"):
+            refusing.search(one, 3, 1, **({"allowed": every} if options["by"] == "rows" else {}), **options)
 
 
 @given(n=st.integers(0, 200), many=st.integers(1, 90), dim=st.integers(1, 70), seed=st.integers(0, 2**32))

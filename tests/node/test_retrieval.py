@@ -194,6 +194,41 @@ def test_what_no_list_or_walk_comes_to_is_scanned(epoch, name):
     assert call.entry.how.endswith("; too few found: float32 rows")
 
 
+@pytest.mark.parametrize("by", ["places", "rows"])
+def test_a_filter_that_goes_against_the_query_is_scanned(epoch, by):
+    """More than k of the allowed rows lie in the lists, but fewer than of any filter that knows nothing of vectors."""
+    space = epoch.spaces["lists"]
+    search = SpaceSearch(epoch, space, K, "auto", 0.99)
+    vector, lists = np.ascontiguousarray(space.items[0]), len(space.item_lists.starts) - 1
+    every = search.lists.search(vector, ITEMS, lists // 2, keep=ITEMS)[0]
+    mask = np.ones(ITEMS, dtype=bool)
+    mask[every[: -2 * K]] = False  # of the near half the farthest
+    plan = Plan("ivf", lists // 2, 2 * K, 0.0, by, mask.sum() / 2)
+    call = a_call(epoch)
+    got = search.run(call, plan, vector, words_of(mask))
+    assert K < search.lists.sifted < plan.left / 2
+    assert got.rows.tolist() == best_of_all(epoch, space, [vector], K, mask)
+    assert call.entry.how == f"ivf: {plan.width} lists, by {by}; too few found: float32 rows"
+    mask = np.random.default_rng(1).random(ITEMS) < 0.1
+    call, plan = a_call(epoch), plan._replace(left=mask.sum() / 2)
+    found = search.run(call, plan, vector, words_of(mask)).rows
+    assert call.entry.how == f"ivf: {plan.width} lists, by {by}"
+    assert len(np.intersect1d(found, best_of_all(epoch, space, [vector], K, mask))) >= 0.9 * K
+
+
+def test_lists_of_an_earlier_release_are_sifted_by_places(epoch):
+    """They do not say which list a row is in."""
+    space = epoch.spaces["lists"]
+    search = SpaceSearch(epoch, space, K, "auto", 0.99)
+    mask = np.random.default_rng(1).random(ITEMS) < 0.1
+    plan, found = Plan("ivf", 30, 2 * K, 0.0, "rows", 1.0), {}
+    for search.knows_lists in (True, False):
+        call = a_call(epoch)
+        rows = search.run(call, plan, np.ascontiguousarray(space.items[0]), words_of(mask)).rows
+        found[call.entry.how] = rows.tolist()
+    assert found["ivf: 30 lists, by rows"] == found["ivf: 30 lists, by places"]
+
+
 @pytest.mark.parametrize(("space", "how"), [("lists", "ivf: "), ("graph", "graph: width "), ("plain", "exact: ")])
 def test_coverage_says_which_way_was_taken(node, space, how):
     entry = node(space=space, index=space.replace("lists", "ivf").replace("plain", "exact")).ask("near", user=1)
