@@ -46,7 +46,7 @@ WORKER_GAUGES = ("reader_age_s", "reader_lag")  # of the writer too: the oldest 
 WORKER_COUNTERS = (
     *("asks", "echoes", "errors", "cancelled", "too_large", "arena_waits", "busy_ns", "stale", "wakes"),
     *(*WRITER_COUNTERS, *WORKER_GAUGES),
-    *("shadows", "shadows_dropped"),
+    *("shadows", "shadows_dropped", "given_up"),
 )
 COUNTERS_MAX = 64  # room in the layouts below; names are appended, never moved
 

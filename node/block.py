@@ -61,6 +61,14 @@ class CandidateBlock:
         found.columns = {name: column[positions] for name, column in self.columns.items()}
         return found
 
+    def apart(self) -> CandidateBlock:
+        """The same candidates for a thread: columns that it cannot write to, and a fate and new columns of its own."""
+        found = CandidateBlock.__new__(CandidateBlock)
+        found.fill(*map(unwritable, (self.group, self.row, self.key, self.sources, self.rank)))
+        found.fate = self.fate.copy()
+        found.columns = {name: unwritable(column) for name, column in self.columns.items()}
+        return found
+
     @property
     def live(self) -> np.ndarray:
         """Positions not dropped by any filter."""
@@ -75,6 +83,13 @@ class CandidateBlock:
     def settle(self) -> None:
         """Give every live candidate its end: served if on the slate, else in reserve."""
         settle(self.fate, self.slate, LIVE, RESERVE, SERVED)
+
+
+def unwritable(column: np.ndarray) -> np.ndarray:
+    """A view that refuses to be written to."""
+    view = column.view()
+    view.flags.writeable = False
+    return view
 
 
 def merge(found: list[tuple[str, list[Candidates]]], keys: np.ndarray) -> CandidateBlock:

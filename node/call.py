@@ -80,6 +80,7 @@ class Call:
         self.items_end = epoch.items.count if view is None else view.items_end
         self.scratch = scratch
         self.deadline_ns = deadline_ns
+        self.ahead_ns = 0.0  # what the components that have yet to run usually take
         self.pulse = pulse
         self.degraded: list[str] = []
         self.bound: Any = None

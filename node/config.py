@@ -43,6 +43,7 @@ class Surface(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 25
     unknown_user: Literal["cold", "error"] = "cold"
     paging: bool = False
+    min_coverage: float = 0.0
     digest: str = ""  # of the table in its file
     components: dict[str, tuple[Component, ...]]
     params: dict[str, Parameter] = {}
@@ -58,6 +59,7 @@ class SurfaceKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     limit: int = 25
     unknown_user: Literal["cold", "error"] = "cold"
     paging: bool = False
+    min_coverage: float = 0.0
     description: str = ""
     params: dict[str, Parameter] = {}
     experiment: list[Experiment] = []
@@ -182,6 +184,7 @@ def keep_node_config(path: str | None) -> None:
 
     What is wrong is left for them to say, and so are the user's own components: their modules may start threads.
     """
+    _kept.clear()  # what a nursery has from the one that bore it
     if path is not None and names_own_components(Path(path)):
         path = None  # still loads what parsing needs
     with contextlib.suppress(ConfigError):
@@ -313,6 +316,8 @@ def parse_surface(table: dict[str, Any], file: str, problems: list[str]) -> Surf
         problems.append(f"{file}: limit = {keys.limit}: must lie in 1 .. {limits.limit_max}")
     if not 0 < keys.deadline_ms <= limits.budget_max_us / 1000:
         problems.append(f"{file}: deadline_ms = {keys.deadline_ms}: must lie in 0 .. {limits.budget_max_us / 1000}")
+    if not 0 <= keys.min_coverage <= 1:
+        problems.append(f"{file}: min_coverage = {keys.min_coverage}: a share of the sources lies in 0 .. 1")
     problems += [f"{file}: {fault}" for fault in faults_of(params, components)]
     problems += [f"{file}: {fault}" for fault in experiment_faults(keys.experiment, keys.holdout, params)]
     if len(problems) > before:
@@ -324,6 +329,7 @@ def parse_surface(table: dict[str, Any], file: str, problems: list[str]) -> Surf
         limit=keys.limit,
         unknown_user=keys.unknown_user,
         paging=keys.paging,
+        min_coverage=keys.min_coverage,
         digest=digest_of(table),
         components=components,
         params=params,

@@ -34,6 +34,7 @@ from mixline.node.request import Ask, decode_ask
 from mixline.node.scans import Scan, make_passes
 from mixline.node.settings import Variants
 from mixline.node.shadow import Shadow
+from mixline.node.threads import THREADS
 from mixline.node.why import why
 from mixline.storage.carried import carries
 from mixline.storage.catalogue import NO_ROW
@@ -135,6 +136,7 @@ class Engine:
     def count_in(self, counters: Counters) -> None:
         """Count in a segment of this process from now on."""
         self.counters = counters
+        THREADS.tell = counters.add
 
     def _count(self, name: str) -> None:
         if self.counters is not None:
@@ -196,6 +198,8 @@ class Engine:
                 self._answer(call, pipeline, [], pipeline.surface.limit)
             except NodeError:
                 continue  # a surface that needs an item or a vector says so; that much is warm
+            finally:
+                variants.plain.forget_costs()
 
     def close(self) -> None:
         """Let go of the epoch."""

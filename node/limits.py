@@ -104,6 +104,10 @@ compaction_retry_ms = 600_000  # after one that failed
 warm_told_ms = 5_000  # systemd hears at this pace that the start goes on
 ready_timeout_ms = 120_000  # a worker that has not said ready by then is killed and counted as a failed start
 
+# Components that wait, per process.
+threads_max = 64
+threads_held_max = 4  # by runs of one component that were given up and have not come back
+
 # What follows a reply.
 effects_max = 64  # of replies that were sent, kept for a moment in which nothing is asked; beyond, they go first
 
@@ -178,5 +182,6 @@ assert breaker_first_ms <= breaker_max_ms <= breaker_calm_ms, "calm must not be 
 assert crash_window_ms <= breaker_calm_ms, "a closed breaker has forgotten what opened it"
 assert crashes_max >= 2 * attempts_max, "a few requests that kill are no loop"
 assert warm_told_ms < warm_max_ms
+assert threads_held_max < threads_max
 assert workers_max < 1 << 16, "a reply header has 16 bits for the seat"
 assert limit_max <= source_limit_max and groups_max < 1 << 16

@@ -41,6 +41,23 @@ class Coverage(msgspec.Struct, omit_defaults=True):
     kept: int = 0
 
 
+DEADLINE = "deadline"  # what the reason begins with where time was short
+
+
+def sources_asked(entries: list[Coverage]) -> list[Coverage]:
+    """The sources that had something to search in this store."""
+    return [entry for entry in entries if entry.stage == "source" and entry.state != "disabled"]
+
+
+def unanswered(entries: list[Coverage]) -> list[Coverage]:
+    """Those that failed, or that the deadline left without a candidate."""
+    return [
+        entry
+        for entry in sources_asked(entries)
+        if entry.state == "failed" or (entry.state == "degraded" and not entry.taken and entry.why.startswith(DEADLINE))
+    ]
+
+
 class StringIds(msgspec.Struct):
     """String ids: ``offsets`` (n + 1) little-endian uint32 into ``bytes``."""
 
@@ -126,6 +143,12 @@ class Page:
         return f"<Page {self.status} of {len(self)} from epoch {self.epoch}>"
 
     @property
+    def answered(self) -> float:
+        """The share of its sources that answered, as ``min_coverage`` of a surface counts it; 1 for none."""
+        asked = len(sources_asked(self.coverage))
+        return 1.0 - len(unanswered(self.coverage)) / asked if asked else 1.0
+
+    @property
     def sources(self) -> list[list[str]]:
         """Per item the names of the sources that brought it."""
         return [[n for at, n in enumerate(self.source_names) if bits >> at & 1] for bits in self.source_bits.tolist()]
@@ -143,6 +166,7 @@ class Page:
             "sources": self.sources,
             "groups": self.groups.tolist(),
             "fields": self.fields,
+            "answered": self.answered,
             "coverage": [msgspec.structs.asdict(entry) for entry in self.coverage],
             "timing": self.timing,
             "explain": self.explain,

@@ -39,22 +39,24 @@ class Measured(NamedTuple):
 
 
 def plan(pipeline: Pipeline) -> list[Planned]:
-    """The components of a surface in the order in which they run."""
-    return [planned(step) for step in pipeline.in_order()]
+    """The components of a surface in the order in which they run, as far as that is settled before a request comes."""
+    return [planned(step, pipeline.unread.get(step, "")) for step in pipeline.as_asked()]
 
 
-def planned(step: Step) -> Planned:
+def planned(step: Step, unread: str) -> Planned:
     component = step.component
     way = "" if step.why else component.way(step.bound)
     inside = INSIDE if step.how == INSIDE else ""
+    apart = "in a thread, beside others" if step.waits and not step.why else ""
+    commutes = step.sifted.told() if step.commutes and not step.late else ""
     return Planned(
         stage=step.stage,
         name=step.name,
         kind=step.kind,
         reads=sorted(component.needs()),
         writes=sorted(component.writes()),
-        how="; ".join(filter(None, (way, inside))),
-        off=step.why,
+        how="; ".join(filter(None, (way, inside, apart, commutes))),
+        off=step.why or unread,
         on_error=component.on_error,
         share=component.share,
     )
@@ -64,31 +66,29 @@ def analyze(engine: Engine, asked: Asked) -> list[Measured]:
     """Run one request, alone, and look at the block after each component. Raises what the request would raise."""
     running = engine.begin(*asked)
     call = running.call
-    found: list[Measured] = []
+    found: dict[int, Measured] = {}
     held = 0
     for scans in running.steps:
         if scans:
             for _ in make_passes(scans):
                 pass
             continue
-        for entry in call.coverage[len(found) :]:
-            if entry.stage == "query_hydrator":
-                found.append(Measured(entry, 0, 0, 0, 0))
-                continue
-            if entry.stage == "source":
-                found.append(Measured(entry, entry.taken, entry.taken, 0, entry.taken * CANDIDATE_BYTES))
-                continue
-            held = held or merged_bytes(call.block, running.pipeline.source_names)
-            size = block_bytes(call.block)
-            found.append(measured(entry, len(call.block), size - held))
-            held = size
-    for entry in call.coverage[len(found) :]:
-        found.append(measured(entry, len(call.block), 0))
-    return found
+        entry = call.entry
+        if entry.stage == "source":
+            continue
+        held = held or merged_bytes(call.block, running.pipeline.source_names)
+        size = block_bytes(call.block)
+        found[id(entry)] = measured(entry, len(call.block), size - held)
+        held = size
+    return [found.get(id(entry)) or measured(entry, len(call.block), 0) for entry in call.coverage]
 
 
 def measured(entry: Coverage, rows: int, size: int) -> Measured:
     """A filter says what it kept and dropped, a selector what it took and left; the others see all rows."""
+    if entry.stage == "query_hydrator":
+        return Measured(entry, 0, 0, 0, 0)
+    if entry.stage == "source":
+        return Measured(entry, entry.taken, entry.taken, 0, entry.taken * CANDIDATE_BYTES)
     if entry.stage in ("filter", "selector"):
         return Measured(entry, entry.taken + entry.left, entry.taken, entry.left, size)
     return Measured(entry, rows, rows, 0, size)

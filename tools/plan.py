@@ -46,12 +46,13 @@ def plan_command(
         if surface not in pipelines:
             hint = nearest(surface, pipelines)
             raise BadRequest(f"unknown surface {surface!r}{hint}; there are {', '.join(pipelines)}")
-        steps = plan(pipelines[surface])
         done: list[Measured] = []
         if analyzes:
             given: dict[str, Any] = {"user": user and as_id(user), "item": item and as_id(item), "limit": limit}
             for _ in range(WARM_UP + 1):
                 done = analyze(node.engine, asked_now(surface, **given, deadline_ms=DEADLINE_MS))
+            pipelines[surface].choose_orders()
+        steps = plan(pipelines[surface])
     if as_json:
         parts = {"steps": [each._asdict() for each in steps], "measured": [each._asdict() for each in done]}
         click.echo(msgspec.json.encode({"surface": surface, **parts}).decode())

@@ -42,10 +42,21 @@ What `seen` and `predicate` can tell from the id, the user or stored columns is 
 before they count to their limit: such items were never candidates, and have no reason. The coverage of a filter says
 "inside the sources" then; the filter itself still runs. The coverage of a `nearest` says which way it took (`how`).
 
+Filters that decide of each candidate by itself (all but `duplicate` and `near_duplicate`, and of your own those that
+say `commutes: ClassVar[bool] = True`) and stand beside one another are asked in the order of what they cost for what
+they drop, and dear ones about those alone that are left. A worker measures that, and chooses the order after 32
+requests, 128, 512, and so on. The page does not depend on it; of several filters that would drop a candidate the first
+that was asked is named. `mixline plan --analyze` shows the order and the measures.
+
 `client.why_not(SURFACE, ITEM, user=...)`, `ask(..., why=[ITEM])` and `mixline why` tell what became of an item. `fate`:
 `served` (at which `place`), `reserve` (at which place behind the page), `dropped`, or `left_out` inside the sources
 (`by` which filters), `not_retrieved`, `deleted` or `unknown`. For each source: whether it `brought` the item, its
 `score` there, and the source's `cutoff`. Of a candidate its columns and score terms too.
+
+A source that fails, or that the deadline leaves with nothing, is missing from the page, which is DEGRADED; those that
+have nothing to search in this store do not count. Where fewer than `min_coverage` of them answered the request fails
+as soon as that is known, with TIMEOUT if time alone was short, else INTERNAL; for one source that a page cannot do
+without there is `on_error = "fail"`. `page.answered` is the share.
 
 The page's scores come from the column that the last selector with `by` orders by. Order is score descending, then order
 key ascending (the id; for string ids its XXH3-64 hash); scores that are not finite come last.
@@ -59,6 +70,7 @@ key ascending (the id; for string ids its XXH3-64 hash); scores that are not fin
 | `deadline_ms` | `100.0` | for requests that bring no deadline of their own |
 | `limit` | `25` | items on a page, for requests that bring no limit |
 | `unknown_user` | `"cold"` | `"cold"`: go on without the user; `"error"`: NOT_FOUND |
+| `min_coverage` | `0.0` | the share of its sources without which there is no page: TIMEOUT or INTERNAL, and which |
 | `paging` | `false` | pages have a `cursor`, with which the next one repeats nothing |
 | `params` | none | `[params.NAME]`: what `"$NAME"` in a component stands for ([experiments.md](experiments.md)) |
 | `experiment` | none | `[[experiment]]`: which users get which values |
@@ -72,6 +84,12 @@ key ascending (the id; for string ids its XXH3-64 hash); scores that are not fin
 | `name` | its kind | how coverage, columns and explanations call it |
 | `on_error` | `"skip"` | `"skip"`: go on without it; `"default"`: its columns read as 0; `"fail"`: INTERNAL |
 | `share` | `1.0` | the part of the remaining time it may take |
+| `blocking` | `false` | of your own components: it waits for something outside, and runs in a thread |
+
+Each component's time ends where what those behind it usually take begins, as measured by the worker; where that and its
+own is more than there is, each gets its part. What looks at its time (`call.stopped()`) ends with what it has by then.
+Hydrators and scorers whose columns nobody reads are not run: the coverage and `mixline plan` say so. A journal of all
+columns, an explanation, and your own components that name no `reads` count as readers.
 
 A scorer takes `best = { count = 500, by = "first" }` too: it scores the best so many of each user by an earlier column
 alone, so that a model that costs much costs no more than that; all others have no score from it, and come last.
@@ -113,6 +131,24 @@ class Nicknames(QueryHydrator, frozen=True, kw_only=True):
         words = (call.ask.query or "").split()
         call.enrich(query=" ".join(self.names.get(word, word) for word in words))   # also vector=, params=
 ```
+
+### Components that wait
+
+What waits for a service, a disk or a lock says `blocking = true` in the file (or `blocking: bool = True` in the class),
+or has its method as a coroutine (`async def retrieve`, `hydrate`, `drops`, `score`, `hydrate_query`). It runs in a
+thread of its own, a coroutine on the one event loop of the worker. Of one stage all that wait begin at once, but for
+those that read what others write, and run beside those that do not wait; filters that wait begin when the others have
+dropped what they drop. So sources that take 30 ms each take 30 ms together.
+
+It sees a request of its own: columns of others cannot be written to, and what it makes is taken over when it has come
+back in time. It may take seven eighths of the time that is left, for there must be some for a page without it. Else it
+has failed (`on_error`), with the reason `deadline: not back after .. ms`; a coroutine is cancelled, and a thread left
+to itself, since no thread can be ended. Of one component 4 such runs may be out: until one of them is back it fails at
+once. They are counted as `mixline_worker_given_up_total`. The worker answers nobody else while it waits, so give a node
+that waits more `workers` than cores. Selectors and side effects may not wait.
+
+A component that stands still without saying so holds its worker: the request is answered TIMEOUT at its deadline, the
+worker replaced within seconds, and what else it had is answered by others.
 
 `call` offers `ask` (the request, as query hydrators have understood it; `asked` as it came), `epoch` (the store),
 `block` (the columns), `column(name)`, `users` (a row per group), `seen(group)`, `recent(group, count)`,

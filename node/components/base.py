@@ -6,6 +6,7 @@ may not know other components, only the columns it reads and writes. Time, count
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -35,7 +36,8 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     ``name`` (default: its kind), ``on_error``: ``skip`` (go on without it), ``default`` (its columns read as 0) or
     ``fail`` (the request fails); but for ``fail`` the reply is DEGRADED. ``share``: the part of the remaining time it
-    may take, 0 to 1. ``files``: keys that name a file, from the folder of the surface file.
+    may take, 0 to 1. ``blocking``: it waits for something outside of this process, and runs in a thread. ``files``:
+    keys that name a file, from the folder of the surface file.
     """
 
     files: ClassVar[tuple[str, ...]] = ()
@@ -43,6 +45,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     name: str = ""
     on_error: Literal["skip", "default", "fail"] = "skip"
     share: float = 1.0
+    blocking: bool = False
 
     def wrong(self) -> Iterator[str]:
         """Problems that need no store to be seen."""
@@ -50,6 +53,20 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             yield f"share = {self.share}: must lie above 0 and not above 1"
         if not self.name.replace("_", "").replace("-", "").replace(".", "").isalnum():
             yield f"name = {self.name!r}: letters, digits, '_', '-' and '.' only"
+        yield from self.wrong_waits()
+
+    def wrong_waits(self) -> Iterator[str]:
+        """Problems with how it waits."""
+        stage, coroutines = stage_of(type(self)), coroutines_of(type(self))
+        if not self.blocking and not coroutines:
+            return
+        if stage in ("selector", "side_effect"):
+            what = f"async def {coroutines[0]}" if coroutines else "blocking"
+            yield f"{what}: a {stage} runs in the worker; wait in a hydrator, filter or scorer before it"
+        elif "." not in self.kind:
+            yield "blocking: it waits for nothing outside; the key is for components of your own"
+        if "drops" in coroutines and "drops_among" not in coroutines and getattr(self, "late", False):
+            yield "late: it is asked by drops_among; define async def drops_among"
 
     def misfits(self, epoch: Epoch) -> Iterator[str]:
         """Problems with this store; they refuse the configuration."""
@@ -139,8 +156,10 @@ class Hydrator(Component, frozen=True, kw_only=True):
 
 class Filter(Component, frozen=True, kw_only=True):
     """Says which candidates to drop; the framework records it as the reason. ``late``: only of those that the selectors
-    have chosen, who choose again in place of what was dropped."""
+    have chosen, who choose again in place of what was dropped. One that ``commutes`` decides of each candidate by that
+    candidate and its user alone, so it may be asked earlier or later, and of some candidates alone."""
 
+    commutes: ClassVar[bool] = False
     late: bool = False
 
     def drops(self, call: Call) -> np.ndarray:
@@ -229,6 +248,23 @@ STAGE_CLASSES: dict[str, type[Component]] = {
     "selector": Selector,
     "side_effect": SideEffect,
 }
+
+
+# What a component does for a request, and where it may wait.
+WORK: dict[str, tuple[str, ...]] = {
+    "query_hydrator": ("hydrate_query",),
+    "source": ("retrieve",),
+    "hydrator": ("hydrate",),
+    "filter": ("drops", "drops_among"),
+    "scorer": ("score",),
+    "selector": ("select", "select_all"),
+    "side_effect": ("after",),
+}
+
+
+def coroutines_of(component: type[Component]) -> tuple[str, ...]:
+    """Those of its methods that are ``async``."""
+    return tuple(name for name in WORK[stage_of(component)] if inspect.iscoroutinefunction(getattr(component, name)))
 
 
 def not_numbers(epoch: Epoch, key: str, names: Iterable[str]) -> Iterator[str]:

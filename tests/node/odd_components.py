@@ -1,11 +1,17 @@
 """Components of a user's own that misbehave in one way each."""
 
+import asyncio
+import threading
 import time
+from typing import ClassVar
 
 import numpy as np
 
 from mixline.node.block import Candidates
-from mixline.node.components import Filter, Hydrator, QueryHydrator, Scorer, Selector, Source
+from mixline.node.components import Filter, Hydrator, QueryHydrator, Scorer, Selector, SideEffect, Source
+from mixline.node.errors import BadRequest
+
+GATES = {}  # by name: events that a test sets, barriers at which components meet
 
 
 class RaisingSource(Source, frozen=True, kw_only=True):
@@ -38,6 +44,19 @@ class SleepySource(Source, frozen=True, kw_only=True):
 
     def retrieve(self, call, group):
         time.sleep(self.sleep_s)
+        return Candidates(np.arange(3, dtype=np.uint32), np.ones(3, np.float32))
+
+
+class SlowSource(Source, frozen=True, kw_only=True):
+    """Takes ten seconds whenever somebody asks, asleep or busy; once it is loaded, at its warm-up, none."""
+
+    hogs: bool
+
+    def retrieve(self, call, group):
+        until = time.monotonic() + (0 if call.ask.user is None else 10)
+        while time.monotonic() < until:
+            if not self.hogs:
+                time.sleep(until - time.monotonic())
         return Candidates(np.arange(3, dtype=np.uint32), np.ones(3, np.float32))
 
 
@@ -97,6 +116,21 @@ class EvenFilter(Filter, frozen=True, kw_only=True):
         return call.block.row % 2 == 0
 
 
+class DearFilter(Filter, frozen=True, kw_only=True):
+    """Drops one in ``nth``, takes long for each candidate, and says how many it was asked about."""
+
+    commutes: ClassVar[bool] = True
+    nth: int
+    takes_us: float = 20.0
+
+    def drops(self, call):
+        call.say(f"asked about {len(call.block)}")
+        until = time.perf_counter() + self.takes_us * len(call.block) / 1e6
+        while time.perf_counter() < until:
+            pass
+        return call.block.row % self.nth == 0
+
+
 class PriceHydrator(Hydrator, frozen=True, kw_only=True):
     """Prices of its own, by row: 0 for the lower half of the store, 50 for the upper."""
 
@@ -146,3 +180,104 @@ class NicknameQueryHydrator(QueryHydrator, frozen=True, kw_only=True):
         meant = [self.names.get(word, word) for word in words]
         params = {self.param: sum(a != b for a, b in zip(words, meant, strict=True))} if self.param else None
         call.enrich(query=" ".join(meant), params=params)
+
+
+class MeetingSource(Source, frozen=True, kw_only=True):
+    """Waits until as many others are there as its gate says: alone it would wait in vain."""
+
+    gate: str
+
+    def retrieve(self, call, group):
+        GATES[self.gate].wait(20)
+        return Candidates(np.arange(3, dtype=np.uint32), np.ones(3, np.float32))
+
+
+class AsyncMeetingSource(Source, frozen=True, kw_only=True):
+    """The same as a coroutine; what ends it is noted."""
+
+    gate: str
+
+    async def retrieve(self, call, group):
+        try:
+            while not GATES[self.gate].is_set():
+                await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            GATES[self.gate + ".cancelled"].set()
+            raise
+        return Candidates(np.arange(3, dtype=np.uint32), np.ones(3, np.float32))
+
+
+class MeetingHydrator(Hydrator, frozen=True, kw_only=True):
+    """Writes one more than what it reads, or 1, once its gate is open, and says when it has."""
+
+    gate: str
+    column: str
+    after: str = ""
+
+    def reads(self):
+        return {self.after} if self.after else set()
+
+    def writes(self):
+        return {self.column}
+
+    def hydrate(self, call):
+        GATES[self.gate].wait(20)
+        before = call.column(self.after) if self.after else np.zeros(len(call.block), np.float32)
+        call.block.columns[self.column] = before + np.float32(1)
+        if self.gate + ".back" in GATES:
+            GATES[self.gate + ".back"].set()
+
+
+class MeetingFilter(Filter, frozen=True, kw_only=True):
+    """Drops all but every third of those that it finds alive, and says how many these were."""
+
+    gate: str
+
+    def drops(self, call):
+        GATES[self.gate].wait(20)
+        live = call.block.live
+        call.say(f"{len(live)} alive")
+        gone = np.zeros(len(call.block), dtype=bool)
+        gone[live] = call.block.row[live] % 3 != 0
+        return gone
+
+
+class MeetingQueryHydrator(QueryHydrator, frozen=True, kw_only=True):
+    """Understands every text as another, elsewhere; of some it says that they are wrong."""
+
+    def hydrate_query(self, call):
+        if call.ask.query == "wrong":
+            raise BadRequest("no such query")
+        call.enrich(query=f"{call.ask.query}, on thread {threading.current_thread().name}")
+        call.told["spelling"] = call.ask.query
+
+
+class AsyncScorer(Scorer, frozen=True, kw_only=True):
+    """Scores by row, from elsewhere."""
+
+    async def score(self, call):
+        await asyncio.sleep(0)
+        return call.block.row.astype(np.float32)
+
+
+class BlockingSelector(Selector, frozen=True, kw_only=True):
+    """Waits where nothing may wait."""
+
+    blocking: bool = True
+
+    def select(self, call, positions, limit):
+        return positions[:limit]
+
+
+class AsyncSideEffect(SideEffect, frozen=True, kw_only=True):
+    """The same."""
+
+    async def after(self, call):
+        await asyncio.sleep(0)
+
+
+class ReadingScorer(Scorer, frozen=True, kw_only=True):
+    """Reads a column that it does not name."""
+
+    def score(self, call):
+        return call.column("half").astype(np.float32)

@@ -265,7 +265,7 @@ def test_a_failed_scorer_may_count_as_nothing(node):
 def test_custom_columns_are_checked(node):
     near = NEAREST.format(query="user", limit=9)
     serving = node(
-        short=near + '[[scorer]]\nname = "s"\nkind = "odd_components.ShortScorer"\n',
+        short=near.replace("taste.score", "s") + '[[scorer]]\nname = "s"\nkind = "odd_components.ShortScorer"\n',
         nan=near.replace("taste.score", "s") + '[[scorer]]\nname = "s"\nkind = "odd_components.NanScorer"\n',
         greedy=near + '[[selector]]\nkind = "odd_components.GreedySelector"\n',
         even=near + '[[filter]]\nkind = "odd_components.EvenFilter"\n',

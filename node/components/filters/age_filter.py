@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class AgeFilter(Filter, frozen=True, kw_only=True):
     Sources leave out what is older than `most` while they search, as of up to a sixteenth of it before the request.
     """
 
+    commutes: ClassVar[bool] = True
     column: str
     most: str = ""
     least: str = "0s"

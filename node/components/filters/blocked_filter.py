@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class BlockedFilter(Filter, frozen=True, kw_only=True):
     """Drops items that are blocked for the user or for everybody (operation `block`): by their id, their creator, or
     another value that they have. Sources leave them out while they scan."""
+
+    commutes: ClassVar[bool] = True
 
     def excludes(self, call: Call, group: int) -> list[np.ndarray]:
         return call.blocked(group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class FrequencyFilter(Filter, frozen=True, kw_only=True):
     Events count as far back as a history goes (`history_max`). By id, sources leave out what it would drop.
     """
 
+    commutes: ClassVar[bool] = True
     by: str = "id"
     most: int = 1
     window: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class LanguageFilter(Filter, frozen=True, kw_only=True):
     Labels that no item has let nothing in. Sources leave out what it would drop while they search.
     """
 
+    commutes: ClassVar[bool] = True
     column: str
     users: str = ""
     default: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class PredicateFilter(Filter, frozen=True, kw_only=True):
     `params` only in stores of at most 1,048,576 items). What they leave out was never a candidate and has no fate.
     """
 
+    commutes: ClassVar[bool] = True
     where: str
 
     def wrong(self) -> Iterator[str]:

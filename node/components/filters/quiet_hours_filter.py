@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -32,6 +32,7 @@ class QuietHoursFilter(Filter, frozen=True, kw_only=True):
       hours ahead of UTC. `default`: the zone of users of whom none is known, or whose zone has no such name.
     """
 
+    commutes: ClassVar[bool] = True
     start: str = "22:00"
     stop: str = "08:00"
     zone: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class SeenFilter(Filter, frozen=True, kw_only=True):
       events; of the build they are known in the history that it kept (`history_max`). Left out: every action.
     """
 
+    commutes: ClassVar[bool] = True
     actions: tuple[str, ...] | None = None
 
     def wrong(self) -> Iterator[str]:
