@@ -23,15 +23,22 @@ import msgspec
 from mixline.ipc.calls import die_with_parent, forget_code, set_name, trim_memory
 from mixline.node.orders import ENGINE, FDS_MAX, BirthOrder, NurseryOrders
 
+EX_STALE = 75  # as the supervisor knows it: another must be started by exec
 REHEARSALS = 8  # CPython 3.11 adapts a function that has run so often
 ORDER_BYTES_MAX = 1 << 18  # a broker's names every seat
 
 
 def main() -> None:
-    """Entry of ``python -m mixline.node.nursery ORDERS``: a nursery that shares nothing with its supervisor."""
+    """Entry of ``python -m mixline.node.nursery ORDERS``: a nursery that shares nothing with its supervisor, or one
+    that another has borne, for what has changed on disk besides Python."""
     orders = msgspec.json.decode(sys.argv[1], type=NurseryOrders)
     die_with_parent(orders.parent)
-    load(orders.engine, orders.config, orders.store)
+    if orders.line:
+        if any(facts_of(file) != facts for file, facts in _loaded.items()):
+            sys.exit(EX_STALE)
+        take_up(orders.engine, orders.config)
+    else:
+        load(orders.engine, orders.config, orders.store)
     live(socket.socket(fileno=orders.control_fd))
 
 
@@ -64,6 +71,31 @@ def load(engine: str, config: str | None, store: str | None) -> None:
     gc.freeze()  # a collection in a child writes to every object that it looks at
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"{threads} threads: a fork would copy the locks that the others hold"
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    _loaded.update({file: facts_of(file) for file in files if file is not None})
+
+
+def take_up(engine: str, config: str | None) -> None:
+    """In a nursery that another bore, where all is loaded and rehearsed: read the configuration as it is now."""
+    if engine == ENGINE:
+        from mixline.node.config import keep_node_config
+
+        keep_node_config(config)
+    gc.collect()
+    gc.freeze()
+
+
+Facts = tuple[int, int, int] | None
+_loaded: dict[str, Facts] = {}  # files of modules, as they were when this process had loaded everything
+
+
+def facts_of(file: str) -> Facts:
+    """Size, inode and time of a file; None where there is none."""
+    try:
+        facts = Path(file).stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_ino, facts.st_mtime_ns
 
 
 def rehearse(store: str | None, config: str | None) -> None:
@@ -152,4 +184,4 @@ def lift(fd: int, above: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    importlib.import_module("mixline.node.nursery").main()  # what it bears asks that module what was loaded

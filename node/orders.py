@@ -104,13 +104,14 @@ class FallBackOrders(msgspec.Struct, frozen=True):
 
 
 class NurseryOrders(msgspec.Struct, frozen=True):
-    """What the supervisor tells a nursery."""
+    """What the supervisor tells a nursery. One in ``line`` n is the n-th that was forked from another, 0: by exec."""
 
     parent: int
     control_fd: int
     engine: str = ENGINE
     config: str | None = None
     store: str | None = None
+    line: int = 0
 
 
 class BirthOrder(msgspec.Struct, frozen=True):

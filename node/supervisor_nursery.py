@@ -18,13 +18,16 @@ from mixline.node.orders import FDS_MAX, BirthOrder, NurseryOrders
 from mixline.node.supervisor_child import Child
 
 EX_UNAVAILABLE = 69
+EX_STALE = 75  # of a nursery that another bore: what it has loaded is not what is on disk
+LINE_MAX = 64  # nurseries forked one from another, before one is started by exec: heaps only grow
 log = logging.getLogger("mixline.supervisor")
 # A worker is one core's; and threads that a BLAS starts when it is loaded take memory, and forbid to fork.
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 class Birth(NamedTuple):
-    """An order, and who is told: ``on_born(child)``, or ``on_failed()``; ``on_gone(child)`` when it has ended."""
+    """An order, and who is told: ``on_born(child)``, or ``on_failed()``; ``on_gone(child)`` when it has ended. One that
+    ``stays`` is not recalled."""
 
     module: str
     orders: msgspec.Struct
@@ -32,6 +35,7 @@ class Birth(NamedTuple):
     on_born: Callable[[Child], None]
     on_failed: Callable[[], None]
     on_gone: Callable[[Child], None]
+    stays: bool = False
 
 
 class Firstborn(NamedTuple):
@@ -79,10 +83,12 @@ class Nursery:
         self.engine, self.config, self.store = engine, config, store
         self.on_useless = on_useless
         self.child: Child | None = None
+        self.last: Child | None = None  # the latest, also when it is gone
         self.control: socket.socket | None = None
         self.births = 0
         self.failures = 0  # nurseries in a row that bore nobody
         self.closed = False
+        self.line = 0  # see NurseryOrders
         self._first: Firstborn | None = first
         self._waiting: deque[Birth] = deque()
         self._asked: Birth | None = None
@@ -98,23 +104,56 @@ class Nursery:
         """The one that was forked at the start, or another by exec; what waits is asked of it."""
         if self.closed or self.child is not None:
             return
+        self.line = 0
         if self._first is not None:
-            self.control, self.child = self._first.control, Child(self.loop, self._first.pid, self.gone)
+            child, control = Child(self.loop, self._first.pid, self.gone), self._first.control
             self._first = None
         else:
-            self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             orders = NurseryOrders(os.getpid(), theirs.fileno(), self.engine, self.config, self.store)
-            self.child = Child.run(self.loop, "mixline.node.nursery", orders, [theirs.fileno()], self.gone)
+            child = Child.run(self.loop, "mixline.node.nursery", orders, [theirs.fileno()], self.gone)
             theirs.close()
-        self.control.setblocking(False)
-        self.loop.add_reader(self.control.fileno(), self.listen)
-        self.ask_next()
+        self.take(child, control)
 
     def beside(self, on_useless: Callable[[int], None]) -> Nursery:
         """Another one, which loads what has changed on disk while this one goes on."""
         other = Nursery(self.loop, self.engine, self.config, self.store, None, on_useless)
         other.start()
         return other
+
+    def successor(self, on_useless: Callable[[int], None]) -> Nursery:
+        """One that this one bears: it has all modules at once, reads the configuration anew, and ends with exit code
+        EX_STALE where a module's file has changed. Where this one cannot, or too many were borne so, one by exec."""
+        if self.child is None or self.control is None or self.line >= LINE_MAX:
+            return self.beside(on_useless)
+        other = Nursery(self.loop, self.engine, self.config, self.store, None, on_useless)
+        other.line = self.line + 1
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        orders = NurseryOrders(os.getpid(), theirs.fileno(), self.engine, self.config, self.store, other.line)
+
+        def failed() -> None:
+            theirs.close()
+            if not other.closed and other.child is None:
+                other.line = 0
+                ours.close()
+                other.start()
+
+        def born(child: Child) -> None:
+            theirs.close()
+            if other.closed:
+                ours.close()
+                return
+            other.take(child, ours)
+
+        self.ask(Birth("mixline.node.nursery", orders, [theirs.fileno()], born, failed, other.gone, stays=True))
+        return other
+
+    def take(self, child: Child, control: socket.socket) -> None:
+        """Have this nursery, which listens at the other end of ``control``."""
+        self.child, self.last, self.control = child, child, control
+        self.control.setblocking(False)
+        self.loop.add_reader(self.control.fileno(), self.listen)
+        self.ask_next()
 
     def hand_over(self, other: Nursery) -> None:
         """Let another take over what waits here; what was asked is asked anew."""
@@ -172,9 +211,9 @@ class Nursery:
         self.ask_next()
 
     def recall(self) -> None:
-        """Nobody wants what was ordered any more."""
-        self._waiting.clear()
-        if self._asked is not None:
+        """Nobody wants what was ordered any more, but for what stays."""
+        self._waiting = deque(birth for birth in self._waiting if birth.stays)
+        if self._asked is not None and not self._asked.stays:
             self._asked = None
             os.close(self._go_fd)
 
@@ -192,7 +231,8 @@ class Nursery:
         self.let_go()
         if self.closed:
             return
-        log.warning("nursery %d is gone (%s)", child.pid, child.fate)
+        if child.exit_code != EX_STALE:
+            log.warning("nursery %d is gone (%s)", child.pid, child.fate)
         if not self.births:
             self.on_useless(child.exit_code or EX_UNAVAILABLE)
             return
@@ -210,4 +250,5 @@ class Nursery:
     def close(self) -> None:
         """Nobody more is born."""
         self.closed = True
+        self._waiting.clear()
         self.recall()

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mixline.node import limits
 from mixline.node.orders import RehearsalOrders
 from mixline.node.plain_asyncio import asyncio
 from mixline.node.supervisor_chair import Chair
-from mixline.node.supervisor_nursery import Birth
+from mixline.node.supervisor_child import Child
+from mixline.node.supervisor_nursery import EX_STALE, Birth, Nursery
 from mixline.node.supervisor_warming import warm_up
 
 if TYPE_CHECKING:
@@ -48,23 +50,16 @@ class Reloader:
 
     async def rehearse(self) -> bool:
         """Open store and surfaces in a throw-away process of a new nursery, which takes over when all is well; a
-        mistake costs a log line and not the node. One load of Python and of all modules serves both."""
-        node, told = self.node, self.node.options
-        tried, ended = node.fallback.active(), [False]
-
-        def end(*_: object) -> None:
-            ended[0] = True
-            node.changed.set()
-
-        fresh = node.nursery.beside(end)
-        rehearsals = [fresh.child]  # until there is a rehearsal it is the nursery that may fail
-        orders = RehearsalOrders(told.store, told.config, told.engine, told.log)
-        birth = Birth("mixline.node.supervisor_rehearsal", orders, [], rehearsals.append, end, end)
-        fresh.ask(birth)
-        done = await node.wait_for(lambda: ended[0], limits.ready_timeout_ms / 1000)
-        rehearsal = rehearsals[-1]
-        assert rehearsal is not None
-        if done and rehearsal is not rehearsals[0] and rehearsal.exit_code == rehearsal.death_signal == 0:
+        mistake costs a log line and not the node. The one at work bears the new one, unless a module has changed on
+        disk since it was loaded."""
+        node = self.node
+        tried = node.fallback.active()
+        fresh, rehearsal, done = await self.rehearsed(node.nursery.successor)
+        if done and rehearsal is fresh.last and rehearsal.exit_code == EX_STALE:
+            fresh.close()
+            log.info("Python files have changed: all is loaded anew")
+            fresh, rehearsal, done = await self.rehearsed(node.nursery.beside)
+        if done and rehearsal is not fresh.last and rehearsal.exit_code == rehearsal.death_signal == 0:
             node.nursery.hand_over(fresh)
             node.nursery = fresh
             fresh.on_useless = node.give_up
@@ -76,6 +71,23 @@ class Reloader:
         node.fallback.failed(rehearsal, tried, rehearsed=True)
         log.error("reload refused: the store or the configuration is bad (%s); serving as before", rehearsal.fate)
         return False
+
+    async def rehearsed(self, make: Callable[[Callable[..., None]], Nursery]) -> tuple[Nursery, Child, bool]:
+        """A nursery, the rehearsal that it bore, or itself when it failed before, and whether that ended in time."""
+        node, told, ended = self.node, self.node.options, [False]
+
+        def end(*_: object) -> None:
+            ended[0] = True
+            node.changed.set()
+
+        fresh = make(end)
+        born: list[Child] = []
+        orders = RehearsalOrders(told.store, told.config, told.engine, told.log)
+        fresh.ask(Birth("mixline.node.supervisor_rehearsal", orders, [], born.append, end, end))
+        done = await node.wait_for(lambda: ended[0], limits.ready_timeout_ms / 1000)
+        rehearsal = born[-1] if born else fresh.last or node.nursery.last
+        assert rehearsal is not None
+        return fresh, rehearsal, done
 
     async def replace(self, chair: Chair) -> bool:
         """Let one worker finish, end it, and wait for its successor."""

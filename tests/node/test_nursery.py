@@ -12,6 +12,7 @@ import pytest
 from node_process import alive, running, wait_until
 
 from mixline.ipc.wire import Status
+from mixline.node import highlights
 from mixline.node.nursery import rehearse
 from mixline.node.orders import BirthOrder, NurseryOrders
 from mixline.tools.processes import family, read
@@ -66,6 +67,48 @@ def test_a_reload_has_a_new_nursery(node):
     first = nursery_of(node)
     node.process.send_signal(signal.SIGHUP)
     wait_until(lambda: nursery_of(node) not in (0, first) and not alive(first), 40)
+
+
+def cmdline(pid):
+    return read(f"/proc/{pid}/cmdline")
+
+
+def reloaded(node, times):
+    """The nursery after so many reloads."""
+    node.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: node.log().count("reload over") == times, 40)
+    node.wait_settled()
+    node.pids.add(nursery_of(node))
+    return nursery_of(node)
+
+
+def test_a_reload_has_all_modules_at_once_unless_they_changed(tmp_path, film_store):
+    changed = Path(highlights.__file__)
+    before = changed.stat()
+    with running(tmp_path, store=film_store) as node:
+        first, line = nursery_of(node), cmdline(nursery_of(node))
+        second = reloaded(node, 1)
+        assert second != first and cmdline(second) == line  # forked
+        try:
+            os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+            third = reloaded(node, 2)
+        finally:
+            os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert "mixline.node.nursery" in cmdline(third) and "Python files have changed" in node.log()
+        assert "mixline.node.nursery" in cmdline(reloaded(node, 3))  # it was loaded with the other time
+        fourth = nursery_of(node)
+        assert reloaded(node, 4) != fourth and node.log().count("Python files have changed") == 2
+        assert all(parent_of(pid) == node.process.pid for pid in (nursery_of(node), *node.worker_pids()))
+
+
+def test_a_broker_that_dies_while_a_nursery_is_born_costs_no_reload(tmp_path, film_store):
+    with running(tmp_path, store=film_store) as node:
+        broker = node.info()["pid"]
+        node.process.send_signal(signal.SIGHUP)
+        os.kill(broker, signal.SIGKILL)
+        wait_until(lambda: "reload over" in node.log(), 40)
+        node.wait_settled()
+        node.pids.add(nursery_of(node))
 
 
 def test_a_nursery_that_rehearsed_holds_nothing_of_the_store(tmp_path, film_store):
