@@ -432,7 +432,7 @@ def check_count(name: str, ids: list[int | str], least: int, most: int) -> None:
 
 def misfits(surface: Surface, epoch: Epoch) -> Iterator[str]:
     """Everything about a surface that cannot work on this epoch, each with file and component."""
-    written = set(epoch.items.columns)
+    written, committed = set(epoch.items.columns), ""
     if len(surface.components.get("filter", ())) > 255 - DROPPED:
         yield f"{surface.file}: at most {255 - DROPPED} filters"
     every = [(stage, one) for stage in STAGES for one in surface.components.get(stage, ())]
@@ -442,7 +442,7 @@ def misfits(surface: Surface, epoch: Epoch) -> Iterator[str]:
         for name in sorted(component.needs() - written):
             yield f"{where}: reads column {name!r}, which nothing before it writes{nearest(name, written)}"
         written |= component.writes()
-        if getattr(component, "late", False):
-            for selector in surface.components.get("selector", ()):
-                if getattr(selector, "commits", False):
-                    yield f"{where}: late = true, but selector {selector.name!r} cannot choose again; check before it"
+        if getattr(component, "commits", False):
+            committed = component.name
+        elif stage == "selector" and committed:
+            yield f"{where}: stands behind {committed!r}, which cannot choose again; put it before that"

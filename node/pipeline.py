@@ -119,7 +119,8 @@ class Pipeline:
         self.late = [step for step in steps["filter"] if step.late]
         self.waiting = [at for at, step in enumerate(self.sources) if step.waits and not step.why]
         self.shares = any(step.scans and step.component.shares(step.bound) for step in self.sources)
-        self.selectors = steps["selector"]
+        self.selectors = [step for step in steps["selector"] if not step.component.commits]
+        self.committing = [step for step in steps["selector"] if step.component.commits]
         self.side_effects = steps["side_effect"]
         self.filter_names = [step.name for step in steps["filter"]]
         self.presenting = [
@@ -160,6 +161,7 @@ class Pipeline:
             yield from steps_of(stage)
         yield from self.selectors
         yield from self.late
+        yield from self.committing
         yield from self.side_effects
 
     def understand(self, call: Call) -> None:
@@ -243,12 +245,15 @@ class Pipeline:
     def _select(self, call: Call, coverage: list[Coverage], limit: int) -> Generator[None, None, None]:
         block = call.block
         if not len(block):  # nothing to order: the entries of the selectors say so
-            coverage.extend(step.entry() for step in (*self.selectors, *self.late))
+            coverage.extend(step.entry() for step in (*self.selectors, *self.late, *self.committing))
             return
         if self.late:
-            slates = yield from backfilled(call, self.late, lambda: self._choose(call, coverage, limit), guard)
+            reach = max([limit, *(step.component.reach(limit) for step in self.committing)])
+            slates = yield from backfilled(call, self.late, lambda: self._choose(call, coverage, reach), guard)
         else:
             slates = yield from self._choose(call, coverage, limit)
+        if self.committing:
+            slates = yield from self._take(self.committing, call, coverage, slates, limit, {})
         block.slate = slates[0][:limit] if len(slates) == 1 else np.concatenate([slate[:limit] for slate in slates])
 
     def _choose(self, call: Call, coverage: list[Coverage], limit: int) -> Generator[None, None, list[np.ndarray]]:
@@ -258,7 +263,22 @@ class Pipeline:
         while coverage and coverage[-1].stage == "selector":  # they choose again
             before = coverage.pop()
             spent_us[before.name] = before.us
-        for step in self.selectors:
+        slates = yield from self._take(self.selectors, call, coverage, slates, limit, spent_us)
+        if self.late or not self.committing:
+            slates = [slate[:limit] for slate in slates]
+        return slates
+
+    def _take(
+        self,
+        steps: list[Step],
+        call: Call,
+        coverage: list[Coverage],
+        slates: list[np.ndarray],
+        limit: int,
+        spent_us: dict[str, int],
+    ) -> Generator[None, None, list[np.ndarray]]:
+        """What some selectors, one behind the other, take of ``slates``."""
+        for step in steps:
             entry = step.entry()
             coverage.append(entry)
             chosen: list[np.ndarray] = []
@@ -270,7 +290,7 @@ class Pipeline:
                 entry.taken = sum(map(len, slates))
                 entry.left = before_count - entry.taken
             yield
-        return [slate[:limit] for slate in slates]
+        return slates
 
 
 def final_column(surface: Surface) -> str:

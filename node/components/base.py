@@ -217,14 +217,18 @@ class Scorer(Component, frozen=True, kw_only=True):
 
 
 class Selector(Component, frozen=True, kw_only=True):
-    """Orders and takes. One that ``commits`` does what cannot be done twice, so no filter may look at its choice
-    later and have it choose again."""
+    """Orders and takes. One that ``commits`` does what cannot be done twice, so it stands behind all that do not, and
+    takes of what late filters let pass."""
 
     commits: ClassVar[bool] = False
 
     def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
         """Positions to keep out of one group's ``positions``, best first. ``limit`` is the page's."""
         raise TypeError(f"{type(self).__name__} defines no select(call, positions, limit)")
+
+    def reach(self, limit: int) -> int:
+        """How many of a group it may look at, where it takes ``limit`` or fewer: so many late filters check."""
+        return limit
 
     def select_all(self, call: Call, slates: list[np.ndarray], limit: int) -> list[np.ndarray]:
         """The same of every group; for a selector that looks at all of them at once."""

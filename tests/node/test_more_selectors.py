@@ -1,7 +1,7 @@
 """Quotas, checks until enough pass, caps within a window and dynamic slots."""
 
 import pytest
-from film_store import node_with
+from film_store import STUDIOS, near, node_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shop_store import NOW, articles
@@ -112,6 +112,46 @@ def test_checks_are_made_until_enough_have_passed(shop_store, tmp_path, monkeypa
         page = node.ask("short", candidates=ALL, time=NOW)
         assert page.coverage[-1].state == "failed" and "bool of shape" in page.coverage[-1].why
         assert len(page.ids) == 20
+
+
+def test_a_soft_cap_gives_way_when_nobody_else_is_left(film_store, tmp_path):
+    surface = near() + '[[selector]]\nname = "cap"\nkind = "category_cap"\nmax = 3\n{}'
+    with node_with(
+        film_store,
+        tmp_path,
+        hard=surface.format(""),
+        soft=surface.format("soft = true\n"),
+        window=surface.format("soft = true\nwindow = 5\n"),
+        plain=near(),
+    ) as node:
+        studios = node.engine.epoch.items.columns["studio"].to_list
+        hard, soft, plain = (node.ask(name, user=1, limit=60) for name in ("hard", "soft", "plain"))
+        page = [one or "" for one in studios(node.engine.epoch.items.rows_of(hard.ids))]
+        assert max(page.count(name) for name in STUDIOS) == 3  # of the store's creator
+        assert len(soft) == len(plain) == 60 and soft.ids[: len(hard)].tolist() == hard.ids.tolist()
+        entry = next(each for each in soft.coverage if each.name == "cap")
+        assert entry.how == f"{60 - len(hard)} too many of one value"
+        rest = [one for one in node.ask("plain", user=1, limit=400).ids.tolist() if one not in hard.ids.tolist()]
+        assert soft.ids[len(hard) :].tolist() == rest[: 60 - len(hard)]
+        few = node.ask("soft", user=1, limit=5)
+        assert few.ids.tolist() == hard.ids[:5].tolist()
+        assert len(set(node.ask("window", user=1, limit=60).ids.tolist())) == 60
+
+
+def test_what_a_store_lacks_is_left_out_by_the_shipped_surfaces(film_store, shop_store, tmp_path):
+    def states(store, name, **asked):
+        with node_with(store, tmp_path) as node:
+            page = node.ask(name, **asked)
+            return {each.name: (each.state, each.why) for each in page.coverage}, page
+
+    films, page = states(film_store, "homefeed", user=1)
+    assert films["creators"][0] == "ok" and len(page) == 25
+    assert films["sponsored"] == ("disabled", "the store has no column 'sponsored'")
+    shop, _ = states(shop_store, "homefeed", user=1)
+    assert shop["creators"] == ("disabled", "the build names no creator") or shop["creators"][0] == "ok"
+    sent, _ = states(film_store, "notifications", users=[1, 2])
+    assert sent["kinds"] == ("disabled", "the store has no column 'kind'")
+    assert sent["worth"][0] == "ok" == sent["reserve"][0]
 
 
 def test_a_cap_within_a_window_spreads_what_is_alike(shop_store, tmp_path):

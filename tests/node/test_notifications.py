@@ -104,6 +104,78 @@ def test_each_kind_has_a_budget_of_its_own(own_shop, tmp_path):
         assert decided(node.ask("send", users=[1], candidates=[101])) == [101]
 
 
+def several(page):
+    """By user of the request: the items to send."""
+    ids, edges = page.ids.tolist(), page.groups.tolist()
+    return [ids[start:stop] for start, stop in pairwise(edges)]
+
+
+def counted(budgets, rest="", **keys):
+    """A surface that takes several."""
+    text = SEND.format(rest=rest, budgets=budgets)
+    more = "".join(f"{key} = {value}\n" for key, value in keys.items())
+    return text.replace('on_error = "fail"\n', f'on_error = "fail"\n{more}')
+
+
+def test_a_user_may_get_several_and_no_more_than_the_budget_has(own_shop, tmp_path):
+    budgets = WEEK.replace("2", "5")
+    with open_with(own_shop, tmp_path, send=counted(budgets, count=3)) as node:
+        found = [several(node.ask("send", users=[1, 99, 2], candidates=ALL, limit=10)) for _ in range(3)]
+        assert found == [[ALL[:3], [], ALL[:3]], [ALL[:2], [], ALL[:2]], [[], [], []]]
+        assert several(node.ask("send", users=[3], candidates=ALL, limit=2)) == [ALL[:2]]
+
+
+def test_an_item_and_its_maker_have_budgets_of_their_own_for_all_users(own_shop, tmp_path):
+    item = '{ budget = "item", of = "all", by = "id", limit = 1, window = "1d" }'
+    maker = '{ budget = "maker", of = "all", by = "maker", limit = 2, window = "1d" }'
+    makers = {one["id"]: one["maker"] for one in articles()}
+    send = counted(f"{WEEK.replace('2', '3')}, {item}, {maker}", count=2, tries=20).replace("limit = 5", "limit = 60")
+    with open_with(own_shop, tmp_path, send=send) as node:
+        pages = [several(node.ask("send", users=[1, 2], candidates=ALL, limit=10)) for _ in range(3)]
+        sent = [one for page in pages for items in page for one in items]
+        assert len(sent) == len(set(sent)) and all(
+            sum(makers[one] == maker for one in sent) <= 2 for maker in set(makers.values())
+        )
+        assert pages[0][0] == ALL[:2] and len(pages[0][1]) == 2
+        view, now = node.engine.live.view(), int(time.time())
+        for group, row in ((0, 0), (1, 1)):
+            used = view.budget(row, "push", 7 * DAY, now)[0]
+            assert used == sum(len(page[group]) for page in pages) <= 3, "what was refused elsewhere was given back"
+        assert all(view.budget(None, f"item.{one}", DAY, now)[0] == 1 for one in sent)
+
+
+def test_what_a_vain_candidate_held_is_for_the_next(own_shop, tmp_path):
+    item = '{ budget = "item", of = "all", by = "id", limit = 1, window = "1d" }'
+    one = WEEK.replace("2", "1")
+    with open_with(own_shop, tmp_path, send=counted(f"{one}, {item}", count=2, tries=5)) as node:
+        assert several(node.ask("send", users=[2], candidates=ALL[:1], limit=5)) == [ALL[:1]]
+        again = [several(node.ask("send", users=[1], candidates=ALL, limit=5, request_id=9)) for _ in range(3)]
+        assert again == [[ALL[1:2]]] * 3, "and a request that comes again has what it had"
+        assert several(node.ask("send", users=[1], candidates=ALL, limit=5)) == [[]]
+
+
+def test_late_filters_check_before_anything_is_reserved(own_shop, tmp_path):
+    late = '[[filter]]\nkind = "odd_components.WrongLateFilter"\nname = "late"\nlate = true\n'
+    late = late.replace("WrongLateFilter", "SlowLateFilter")  # drops odd ids
+    with open_with(own_shop, tmp_path, send=counted(WEEK, rest=late, count=2)) as node:
+        page = node.ask("send", users=[1, 2], candidates=ALL, limit=2)
+        even = [one for one in ALL if one % 2 == 0][:2]
+        assert several(page) == [even, even] and [entry.name for entry in page.coverage[-3:]] == [
+            "topk",
+            "late",
+            "reserve",
+        ]
+        assert several(node.ask("send", users=[1, 2], candidates=ALL, limit=2)) == [[], []]
+
+
+def test_an_engine_that_only_looks_counts_what_it_would_take(own_shop, tmp_path):
+    item = '{ budget = "item", of = "all", by = "id", limit = 1, window = "1d" }'
+    with node_with(own_shop, tmp_path, send=counted(f"{WEEK}, {item}", count=3, tries=9)) as node:
+        page = node.ask("send", users=[1, 2], candidates=ALL, limit=5)
+        assert several(page) == [ALL[:2], ALL[2:4]] or several(page)[0] == ALL[:2]
+        assert "looked at, not reserved" in page.coverage[-1].how and "users" in page.coverage[-1].how
+
+
 def test_what_was_sent_is_not_sent_again_and_is_no_act_of_the_user(own_shop, tmp_path):
     send = SEND.format(rest=SENT, budgets=EVER)
     seen = SEND.format(rest='[[filter]]\nkind = "seen"\n', budgets=EVER.replace("life", "other"))
@@ -252,13 +324,16 @@ def test_what_cannot_work_is_refused_at_load(shop_store, tmp_path):
         ('{ budget = "x", limit = 1, window = "soon" }', "budgets[0].window"),
         ('{ budget = "x", limit = "speaks" }', "limit = 'speaks'"),
         ('{ budget = "x", limit = 1, by = "words" }', "by = 'words'"),
+        ('{ budget = "x", limit = "words", of = "all" }', "the budget for all has a number"),
+        ('{ budget = "x", limit = 1 }]\ncount = 0\nfields = [', "count = 0"),
+        ('{ budget = "x", limit = 1 }]\ncount = 3\ntries = 2\nfields = [', "tries = 2"),
     ):
         with pytest.raises(ConfigError) as refused:
             node_with(shop_store, tmp_path, bad=SEND.format(rest="", budgets=budgets))
         assert words in str(refused.value), refused.value
-    late = '[[filter]]\nkind = "predicate"\nwhere = "words > 0"\nlate = true\n'
-    with pytest.raises(ConfigError, match="selector 'reserve' cannot choose again"):
-        node_with(shop_store, tmp_path, bad=SEND.format(rest=late, budgets=WEEK))
+    behind = SEND.format(rest="", budgets=WEEK) + '[[selector]]\nkind = "topk"\nname = "last"\nby = "given.score"\n'
+    with pytest.raises(ConfigError, match="selector 'last': stands behind 'reserve'"):
+        node_with(shop_store, tmp_path, bad=behind)
     for rest, words in (
         ('start = "25:00"', "start = '25:00'"),
         ('default = "Mars/Olympus"', "default = 'Mars/Olympus'"),

@@ -25,6 +25,7 @@ class FrequencyFilter(Filter, frozen=True, kw_only=True):
       with it (of several tags the one with the most events).
     - `most`: so many events are enough. `window`: such as `"1d"`; it ends with the request's time.
     - `actions`: which events count; left out, all.
+    - `optional`: off where the store lacks the column `by`, in place of an error.
 
     Events count as far back as a history goes (`history_max`). By id, sources leave out what it would drop.
     """
@@ -34,6 +35,11 @@ class FrequencyFilter(Filter, frozen=True, kw_only=True):
     most: int = 1
     window: str
     actions: tuple[str, ...] = ()
+    optional: bool = False
+
+    def disabled(self, epoch: Epoch) -> str:
+        lacks = self.optional and self.by != "id" and self.by not in epoch.items.columns
+        return f"the store has no column {self.by!r}" if lacks else ""
 
     def wrong(self) -> Iterator[str]:
         yield from Filter.wrong(self)
@@ -46,6 +52,8 @@ class FrequencyFilter(Filter, frozen=True, kw_only=True):
 
     def misfits(self, epoch: Epoch) -> Iterator[str]:
         columns = epoch.items.columns
+        if self.disabled(epoch):
+            return
         if self.by != "id" and (self.by not in columns or columns.kind_of(self.by) not in ("category", "tags")):
             found = [n for n in columns if columns.kind_of(n) in ("category", "tags")]
             yield f'by = {self.by!r}: give "id" or a category or tags column, of {", ".join(found) or "none"}'

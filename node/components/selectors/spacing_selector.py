@@ -22,6 +22,7 @@ class SpacingSelector(Selector, frozen=True, kw_only=True):
     """Keeps candidates for which `where` holds at least `gap` places apart, as long as there are others.
 
     - `where`: a condition as of the filter `predicate`, such as `sponsored == 1` or `"Horror" in genres`.
+    - `optional`: off where the store lacks a column that `where` names, in place of an error.
     - `gap`: 2 lets no two stand side by side.
     - `limit`: take so many, for the selectors after it to choose from; left out, the page's limit.
     - `by`: the score to order by; left out, the order in which the selector before it left them.
@@ -31,6 +32,7 @@ class SpacingSelector(Selector, frozen=True, kw_only=True):
     """
 
     where: str
+    optional: bool = False
     gap: int = 2
     limit: int = 0
     by: str = ""
@@ -46,7 +48,13 @@ class SpacingSelector(Selector, frozen=True, kw_only=True):
         except PredicateError as error:
             yield f"where: {error}"
 
+    def disabled(self, epoch: Epoch) -> str:
+        lacking = sorted(compile_predicate(self.where).names - set(epoch.items.columns)) if self.optional else []
+        return f"the store has no column {', '.join(map(repr, lacking))}" if lacking else ""
+
     def misfits(self, epoch: Epoch) -> Iterator[str]:
+        if self.disabled(epoch):
+            return
         yield from (f"where: {problem}" for problem in compile_predicate(self.where).misfits(epoch))
         yield from not_numbers(epoch, "by", [self.by])
 
@@ -54,7 +62,8 @@ class SpacingSelector(Selector, frozen=True, kw_only=True):
         return set(compile_predicate(self.where).parameters)
 
     def reads(self) -> set[str]:
-        return compile_predicate(self.where).names | ({self.by} if self.by else set())
+        names = set() if self.optional else compile_predicate(self.where).names
+        return names | ({self.by} if self.by else set())
 
     def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
         if self.by:
