@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic, monotonic_ns, sleep
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from mixline.ipc.counters import Counters
@@ -18,6 +19,7 @@ from mixline.ipc.wire import RequestHeader, Status
 from mixline.kernels.accumulate import Scratch
 from mixline.kernels.gather import gather
 from mixline.node import limits
+from mixline.node.batches import Parts, merged
 from mixline.node.block import DROPPED
 from mixline.node.call import Call
 from mixline.node.config import STAGES, NodeConfig, Surface
@@ -30,9 +32,9 @@ from mixline.node.outlets import Failures, Outlets, Replied
 from mixline.node.own_writes import Applies
 from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
 from mixline.node.pipeline import Pipeline
-from mixline.node.request import Ask, decode_ask
+from mixline.node.request import Ask, decode_ask, encode_ask
 from mixline.node.scans import Scan, make_passes
-from mixline.node.settings import Variants
+from mixline.node.settings import Arms, Variants
 from mixline.node.shadow import Shadow
 from mixline.node.threads import THREADS
 from mixline.node.why import why
@@ -42,7 +44,7 @@ from mixline.storage.epoch import Epoch
 from mixline.storage.errors import StoreDamaged, UnknownName
 from mixline.storage.live_log import last_sequence
 from mixline.storage.live_paths import overlay_folder
-from mixline.storage.live_view import LiveReader
+from mixline.storage.live_view import LiveReader, LiveView
 from mixline.storage.store import Store
 
 WHOLE = ("ok", "disabled")
@@ -71,7 +73,7 @@ class Asked(NamedTuple):
 class Running:
     """A request whose pipeline is on its way."""
 
-    __slots__ = ("asked", "call", "limit", "parsed_ns", "pipeline", "started_ns", "steps")
+    __slots__ = ("asked", "call", "limit", "parsed_ns", "parts", "pipeline", "started_ns", "steps")
 
     def __init__(self, pipeline: Pipeline, call: Call, limit: int, started_ns: int, asked: Asked | None = None) -> None:
         self.pipeline = pipeline
@@ -81,6 +83,7 @@ class Running:
         self.started_ns = started_ns
         self.parsed_ns = monotonic_ns()
         self.steps = pipeline.execute(call, limit)
+        self.parts = [self]
 
     def resume(self) -> list[Scan] | None:
         """Go on to the next scans that it waits for; None at its end."""
@@ -116,7 +119,9 @@ class Engine:
         self.meters: EngineMeters | None = None
         self.trace: Trace | None = None
         self.outlets: Outlets | None = None
-        self.effect: Call | None = None  # of the latest answer; whoever sends that takes it, and runs it afterwards
+        self.effect: list[Call] | None = (
+            None  # of the latest answer; whoever sends that takes it, and runs it afterwards
+        )
         self.failures = Failures()
 
     def meter(self, meters: Meters) -> None:
@@ -224,7 +229,7 @@ class Engine:
         Yields each one's place with its answer, or the exception that ends it, as soon as there is one. ``turn`` is
         told whose work is done next, None for a pass that all who wait have a share in.
         """
-        waiting: dict[int, Running] = {}
+        waiting: dict[int, Running | Parts] = {}
         open_scans: dict[Scan, int] = {}
         for at, asked in enumerate(asks):
             turn(at)
@@ -245,7 +250,7 @@ class Engine:
                 turn(None)
 
     def _advance(
-        self, at: int, waiting: dict[int, Running], open_scans: dict[Scan, int]
+        self, at: int, waiting: dict[int, Running | Parts], open_scans: dict[Scan, int]
     ) -> Iterator[tuple[int, tuple[Status, bytes] | Exception]]:
         """Take one request to its next wait, or its end."""
         try:
@@ -260,21 +265,38 @@ class Engine:
 
     def begin(
         self, header: RequestHeader, body: bytes | memoryview, deadline_ns: int, pulse: Callable[[], bool]
-    ) -> Running:
-        """Check one request and set its pipeline up."""
+    ) -> Running | Parts:
+        """Check one request and set its pipeline up, or those of its parts."""
         started_ns = monotonic_ns()
         variants = self.variants.get(header.surface)
         if variants is None:
             hint = nearest(header.surface, self.pipelines)
             raise BadRequest(f"unknown surface {header.surface!r}{hint}; there are {', '.join(self.pipelines)}")
-        surface = variants.surface
         ask = decode_ask(body)
-        limit = self._check(ask, surface)
-        settings = variants.settle(ask, header.tenant, self.quality())
+        limit = self._check(ask, variants.surface)
+        view, arms = self.live.view(), variants.arms_of(ask, header.tenant)
+        if len(arms) == 1:
+            return self._set_up(Asked(header, body, deadline_ns, pulse), ask, arms[0], limit, started_ns, view)
+        parts = []
+        for each in arms:
+            part = msgspec.structs.replace(ask, users=[ask.users[at] for at in each.places])  # type: ignore[index]
+            asked = Asked(header, encode_ask(part), deadline_ns, pulse)
+            parts.append(self._set_up(asked, part, each, limit, started_ns, view))
+            parts[-1].call.now = parts[0].call.now
+        return Parts(parts, [each.places for each in arms])
+
+    def _set_up(
+        self, asked: Asked, ask: Ask, arms: Arms, limit: int, started_ns: int, view: LiveView | None
+    ) -> Running:
+        """One whose users are all in the same arms."""
+        header, body, deadline_ns, pulse = asked
+        variants = self.variants[header.surface]
+        surface = variants.surface
+        settings = variants.settle(ask, header.tenant, self.quality(), arms)
         pipeline = settings.pipeline
         if header.budget_us == 0:
             deadline_ns = min(deadline_ns, started_ns + pipeline.deadline_ns)
-        call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse, self.live.view(), header.request_id)
+        call = Call(ask, self.epoch, self.scratch, deadline_ns, pulse, view, header.request_id)
         call.writes = None if self.outlets is None else self.outlets.writes
         call.params, call.assignments, call.quality = settings.params, settings.assignments, settings.quality
         if ask.cursor:
@@ -287,11 +309,15 @@ class Engine:
         pipeline = variants.understood(call, pipeline)
         return Running(pipeline, call, limit, started_ns, Asked(header, body, deadline_ns, pulse))
 
-    def _finish(self, running: Running) -> tuple[Status, bytes]:
+    def _finish(self, running: Running | Parts) -> tuple[Status, bytes]:
         """The reply of a pipeline that ran to its end, counted; then its side effects."""
         executed_ns = monotonic_ns()
-        pipeline, call, coverage = running.pipeline, running.call, running.call.coverage
-        answer = self._answer(call, pipeline, coverage, running.limit)
+        first = running.parts[0]
+        answer = self._answer(first.call, first.pipeline, first.call.coverage, first.limit)
+        if isinstance(running, Parts):
+            rest = [self._answer(one.call, one.pipeline, one.call.coverage, one.limit) for one in running.parts[1:]]
+            answer = merged([answer, *rest], running.places)
+        pipeline, call, coverage = first.pipeline, first.call, answer.coverage
         answer.timing = {
             "parse_us": (running.parsed_ns - running.started_ns) // 1000,
             "execute_us": (executed_ns - running.parsed_ns) // 1000,
@@ -299,7 +325,7 @@ class Engine:
         }
         encoded = encode_answer(answer)
         self.live_seq = self.epoch.live_seq if call.view is None else call.view.live_seq
-        status = Status.OK if call.quality == 1.0 else Status.DEGRADED
+        status = Status.OK if answer.quality == 1.0 else Status.DEGRADED
         for entry in coverage:
             if entry.state not in WHOLE:
                 status = Status.DEGRADED
@@ -309,21 +335,27 @@ class Engine:
             self.meters.answered(pipeline.surface.name, status, taken_us, coverage)
         shadows = self.shadow is not None and self.shadow.wants(pipeline.surface.name, call.request_id)
         if (pipeline.side_effects or shadows) and running.asked is not None:
-            call.replied = Replied(
-                header=running.asked.header,
-                body=bytes(running.asked.body),
-                status=status,
-                limit=running.limit,
-                execute_us=answer.timing["execute_us"],
-                config_generation=self.config_generation,
-                pipeline=pipeline,
-                outlets=self.outlets,
-            )
-            self.effect = call
+            for one in running.parts:
+                assert one.asked is not None
+                one.call.replied = Replied(
+                    header=one.asked.header,
+                    body=bytes(one.asked.body),
+                    status=status,
+                    limit=one.limit,
+                    execute_us=answer.timing["execute_us"],
+                    config_generation=self.config_generation,
+                    pipeline=one.pipeline,
+                    outlets=self.outlets,
+                )
+            self.effect = [one.call for one in running.parts]
         return status, encoded
 
-    def run_effect(self, call: Call) -> None:
+    def run_effect(self, effect: list[Call]) -> None:
         """What follows a reply that was sent."""
+        for call in effect:
+            self._follow(call)
+
+    def _follow(self, call: Call) -> None:
         assert call.replied is not None
         pipeline = call.replied.pipeline
         entries = pipeline.after(call)
@@ -403,7 +435,10 @@ class Engine:
             fields=fields,
             explain=explain_slate(call, pipeline) if call.ask.explain else None,
             why=why(call, pipeline, call.ask.why) if call.ask.why else None,
-            assignments=call.assignments,
+            assignments=call.assignments if call.ask.users is None else {},
+            user_assignments=[call.assignments] * call.groups
+            if call.assignments and call.ask.users is not None
+            else [],
             quality=call.quality,
             cursor=self._cursor(call, pipeline, limit),
             told=call.told,

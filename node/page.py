@@ -79,6 +79,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     explain: list[dict[str, Any]] | None = None
     why: list[dict[str, Any]] | None = None
     assignments: dict[str, str] = {}
+    user_assignments: list[dict[str, str]] = []
     quality: float = 1.0
     cursor: str | None = None
     told: dict[str, Any] = {}
@@ -101,7 +102,8 @@ class Page:
 
     ``ids`` uint64 array or list of str; ``scores`` float32; ``fields`` column by name; ``status`` OK or DEGRADED;
     ``coverage`` one entry per component; ``epoch``, ``live_seq`` and ``config_generation`` name what was computed on;
-    ``assignments``: the arm of each experiment that the user takes part in. ``quality``: below 1 where the surface's
+    ``assignments``: the arm of each experiment that the user takes part in; with ``users=`` ``user_assignments``, one
+    for each, empty where none of them takes part in any. ``quality``: below 1 where the surface's
     parameters shrank under load, and then the page is DEGRADED. ``cursor``: for ``ask(cursor=)``, which gives the page
     behind this one; None behind the last.
     ``timing`` in microseconds. Of a search: ``total`` items that match, ``facets`` (counts over all of them, by
@@ -126,6 +128,7 @@ class Page:
         self.explain = answer.explain
         self.why = answer.why
         self.assignments = answer.assignments
+        self.user_assignments = answer.user_assignments
         self.quality = answer.quality
         self.cursor = answer.cursor
         told = answer.told
@@ -172,6 +175,7 @@ class Page:
             "explain": self.explain,
             "why": self.why,
             "assignments": self.assignments,
+            "user_assignments": self.user_assignments,
             "quality": self.quality,
             "cursor": self.cursor,
             "total": self.total,

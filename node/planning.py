@@ -64,7 +64,7 @@ def planned(step: Step, unread: str) -> Planned:
 
 def analyze(engine: Engine, asked: Asked) -> list[Measured]:
     """Run one request, alone, and look at the block after each component. Raises what the request would raise."""
-    running = engine.begin(*asked)
+    running = engine.begin(*asked).parts[0]
     call = running.call
     found: dict[int, Measured] = {}
     held = 0

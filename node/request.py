@@ -63,6 +63,11 @@ def decode_ask(body: bytes | memoryview) -> Ask:
         raise BadRequest(f"request body: not the MessagePack map of docs/protocol.md: {error}") from None
 
 
+def encode_ask(ask: Ask) -> bytes:
+    """The body of a request."""
+    return _encoder.encode(ask)
+
+
 def encode_request_id(request_id: bytes | int | str | uuid.UUID | None) -> bytes:
     """16 bytes: given, padded, a number little-endian, a string hashed (BLAKE2b), or random."""
     if request_id is None:

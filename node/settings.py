@@ -35,6 +35,18 @@ class Settings(NamedTuple):
     pipeline: Pipeline
 
 
+class Arms(NamedTuple):
+    """Users of a request (``places`` among its ``users``, none for a single one) who are in the same arms, and what
+    values these give."""
+
+    places: list[int]
+    assigned: dict[str, str]
+    values: Mapping[str, Any]
+
+
+NO_ARMS = Arms([], {}, {})
+
+
 class Variants:
     """The pipelines of one surface on one epoch."""
 
@@ -45,15 +57,24 @@ class Variants:
         self.used = sorted({name for template in surface.templates.values() for name in template.names})
         self._made: dict[tuple[Value, ...], Pipeline] = {self._key(self.defaults): self.plain}
 
-    def settle(self, ask: Ask, tenant: str, quality: float) -> Settings:
+    def arms_of(self, ask: Ask, tenant: str) -> list[Arms]:
+        """Who of the request is in which arms, those of the first user first; at least one entry."""
+        experiments = self.surface.experiments
+        if experiments is None or (ask.user is None and ask.users is None):
+            return [NO_ARMS]
+        found: dict[tuple[tuple[str, str], ...], Arms] = {}
+        for at, user in enumerate(ask.users if ask.users is not None else [ask.user]):
+            assert user is not None
+            assigned, values = experiments.arms_of(user, tenant)
+            found.setdefault(tuple(assigned.items()), Arms([], assigned, values)).places.append(at)
+        return [*found.values()]
+
+    def settle(self, ask: Ask, tenant: str, quality: float, arms: Arms) -> Settings:
         """What this request runs with; :class:`BadRequest` for values that it may not set."""
         if not self.surface.params:
             return Settings(ask.params or {}, {}, 1.0, self.plain)
         values = dict(self.defaults)
-        assigned: dict[str, str] = {}
-        if ask.user is not None and self.surface.experiments is not None:
-            assigned, given = self.surface.experiments.arms_of(ask.user, tenant)
-            values.update(given)
+        values.update(arms.values)
         for name, one in self.surface.params.items():
             if tenant in one.tenants:
                 values[name] = one.tenants[tenant]
@@ -67,7 +88,7 @@ class Variants:
             quality = step
         if shrunk == values:
             quality = 1.0
-        return Settings(shrunk, assigned, quality, self._pipeline(shrunk))
+        return Settings(shrunk, arms.assigned, quality, self._pipeline(shrunk))
 
     def understood(self, call: Call, pipeline: Pipeline) -> Pipeline:
         """Run the query hydrators of ``pipeline``; the pipeline for the values of parameters that they leave."""

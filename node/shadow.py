@@ -19,7 +19,7 @@ from mixline.node.components.side_effects.journal_side_effect import JournalSide
 from mixline.node.draws import WHOLE, draw
 from mixline.node.errors import NodeError
 from mixline.node.scans import make_passes
-from mixline.node.settings import Settings, Variants
+from mixline.node.settings import NO_ARMS, Settings, Variants
 
 if TYPE_CHECKING:
     from mixline.node.config import NodeConfig
@@ -66,7 +66,8 @@ class Shadow:
         assert replied is not None
         header = replied.header
         variants = self.variants[header.surface]
-        settings = variants.settle(first.asked, header.tenant, 1.0)
+        arms = variants.arms_of(first.asked, header.tenant)
+        settings = variants.settle(first.asked, header.tenant, 1.0, arms[0] if len(arms) == 1 else NO_ARMS)
         call = shadowed(first, settings, self._scratch, waits)
         began_ns = monotonic_ns()
         pipeline = variants.understood(call, settings.pipeline)

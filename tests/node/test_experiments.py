@@ -1,10 +1,11 @@
 """Parameters and experiments: typed and bounded, the same for a user everywhere, and switched off by one line."""
 
 from hashlib import blake2b
+from itertools import pairwise
 
 import msgspec
 import pytest
-from film_store import node_with, write_config
+from film_store import build_store, node_with, write_config
 from node_process import running
 
 from mixline.node import Client
@@ -12,6 +13,8 @@ from mixline.node.config import load_node_config
 from mixline.node.draws import draw, unit_of
 from mixline.node.errors import BadRequest, ConfigError
 from mixline.node.experiments import Arm, Experiment, Experiments, Holdout
+from mixline.node.inprocess import Node
+from mixline.storage.journal_reader import Journal, asked_users
 
 SURFACE = """
 limit = 200
@@ -221,6 +224,54 @@ def test_users_see_their_arms(node):
         assert brought(forced) == 7, "a request that may, goes first"
     assert {("reach", "far"), ("reach", "control"), ("narrow", "narrow"), ("weights", "one")} <= seen
     assert node.ask("tried").assignments == {} and node.ask("tried", users=[1, 2]).assignments == {}
+
+
+def parts_of(page):
+    """By user: ids, scores, sources, and what is said of each item."""
+    edges = page.groups.tolist()
+    return [
+        (page.ids[a:b].tolist(), page.scores[a:b].tolist(), page.sources[a:b], page.fields["title"][a:b])
+        for a, b in pairwise(edges)
+    ]
+
+
+def test_each_of_many_users_has_their_own_arms(node):
+    users = [*range(30), 999, 3]
+    given = {"tenant": "web", "fields": ["title"], "explain": True, "limit": 5, "request_id": 5}
+    page = node.ask("tried", users=users, why=[1000, 1007], **given)
+    alone = [node.ask("tried", user=user, why=[1000, 1007], **given) for user in users]
+    assert page.status == "OK" and page.user_assignments == [one.assignments for one in alone]
+    assert len({str(arms) for arms in page.user_assignments}) > 3 and page.assignments == {}
+    assert parts_of(page) == [parts_of(one)[0] for one in alone]
+    assert page.explain == [entry for one in alone for entry in one.explain]
+    assert page.why == [{**entry, "group": at} for at, one in enumerate(alone) for entry in one.why]
+    assert [entry.name for entry in page.coverage] == [entry.name for entry in alone[0].coverage]
+    assert brought(page) == sum(map(brought, alone))
+
+
+def test_users_of_the_same_arms_are_one_request(node):
+    arms = {user: node.ask("tried", user=user).assignments for user in range(30)}
+    alike = [user for user in arms if arms[user] == arms[0]]
+    page = node.ask("tried", users=alike)
+    assert len(alike) > 1 and page.user_assignments == [arms[0]] * len(alike)
+    assert node.ask("plain", users=alike).user_assignments == []
+    with pytest.raises(BadRequest, match="params"):
+        node.ask("tried", users=[*range(30)], params={"nothing": 1})
+
+
+def test_parts_leave_their_records_and_can_be_asked_again(tmp_path):
+    store, users = build_store(tmp_path), [*range(20)]
+    surface = SURFACE.format(rest=TWO + '[[side_effect]]\nkind = "journal"\n')
+    with Node.open(store, write_config(tmp_path, tried=surface), effects=True) as opened:
+        page = opened.ask("tried", users=users, request_id=3)
+        again = opened.ask_many([{"surface": "tried", "users": users, "request_id": 3}] * 2)
+        assert all(one.ids.tolist() == page.ids.tolist() for one in again)
+    entries = [*Journal(store / "journal").entries()]
+    told = {str(arms) for arms in page.user_assignments}
+    assert {str(entry.facts.assignments) for entry in entries} == told and len(entries) == 3 * len(told) > 3
+    assert sum(int(entry.fixed["groups"]) for entry in entries) == 3 * len(users)
+    asked = [user for entry in entries for user in asked_users(entry.ask)]
+    assert sorted(asked) == sorted(3 * users)
 
 
 def test_values_shrink_with_quality(node):
