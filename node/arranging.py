@@ -37,6 +37,7 @@ class Stage:
     def __init__(self, steps: Sequence[Step], run: Callable[..., None], unread: Mapping[Step, str]) -> None:
         self.steps, self.run, self.unread = steps, run, unread
         self.order = FilterOrder(steps)  # other stages have that of the file
+        self.moves = self.order.moves
         self.turns = arranged(steps, self.order.places)
         self.plain = not any(step.waits or step in unread for step in steps)
 
@@ -50,19 +51,20 @@ class Stage:
         entries = [step.entry() for step in self.steps]
         call.coverage += entries
         rows, run = len(call.block), self.run
-        if self.order.moves and self.order.due():
+        if self.moves and self.order.due():
             self.choose()
         for entry in entries:
             entry.taken = rows  # a filter counts its own
-        if self.unread and not (call.ask.explain or call.ask.why):  # those look at all columns
+        if not self.plain and self.unread and not (call.ask.explain or call.ask.why):  # those look at all columns
             for step, entry in zip(self.steps, entries, strict=True):
                 if why := self.unread.get(step, ""):
                     entry.state, entry.why = "disabled", why
         if self.plain:
+            steps = self.steps
             for at in self.order.places:
-                step, entry = self.steps[at], entries[at]
+                step = steps[at]
                 call.ahead_ns -= step.cost.need_ns
-                guard(call, step, entry, run)
+                guard(call, step, entries[at], run)
                 yield
             return
         begun: dict[int, Pending | None] = {}

@@ -81,6 +81,7 @@ class Call:
         self.scratch = scratch
         self.deadline_ns = deadline_ns
         self.ahead_ns = 0.0  # what the components that have yet to run usually take
+        self.measures = False  # whether what they take now is noted
         self.pulse = pulse
         self.degraded: list[str] = []
         self.bound: Any = None

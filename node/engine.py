@@ -73,7 +73,7 @@ class Asked(NamedTuple):
 class Running:
     """A request whose pipeline is on its way."""
 
-    __slots__ = ("asked", "call", "limit", "parsed_ns", "parts", "pipeline", "started_ns", "steps")
+    __slots__ = ("asked", "call", "limit", "parsed_ns", "pipeline", "started_ns", "steps")
 
     def __init__(self, pipeline: Pipeline, call: Call, limit: int, started_ns: int, asked: Asked | None = None) -> None:
         self.pipeline = pipeline
@@ -83,7 +83,11 @@ class Running:
         self.started_ns = started_ns
         self.parsed_ns = monotonic_ns()
         self.steps = pipeline.execute(call, limit)
-        self.parts = [self]
+
+    @property
+    def parts(self) -> Sequence[Running]:
+        """As of a request that has several."""
+        return (self,)
 
     def resume(self) -> list[Scan] | None:
         """Go on to the next scans that it waits for; None at its end."""
@@ -289,7 +293,7 @@ class Engine:
         self, asked: Asked, ask: Ask, arms: Arms, limit: int, started_ns: int, view: LiveView | None
     ) -> Running:
         """One whose users are all in the same arms."""
-        header, body, deadline_ns, pulse = asked
+        header, _, deadline_ns, pulse = asked
         variants = self.variants[header.surface]
         surface = variants.surface
         settings = variants.settle(ask, header.tenant, self.quality(), arms)
@@ -307,7 +311,7 @@ class Engine:
         if surface.unknown_user == "error":
             self._check_users(call, surface)
         pipeline = variants.understood(call, pipeline)
-        return Running(pipeline, call, limit, started_ns, Asked(header, body, deadline_ns, pulse))
+        return Running(pipeline, call, limit, started_ns, asked)
 
     def _finish(self, running: Running | Parts) -> tuple[Status, bytes]:
         """The reply of a pipeline that ran to its end, counted; then its side effects."""

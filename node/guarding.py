@@ -52,16 +52,19 @@ def guard(call: Call, step: Step, entry: Coverage, run: Callable[..., None], *gi
             settle(call, pending)
         return
     started_ns = monotonic_ns()
-    whole_ns = call.deadline_ns
+    whole_ns, ahead_ns, cost = call.deadline_ns, call.ahead_ns, step.cost
     call.degraded, call.bound, call.entry = [], step.bound, entry
-    if call.ahead_ns > 0 or step.component.share < 1.0:
-        call.deadline_ns = allotted(call, step, started_ns)
+    if ahead_ns > 0 or step.partly:
+        if not step.partly and whole_ns - started_ns > ahead_ns + cost.need_ns > ahead_ns:
+            call.deadline_ns = whole_ns - int(ahead_ns)
+        else:
+            call.deadline_ns = allotted(call, step, started_ns)
     try:
         run(call, step, entry, *given)
         if call.degraded:
             entry.state, entry.why = "degraded", "; ".join(dict.fromkeys(call.degraded))
-        else:
-            step.cost.note(monotonic_ns() - started_ns)
+        elif call.measures:
+            cost.note(monotonic_ns() - started_ns)
     except NodeError:
         raise  # the request itself is wrong, or asks for what is not there
     except Exception as error:  # noqa: BLE001  # it may raise anything, and harms itself or at worst its own request

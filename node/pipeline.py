@@ -47,6 +47,9 @@ INSIDE = "inside the sources"  # what a filter's coverage says when sources leav
 MIDDLE: tuple[tuple[str, Callable[..., None]], ...] = (("hydrator", hydrate), ("filter", sift), ("scorer", score))
 
 
+MEASURED_FIRST, MEASURED_NTH = 64, 8  # requests of which it is noted what their components take
+
+
 class Step:
     """A component bound to an epoch: all about it that no request changes."""
 
@@ -62,6 +65,7 @@ class Step:
         self.writes = tuple(component.writes())
         self.how = ""
         self.cost = Cost()
+        self.partly = component.share < 1.0
         self.commutes = stage == "filter" and component.commutes and not self.why
         self.sifted = Sifted()
         coroutines = coroutines_of(type(component))
@@ -111,10 +115,13 @@ class Pipeline:
         self.steps = steps
         self.query_hydrators = steps["query_hydrator"]
         self.sources = steps["source"]
+        self.runs, self.whole_ns = 0, 0.0  # and what all components together usually take
         self.every = [step for stage in STAGES[:-1] for step in steps[stage]]
         self.unread = unread([*self.every, *steps["side_effect"]], self.final)
         self.middle = [
-            Stage([step for step in steps[stage] if not step.late], run, self.unread) for stage, run in MIDDLE
+            Stage(some, run, self.unread)
+            for stage, run in MIDDLE
+            if (some := [step for step in steps[stage] if not step.late])
         ]
         self.late = [step for step in steps["filter"] if step.late]
         self.waiting = [at for at, step in enumerate(self.sources) if step.waits and not step.why]
@@ -140,6 +147,7 @@ class Pipeline:
         """As if no component had ever run: what first runs take says nothing."""
         for step in self.every:
             step.cost.forget()
+        self.runs, self.whole_ns = 0, 0.0
 
     def choose_orders(self) -> None:
         """Choose the order of filters now, by what they took so far."""
@@ -182,8 +190,12 @@ class Pipeline:
         call.excluders, call.admitters = self.excluders, self.admitters
         if call.shown_rows is not None:
             call.excluders = [*self.excluders, lambda call, group: call.shown_rows]
-        call.ahead_ns = sum(step.cost.need_ns for step in self.every)
-        found = yield from self._retrieve(call)
+        self.runs += 1
+        if self.runs < MEASURED_FIRST or not self.runs % MEASURED_NTH:
+            call.measures = True
+            self.whole_ns = sum([step.cost.need_ns for step in self.every])
+        call.ahead_ns = self.whole_ns
+        found = (yield from self._retrieve(call)) if self.sources else []
         if self.surface.min_coverage:
             check_coverage(self.surface, coverage[first:])
         block = call.block = merge(found, self.keys)
@@ -202,24 +214,24 @@ class Pipeline:
         """What every source brings. Those that wait begin first and are waited for last."""
         entries = [step.entry() for step in self.sources]
         call.coverage += entries
-        found: list[tuple[str, list[Candidates]]] = [(name, []) for name in self.source_names]
+        brought: list[list[Candidates]] = [[] for _ in entries]
         begun: list[tuple[int, Pending | None]] = []
         if self.waiting:
             call.ahead_ns -= sum(self.sources[at].cost.need_ns for at in self.waiting)
-            begun = [(at, begin(call, self.sources[at], entries[at], retrieve, found[at][1])) for at in self.waiting]
+            begun = [(at, begin(call, self.sources[at], entries[at], retrieve, brought[at])) for at in self.waiting]
         for at, step in enumerate(self.sources):
-            if at in self.waiting:
+            if step.waits and not step.why:
                 continue
             entry = entries[at]
-            began_ns = monotonic_ns()
             call.ahead_ns -= step.cost.need_ns
             call.scans = {}
             if step.scans:
+                began_ns = monotonic_ns()
                 guard(call, step, entry, wish)
                 if call.scans:
                     yield [scan for scans in call.scans.values() for scan in scans]
             if entry.state != "failed":
-                guard(call, step, entry, retrieve, found[at][1])
+                guard(call, step, entry, retrieve, brought[at])
             if call.scans:
                 entry.us = (monotonic_ns() - began_ns) // 1000  # with the pass, and the company in it
             yield None
@@ -227,9 +239,9 @@ class Pipeline:
             if pending is not None:
                 settle(call, pending)
             if entries[at].state == "failed":
-                found[at] = (self.source_names[at], [])  # whatever its thread may still put into the other
+                brought[at] = []  # whatever its thread may still put into the other
             yield None
-        return found
+        return [*zip(self.source_names, brought, strict=True)]
 
     def after(self, call: Call) -> list[Coverage]:
         """Side effects, once the reply was sent; what each did."""

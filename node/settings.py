@@ -45,6 +45,7 @@ class Arms(NamedTuple):
 
 
 NO_ARMS = Arms([], {}, {})
+NO_PARTS = [NO_ARMS]
 
 
 class Variants:
@@ -61,7 +62,7 @@ class Variants:
         """Who of the request is in which arms, those of the first user first; at least one entry."""
         experiments = self.surface.experiments
         if experiments is None or (ask.user is None and ask.users is None):
-            return [NO_ARMS]
+            return NO_PARTS
         found: dict[tuple[tuple[str, str], ...], Arms] = {}
         for at, user in enumerate(ask.users if ask.users is not None else [ask.user]):
             assert user is not None

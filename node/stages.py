@@ -125,7 +125,7 @@ def hydrate(call: Call, step: Step, entry: Coverage) -> None:
 def sift(call: Call, step: Step, entry: Coverage) -> None:
     """Give what the filter drops its fate, and count kept and removed."""
     block = call.block
-    began_ns, asked = monotonic_ns(), len(block)
+    began_ns, asked = monotonic_ns() if call.measures else 0, len(block)
     if step.sifted.partial and len(positions := block.live) < asked:
         asked, dropped = len(positions), np.zeros(asked, dtype=bool)
         call.block = block.part(positions)
@@ -140,7 +140,7 @@ def sift(call: Call, step: Step, entry: Coverage) -> None:
         check_length(block, dropped, "drops")
         dropped = np.ascontiguousarray(dropped, dtype=bool)
     entry.taken, entry.left = drop(block.fate, dropped, LIVE, DROPPED + step.at)
-    if step.commutes:
+    if call.measures and step.commutes:
         step.sifted.note(monotonic_ns() - began_ns, asked, entry.left)
 
 
