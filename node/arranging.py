@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mixline.node.components.base import Component
+from mixline.node.components.base import Component, depends
 from mixline.node.components.side_effects.journal_side_effect import JournalSideEffect
 from mixline.node.filter_order import FilterOrder
 from mixline.node.guarding import Pending, begin, guard, settle
@@ -34,9 +34,11 @@ class Stage:
     """The components of a stage and their turns; ``run`` is what the stage asks of each. ``unread``: why some need not
     run."""
 
-    def __init__(self, steps: Sequence[Step], run: Callable[..., None], unread: Mapping[Step, str]) -> None:
+    def __init__(
+        self, steps: Sequence[Step], run: Callable[..., None], unread: Mapping[Step, str], places: list[int]
+    ) -> None:
         self.steps, self.run, self.unread = steps, run, unread
-        self.order = FilterOrder(steps)  # other stages have that of the file
+        self.order = FilterOrder(steps, places)  # only filters change theirs
         self.moves = self.order.moves
         self.turns = arranged(steps, self.order.places)
         self.plain = not any(step.waits or step in unread for step in steps)
@@ -89,11 +91,14 @@ class Stage:
 def arranged(steps: Sequence[Step], order: Sequence[int]) -> list[Turn]:
     """The turns of one stage, in ``order`` where nothing forbids it. Filters that wait begin behind those that do not,
     which leave them less to look at."""
-    waiting = [at for at, step in enumerate(steps) if waits(step)]
+    waiting = [at for at in order if waits(steps[at])]
     if not waiting:
         return [Turn(RUN, (at,)) for at in order]
     inline = [at for at in order if not waits(steps[at])]
-    before = {at: {one for one in range(at) if depends(steps[at], steps[one])} for at in range(len(steps))}
+    components = [step.component for step in steps]
+    before = {
+        at: {one for one in order[:nth] if depends(components[at], components[one])} for nth, at in enumerate(order)
+    }
     for at in waiting:
         if steps[at].stage == "filter":
             before[at] |= set(inline)
@@ -119,13 +124,6 @@ def arranged(steps: Sequence[Step], order: Sequence[int]) -> list[Turn]:
 def waits(step: Step) -> bool:
     """Whether it runs in a thread; what is off waits for nothing."""
     return step.waits and not step.why
-
-
-def depends(step: Step, earlier: Step) -> bool:
-    """Whether it must come behind: it reads what the earlier one writes, or writes what that one reads or writes."""
-    reads, writes = step.component.needs(), set(step.writes)
-    others = set(earlier.writes)
-    return bool(reads & others or writes & others or writes & earlier.component.needs())
 
 
 def unread(steps: Sequence[Step], final: str) -> dict[Step, str]:

@@ -51,11 +51,11 @@ class Sifted:
 
 
 class FilterOrder:
-    """The order of a stage's filters, as places in the file."""
+    """The order of a stage's filters, as places in the file; at first ``places``."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], places: list[int] | None = None) -> None:
         self.steps = steps
-        self.places = list(range(len(steps)))
+        self.places: list[int] = [*range(len(steps))] if places is None else places
         self.moves = any(len(run) > 1 for run in runs_of(steps))
         self.next = FIRST
         self.seen = 0

@@ -127,7 +127,7 @@ def settle(call: Call, pending: Pending) -> None:
                 entry.state, entry.why = "degraded", "; ".join(dict.fromkeys(apart.degraded))
             else:
                 step.cost.note(monotonic_ns() - began_ns)
-        elif isinstance(error, NodeError) or not isinstance(error, Exception):
+        elif isinstance(error, NodeError):
             raise error
         else:
             fail(call, step, entry, f"{type(error).__name__}: {error}", error)

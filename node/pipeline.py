@@ -19,7 +19,7 @@ from mixline.node.backfill import backfilled
 from mixline.node.block import SHOWN, Candidates, merge
 from mixline.node.call import Call
 from mixline.node.components import Filter, Source
-from mixline.node.components.base import coroutines_of
+from mixline.node.components.base import coroutines_of, in_turn
 from mixline.node.components.hydrators.columns_hydrator import ColumnsHydrator
 from mixline.node.config import STAGES, Surface
 from mixline.node.errors import ConfigError, NodeError
@@ -116,13 +116,16 @@ class Pipeline:
         self.query_hydrators = steps["query_hydrator"]
         self.sources = steps["source"]
         self.runs, self.whole_ns = 0, 0.0  # and what all components together usually take
-        self.every = [step for stage in STAGES[:-1] for step in steps[stage]]
+        given = set(epoch.items.columns)
+        turns: dict[str, list[int]] = {}
+        for stage in STAGES:
+            components = [step.component for step in steps[stage] if not step.late]
+            turns[stage] = in_turn(components, given)
+            given.update(*(component.writes() for component in components))
+        some = {stage: [step for step in steps[stage] if not step.late] for stage in STAGES}
+        self.every = [some[stage][at] for stage in STAGES[:-1] for at in turns[stage]]
         self.unread = unread([*self.every, *steps["side_effect"]], self.final)
-        self.middle = [
-            Stage(some, run, self.unread)
-            for stage, run in MIDDLE
-            if (some := [step for step in steps[stage] if not step.late])
-        ]
+        self.middle = [Stage(some[stage], run, self.unread, turns[stage]) for stage, run in MIDDLE if some[stage]]
         self.late = [step for step in steps["filter"] if step.late]
         self.waiting = [at for at, step in enumerate(self.sources) if step.waits and not step.why]
         self.shares = any(step.scans and step.component.shares(step.bound) for step in self.sources)

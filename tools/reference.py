@@ -88,8 +88,9 @@ key ascending (the id; for string ids its XXH3-64 hash); scores that are not fin
 
 Each component's time ends where what those behind it usually take begins, as measured by the worker; where that and its
 own is more than there is, each gets its part. What looks at its time (`call.stopped()`) ends with what it has by then.
-Hydrators and scorers whose columns nobody reads are not run: the coverage and `mixline plan` say so. A journal of all
-columns, an explanation, and your own components that name no `reads` count as readers.
+Within a stage the order of the file holds, but that who reads a column runs behind whoever writes it, wherever these
+stand. Hydrators and scorers whose columns nobody reads are not run: the coverage and `mixline plan` say so. A journal
+of all columns, an explanation, and your own components that name no `reads` count as readers.
 
 A scorer takes `best = { count = 500, by = "first" }` too: it scores the best so many of each user by an earlier column
 alone, so that a model that costs much costs no more than that; all others have no score from it, and come last.

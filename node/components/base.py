@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
@@ -269,6 +270,41 @@ WORK: dict[str, tuple[str, ...]] = {
 def coroutines_of(component: type[Component]) -> tuple[str, ...]:
     """Those of its methods that are ``async``."""
     return tuple(name for name in WORK[stage_of(component)] if inspect.iscoroutinefunction(getattr(component, name)))
+
+
+def in_turn(components: Sequence[Component], given: AbstractSet[str]) -> list[int]:
+    """Places of a stage's components in the order in which they can run: that of the file, but that who reads a column
+    comes behind whoever writes it, where it is neither ``given`` nor written before. Those that go round in a circle
+    stand last."""
+    before: list[set[int]] = []
+    lacking: list[set[str]] = []  # what each reads that is not there before it in the file
+    known = set(given)
+    for at, one in enumerate(components):
+        reads, writes = one.needs(), one.writes()
+        lacking.append(reads - known - writes)
+        known |= writes
+        ahead = {
+            place
+            for place, other in enumerate(components[:at])
+            if (reads | writes) & other.writes() or writes & (other.needs() - lacking[place])
+        }
+        behind = {at + 1 + place for place, other in enumerate(components[at + 1 :]) if lacking[at] & other.writes()}
+        before.append(ahead | behind)
+    found: list[int] = []
+    left = [*range(len(components))]
+    while left:
+        at = next((at for at in left if before[at] <= set(found)), -1)
+        if at < 0:
+            return found + left
+        found.append(at)
+        left.remove(at)
+    return found
+
+
+def depends(component: Component, earlier: Component) -> bool:
+    """Whether it must come behind: it reads what the earlier one writes, or writes what that one reads or writes."""
+    writes, others = component.writes(), earlier.writes()
+    return bool(component.needs() & others or writes & others or writes & earlier.needs())
 
 
 def not_numbers(epoch: Epoch, key: str, names: Iterable[str]) -> Iterator[str]:

@@ -210,8 +210,8 @@ class AsyncMeetingSource(Source, frozen=True, kw_only=True):
 class MeetingHydrator(Hydrator, frozen=True, kw_only=True):
     """Writes one more than what it reads, or 1, once its gate is open, and says when it has."""
 
-    gate: str
     column: str
+    gate: str = ""
     after: str = ""
 
     def reads(self):
@@ -221,7 +221,8 @@ class MeetingHydrator(Hydrator, frozen=True, kw_only=True):
         return {self.column}
 
     def hydrate(self, call):
-        GATES[self.gate].wait(20)
+        if self.gate:
+            GATES[self.gate].wait(20)
         before = call.column(self.after) if self.after else np.zeros(len(call.block), np.float32)
         call.block.columns[self.column] = before + np.float32(1)
         if self.gate + ".back" in GATES:

@@ -198,6 +198,34 @@ def test_what_nobody_reads_is_not_made(node):
     assert states("read")["odd"] == states("journalled")["odd"] == states("anything")["odd"] == ("ok", "")
 
 
+@pytest.mark.parametrize("blocking", ["true", "false"])
+def test_the_order_in_the_file_does_not_matter(node, blocking):
+    def one(name, after):
+        return (
+            f'[[hydrator]]\nname = "{name}"\nkind = "odd_components.MeetingHydrator"\ncolumn = "{name}"\n'
+            f'after = "{after}"\nblocking = {blocking}\n'
+        )
+
+    surface = near().replace("taste.score", "final") + one("c", "b") + one("a", "") + one("b", "a")
+    total = '[[scorer]]\nname = "total"\nkind = "weighted"\nterms = { b = 10.0, c = 100.0 }\n'
+    serving = node(
+        turned=surface + FINAL.format(terms="total = 1.0, a = 1.0") + total,
+        circle=near(),
+    )
+    page = serving.ask("turned", user=1)
+    assert page.status == "OK" and set(page.scores.tolist()) == {321.0}
+    assert [entry.name for entry in page.coverage[1:6]] == ["c", "a", "b", "final", "total"]
+    assert [step.name for step in serving.engine.pipelines["turned"].as_asked()][1:6] == [
+        "a",
+        "b",
+        "c",
+        "total",
+        "final",
+    ]
+    with pytest.raises(ConfigError, match=r"hydrator 'x': reads column 'y', which nothing before it writes: 'y' does"):
+        node(circle=near() + one("x", "y") + one("y", "x"))
+
+
 def test_time_is_kept_for_what_comes_behind():
     step = SimpleNamespace(cost=Cost(), component=SimpleNamespace(share=1.0), waits=False)
     call = SimpleNamespace(deadline_ns=1000, ahead_ns=300.0)
