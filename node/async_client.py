@@ -72,12 +72,19 @@ class AsyncClient:
             return prepared.acknowledged((await self._one(apply_call(prepared.body, deadline_ms)))[1])
 
     async def record(
-        self, user: int | str, item: int | str, action: str = "", time: int | None = None, **named: Any
+        self,
+        user: int | str,
+        item: int | str,
+        action: str = "",
+        time: int | None = None,
+        query: str = "",
+        **named: Any,
     ) -> Acknowledged:
-        """One event: ``user`` acted on ``item``, at ``time`` (seconds since 1970; left out, now)."""
+        """One event: ``user`` acted on ``item``, at ``time`` (seconds since 1970; left out, now), which was found by
+        searching for ``query``."""
         from mixline.node.updates import event
 
-        return await self.apply([event(user, item, action, time)], **named)
+        return await self.apply([event(user, item, action, time, query)], **named)
 
     async def forget(self, user: int | str, **named: Any) -> Acknowledged:
         """As :meth:`mixline.node.client.Client.forget`."""

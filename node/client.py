@@ -97,12 +97,19 @@ class Client:
             return prepared.acknowledged(self._one(apply_call(prepared.body, deadline_ms))[1])
 
     def record(
-        self, user: int | str, item: int | str, action: str = "", time: int | None = None, **named: Any
+        self,
+        user: int | str,
+        item: int | str,
+        action: str = "",
+        time: int | None = None,
+        query: str = "",
+        **named: Any,
     ) -> Acknowledged:
-        """One event: ``user`` acted on ``item``, at ``time`` (seconds since 1970; left out, now)."""
+        """One event: ``user`` acted on ``item``, at ``time`` (seconds since 1970; left out, now), which was found by
+        searching for ``query``."""
         from mixline.node.updates import event
 
-        return self.apply([event(user, item, action, time)], **named)
+        return self.apply([event(user, item, action, time, query)], **named)
 
     def forget(self, user: int | str, **named: Any) -> Acknowledged:
         """Remove a user from living data and its log; the active epoch knows them no more, ``mixline forget`` writes it

@@ -71,10 +71,16 @@ class Node:
             return prepared.acknowledged(self.writer().apply(prepared.body))
 
     def record(
-        self, user: int | str, item: int | str, action: str = "", time: int | None = None, **named: Any
+        self,
+        user: int | str,
+        item: int | str,
+        action: str = "",
+        time: int | None = None,
+        query: str = "",
+        **named: Any,
     ) -> Acknowledged:
         """One event, as :meth:`apply` with one operation."""
-        return self.apply([event(user, item, action, time)], **named)
+        return self.apply([event(user, item, action, time, query)], **named)
 
     def forget(self, user: int | str, **named: Any) -> Acknowledged:
         """Remove a user, as :meth:`mixline.node.client.Client.forget` does."""

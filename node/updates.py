@@ -111,7 +111,11 @@ def no_lane() -> None:
     """The caller named the batch."""
 
 
-def event(user: int | str, item: int | str, action: str = "", time: int | None = None) -> dict[str, Any]:
+def event(
+    user: int | str, item: int | str, action: str = "", time: int | None = None, query: str = ""
+) -> dict[str, Any]:
     """The operation that records one event."""
     found: dict[str, Any] = {"op": "events", "users": [user], "items": [item], "actions": action}
+    if query:
+        found["queries"] = query
     return found if time is None else {**found, "times": [int(time)]}

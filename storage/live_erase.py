@@ -18,7 +18,7 @@ import numpy as np
 from mixline.storage.catalogue import NO_ROW
 from mixline.storage.ids import table_key
 from mixline.storage.live_catalogue import LiveCatalogue, encode_record
-from mixline.storage.live_index import chain_events, place_of_id
+from mixline.storage.live_index import BLOCK, chain_events, place_of_id
 from mixline.storage.live_labels import LINE
 from mixline.storage.live_log import sync_folder
 from mixline.storage.live_ops import Id
@@ -104,18 +104,20 @@ def erase_identity(overlay: Overlay, identity: int) -> None:
     """Write over all that was staged and released of the user whom the row ``identity`` stands for."""
     segments, users = overlay.segments, overlay.users
     events = segments["events"].values
+    asked = False
     for name in ("users.heads", "users.block_heads"):
         heads = segments[name].values
         places = chain_events(events, heads, identity, overlay.state.events, EVENTS_MAX)
         if len(places):
             heads[identity] = 0
+            asked = asked or bool((events["spare"][places][events["action"][places] < BLOCK] > 0).any())
             for field in ERASED:
                 events[field][places] = 0
     origins = segments["users.origin"].values[: users.count]
     late = np.flatnonzero(origins == identity).tolist()
     for at in late:
         erase_row(users, at)
-    if late:
+    if late or asked:
         erase_labels(overlay)
         origins[late] = NO_ROW  # nobody's: a fold leaves them out
 
@@ -156,18 +158,26 @@ def erase_row(users: LiveCatalogue, at: int) -> None:
 
 
 def erase_labels(overlay: Overlay) -> None:
-    """Labels of users' columns that came since the build, and that no row has any more."""
+    """Labels of users' columns that came since the build and that no row has any more, and queries that led to nothing
+    else."""
     users, segment = overlay.users, overlay.segments["labels"]
     memory = segment.values
     at, size = 0, overlay.state.label_bytes
     codes = overlay.labels.first_codes()
+    queries, _ = overlay.labels.queries()
+    events = overlay.segments["events"].values[: overlay.state.events]
+    asked = np.unique(events["spare"][events["action"] < BLOCK])
     while at < size:
         number, length = LINE.unpack_from(memory[at : at + LINE.size].tobytes())
         code = codes[number]
         codes[number] += 1
         catalogue, column = overlay.labels.column_of(number)
         start, at = at + LINE.size, at + LINE.size + length
-        if catalogue != users.name or column is None or has_code(users, column.name, code):
+        if number == queries:
+            kept = bool((asked == code + 1).any())
+        else:
+            kept = catalogue != users.name or column is None or has_code(users, column.name, code)
+        if kept:
             continue
         memory[start:at] = 0
         overlay.labels.rename(number, code, "\0" * length)

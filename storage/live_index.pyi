@@ -42,6 +42,17 @@ def chain_events(
 ) -> NDArray[np.uint32]:
     """Positions (uint32) of the ``most`` latest events in ``since`` .. ``end`` of one user, the latest first."""
 
+def link_queries(
+    events: np.ndarray, start: int, stop: int, before: NDArray[np.uint32], heads: NDArray[np.uint32]
+) -> None:
+    """Chain those of ``events[start:stop]`` that came of a query, whose number from 1 on is ``spare``, to the earlier
+    ones of that query: ``before`` (uint32) lies beside the events. For the writer."""
+
+def chain_queries(
+    before: NDArray[np.uint32], heads: NDArray[np.uint32], query: int, end: int, since: int = 0
+) -> NDArray[np.uint32]:
+    """Positions (uint32) of the events in ``since`` .. ``end`` that came of one query, the latest first."""
+
 def find_ids(table: np.ndarray, keys: NDArray[np.uint64], end: int) -> NDArray[np.uint32]:
     """The row below ``end`` of each key (uint64) in a table; NONE where there is none."""
 

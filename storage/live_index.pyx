@@ -171,6 +171,53 @@ def chain_events(events, heads, uint32_t user, uint32_t end, Py_ssize_t most, ui
     return found
 
 
+def link_queries(events, Py_ssize_t start, Py_ssize_t stop, before, heads):
+    """Chain those of ``events[start:stop]`` that came of a query, whose number from 1 on is ``spare``, to the earlier
+    ones of that query: ``before`` (uint32) lies beside the events. For the writer."""
+    cdef const EventLine* lines = <const EventLine*>checked(events, EVENT).data
+    cdef uint32_t* previous = <uint32_t*>checked(before, np.uint32).data
+    cdef uint32_t* head = <uint32_t*>checked(heads, np.uint32).data
+    cdef Py_ssize_t at, queries = heads.shape[0]
+    cdef uint32_t place, query
+    if not 0 <= start <= stop <= min(events.shape[0], before.shape[0]) or stop >= NO_ROW:
+        raise ValueError("beyond the end of the events")
+    for at in range(start, stop):
+        query = lines[at].spare
+        if query == 0 or lines[at].action >= FIRST_BLOCK:
+            continue
+        if query > queries:
+            raise ValueError(f"query {query} of {queries}")
+        place = head[query - 1]
+        while place > at:  # left by a writer that died before its state was published
+            place = previous[place - 1]
+        previous[at] = place
+        st_store32(head + query - 1, <uint32_t>at + 1)  # SYNC POINT: newest of a query
+
+
+def chain_queries(before, heads, uint32_t query, uint32_t end, uint32_t since=0):
+    """Positions (uint32) of the events in ``since`` .. ``end`` that came of one query, the latest first."""
+    cdef const uint32_t* previous = <const uint32_t*>checked(before, np.uint32).data
+    cdef const uint32_t* head = <const uint32_t*>checked(heads, np.uint32).data
+    cdef Py_ssize_t count = 0, at
+    cdef uint32_t place, newest
+    if not 0 < query <= heads.shape[0] or end > before.shape[0]:
+        return np.zeros(0, dtype=np.uint32)
+    newest = st_load32(head + query - 1)  # SYNC POINT: newest of a query
+    while newest > end:
+        newest = previous[newest - 1]
+    place = newest
+    while place > since:
+        count += 1
+        place = previous[place - 1]
+    found = np.empty(count, dtype=np.uint32)
+    cdef uint32_t* out = <uint32_t*>(<cnp.ndarray>found).data
+    place = newest
+    for at in range(count):
+        out[at] = place - 1
+        place = previous[place - 1]
+    return found
+
+
 cdef inline uint64_t spread(uint64_t key) noexcept nogil:
     """Bits of integer ids, which may be 1, 2, 3, …, over the whole table (the finaliser of MurmurHash3)."""
     key ^= key >> 33

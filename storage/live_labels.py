@@ -1,4 +1,4 @@
-"""Labels that came after the build: of categories, of tags and of actions, in one file, numbered on from the epoch's.
+"""Labels that came after the build: of categories, tags, actions, queries, in one file, numbered on from the epoch's.
 
 A line is the number of its column (uint16), the bytes of the label (uint32) and the label. Readers read on from where
 they were.
@@ -14,7 +14,8 @@ import numpy as np
 from mixline.storage.columns import Column
 from mixline.storage.epoch import Epoch
 from mixline.storage.errors import BadOperation
-from mixline.storage.live_segments import Segment
+from mixline.storage.live_segments import QUERIES_MAX, QUERY_CHARS_MAX, Segment
+from mixline.storage.past_queries import plain_query
 
 LINE = struct.Struct("<HI")
 LABEL_BYTES_MAX = 1 << 16
@@ -29,12 +30,13 @@ class Labelled(NamedTuple):
 
 
 def labelled(epoch: Epoch) -> list[Labelled]:
-    """Every set of labels of an epoch: of actions, of columns in the order of the catalogues, of budgets; to grow."""
+    """Every set of labels of an epoch, to grow: of actions, of columns in the order of the catalogues, of queries, of
+    budgets."""
     actions = list(epoch.actions)
     found = [Labelled(actions, {label: code for code, label in enumerate(actions)})]
     for _, column in labelled_columns(epoch):
         found.append(Labelled(column.labels, column.codes))
-    return [*found, Labelled([], {})]
+    return [*found, Labelled([], {}), Labelled([], {})]
 
 
 def labelled_columns(epoch: Epoch) -> list[tuple[str, Column]]:
@@ -77,6 +79,19 @@ class LiveLabels:
                 f"action {label!r:.80}: the {ACTIONS_MAX + 1}th different one; at most {ACTIONS_MAX} are kept"
             )
         return found
+
+    def query(self, query: str) -> int:
+        """The code of a query from 1 on; 0 for none, and for what is not kept."""
+        number = len(self._sets) - 2
+        plain = plain_query(query) if 0 < len(query) <= QUERY_CHARS_MAX else ""
+        labels, codes = self._sets[number]
+        if not plain or (plain not in codes and len(labels) >= QUERIES_MAX):
+            return 0
+        return self._code(number, plain) + 1
+
+    def queries(self) -> tuple[int, Labelled]:
+        """The number of the set of queries, and the set."""
+        return len(self._sets) - 2, self._sets[-2]
 
     def budget(self, label: str) -> int:
         """The code of a budget."""

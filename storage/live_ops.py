@@ -82,12 +82,14 @@ class Unblock(Blocking, frozen=True, tag="unblock", kw_only=True):
 
 class Events(Operation, frozen=True, tag="events", kw_only=True):
     """Users acted on items: columns of equal length. ``times`` (seconds since 1970) is given or stamped by the node;
-    ``actions`` are labels, one for all or one each; a user that is new is made."""
+    ``actions`` are labels, one for all or one each; a user that is new is made. ``queries``: what was searched for when
+    it was found, one for all or one each, "" for nothing."""
 
     users: list[Id] | bytes
     items: list[Id] | bytes
     times: list[int] | bytes = b""
     actions: list[str] | str = ""
+    queries: list[str] | str = ""
 
 
 class BudgetOperation(Operation, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from mixline.storage.errors import BadOperation
 from mixline.storage.growing import GrowingArrays
 from mixline.storage.live_catalogue import LiveCatalogue, Mark
 from mixline.storage.live_erase import Erasing
-from mixline.storage.live_index import BLOCK, EVENT, link_events, publish_state, read_state
+from mixline.storage.live_index import BLOCK, EVENT, link_events, link_queries, publish_state, read_state
 from mixline.storage.live_labels import LiveLabels
 from mixline.storage.live_ops import (
     AnyOperation,
@@ -136,6 +136,7 @@ class Overlay:
         self.segments["users.heads"].take_at(np.unique(events["user"][~blocks]))
         self.segments["users.block_heads"].take_at(np.unique(events["user"][blocks]))
         counted = events[events["action"] < ACTIONS]
+        self.segments["queries.heads"].take_at(np.unique(counted["spare"][counted["spare"] > 0] - 1))
         heads = counted["action"].astype(np.int64) * count_stride(self.epoch) + counted["item"]
         self.segments["counts.heads"].take_at(heads)
         self.budgets.reserve()
@@ -152,6 +153,7 @@ class Overlay:
         link_events(lines, *span, *heads)
         counts, chains = self.segments["counts"].values, self.segments["counts.heads"].values
         link_counts(counts, lines, *span, EVENT, chains, count_stride(self.epoch))
+        link_queries(lines, *span, *(self.segments[name].values for name in ("queries.before", "queries.heads")))
         self.state = self.state._replace(
             sequence=sequence,
             items=self.items.count,
@@ -224,6 +226,7 @@ class Overlay:
             codes = np.array([self.labels.action(label) for label in labels])
         else:
             raise BadOperation(f"actions: {len(labels)} for {count} events; give one for all, or one each")
+        queries = self._queries(op.queries, count)
         rows = self.items.identities(items) if lenient else self._items(items)
         known = rows != NO_ROW
         if lenient and not known.all():
@@ -233,8 +236,18 @@ class Overlay:
                 if isinstance(users, np.ndarray)
                 else [one for one, is_in in zip(users, known, strict=True) if is_in]
             )
-            rows, times, codes = rows[known], times[known], codes[known]
-        self._append(self._users(users), rows, times, codes)
+            rows, times, codes, queries = rows[known], times[known], codes[known], queries[known]
+        self._append(self._users(users), rows, times, codes, queries)
+
+    def _queries(self, given: list[str] | str, count: int) -> np.ndarray:
+        """The number of each event's query, 0 for none."""
+        if self.epoch.text is None or not given:
+            return np.zeros(count, dtype=np.uint32)
+        if isinstance(given, str):
+            return np.full(count, self.labels.query(given), dtype=np.uint32)
+        if len(given) != count:
+            raise BadOperation(f"queries: {len(given)} for {count} events; give one for all, or one each")
+        return np.array([self.labels.query(one) for one in given], dtype=np.uint32)
 
     def _append(
         self, users: np.ndarray, items: np.ndarray, times: np.ndarray, actions: np.ndarray, spare: np.ndarray | int = 0
@@ -243,7 +256,8 @@ class Overlay:
         if not len(users):
             return
         segment.take(start, len(users))
-        self.segments["counts"].take(start, len(users))
+        for name in ("counts", "queries.before"):
+            self.segments[name].take(start, len(users))
         lines = segment.values[start : start + len(users)]
         # All but ``before``, which stays as it is: a writer that died may have linked these very lines.
         lines["time"], lines["user"], lines["item"], lines["action"] = times, users, items, actions

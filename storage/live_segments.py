@@ -27,9 +27,11 @@ from mixline.storage.records import Record, decode_record
 EVENTS_MAX = 1 << 25
 GRANTS_MAX = 1 << 24
 DEATHS_MAX = 1 << 21
+QUERIES_MAX = 1 << 18  # different ones whose events are found; every reader has them in memory
+QUERY_CHARS_MAX = 256  # nobody asks the same as one that is longer
 LABEL_BYTES_MAX = 1 << 26
 CHUNK_BYTES = ROOM_BYTES  # room is taken in steps of this
-LAYOUT = 6  # of the files here; an overlay of another one is made anew from the log
+LAYOUT = 7  # of the files here; an overlay of another one is made anew from the log
 # In the place of an event's action: an item, or every item that has a value in a column, whose number stands above
 # (``BLOCK_VALUE | column << 16``); the value is the 64 bits of ``item`` and ``spare``.
 UNBLOCK, BLOCK_VALUE, UNBLOCK_VALUE = BLOCK + 1, BLOCK + 2, BLOCK + 3
@@ -99,6 +101,8 @@ def own_files(epoch: Epoch) -> dict[str, tuple[np.dtype, int]]:
         "grants": (LINE, GRANTS_MAX),
         "grants.heads": (word, epoch.users.base + LIVE_ROWS_MAX),
         "labels": (np.dtype("u1"), LABEL_BYTES_MAX),
+        "queries.before": (word, EVENTS_MAX),
+        "queries.heads": (word, QUERIES_MAX),
         "users.heads": (word, epoch.users.base + LIVE_ROWS_MAX),
         "users.block_heads": (word, epoch.users.base + LIVE_ROWS_MAX),
         "users.forgotten": (word, LIVE_ROWS_MAX),

@@ -29,7 +29,7 @@ from mixline.storage.live_paths import overlay_folder
 from mixline.storage.live_view import LiveReader, LiveView
 from mixline.storage.live_writer import LiveWriter
 from mixline.storage.manifest import KEPT, CatalogueFacts
-from mixline.storage.past_queries import PastQueries
+from mixline.storage.past_queries import PastQueries, plain_query
 from mixline.storage.progress import Progress
 from mixline.storage.publish import read_current
 from mixline.storage.spec import BuildSpec, EventsSpec, TableSpec
@@ -241,12 +241,13 @@ class LiveSource:
         if completions is None:
             return PastQueries.none()
         past = PastQueries.none()._replace(asked=completions.past_queries())
-        if acted_on is None:
-            return past
-        rows = self._items.place[acted_on.rows]
+        if acted_on is not None:
+            past = past._replace(numbers=acted_on.numbers(), rows=acted_on.rows, counts=acted_on.counts)
+        past = and_later(past, self.view)
+        rows = self._items.place[past.rows]
         there = rows != NO_ROW
-        counts = acted_on.counts[there].astype(np.float64)
-        return past._replace(numbers=acted_on.numbers()[there], rows=rows[there], counts=counts)
+        counts = past.counts[there].astype(np.float64)
+        return past._replace(numbers=past.numbers[there], rows=rows[there], counts=counts)
 
     def carried(self) -> Sequence[Batch]:
         lost = self._events.lost if self._events is not None else []
@@ -261,6 +262,30 @@ class LiveSource:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def and_later(past: PastQueries, view: LiveView) -> PastQueries:
+    """Past queries, and those that led to acts since the build; rows are identities."""
+    if not view.state.events:
+        return past
+    lines = view.reader.own["events"][: view.state.events]
+    away = (lines["action"] >= BLOCK) | (lines["weight"] == 0) | np.isin(lines["action"], view.shown_codes)
+    acts = lines[~away & (lines["spare"] > 0)]
+    codes, which, counts = np.unique(acts["spare"] - 1, return_inverse=True, return_counts=True)
+    labels, asked = view.reader.labels[-2].labels, dict(past.asked)
+    place = {query: at for at, query in enumerate(asked)}
+    spelt = {plain_query(query): query for query in asked}
+    numbers = np.zeros(len(codes), dtype=np.uint32)
+    for at, (code, count) in enumerate(zip(codes.tolist(), counts.tolist(), strict=True)):
+        query = spelt.get(labels[code], labels[code])
+        numbers[at] = place.setdefault(query, len(place))
+        asked[query] = asked.get(query, 0.0) + count
+    return PastQueries(
+        asked,
+        np.concatenate((past.numbers, numbers[which])).astype(np.uint32),
+        np.concatenate((past.rows, acts["item"])).astype(np.uint32),
+        np.concatenate((past.counts, np.ones(len(acts)))),
+    )
 
 
 def spec_of(epoch: Epoch, view: LiveView) -> BuildSpec:

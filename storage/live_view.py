@@ -22,7 +22,14 @@ from mixline.storage.growing import GrowingArrays
 from mixline.storage.histories import SHOWN, History
 from mixline.storage.ids import is_id, look_up
 from mixline.storage.live_blocks import NO_BLOCKS, Blocks, ValueRows, blocks_after, unmark
-from mixline.storage.live_index import chain_events, find_ids, newest_versions, read_state, state_generation
+from mixline.storage.live_index import (
+    chain_events,
+    chain_queries,
+    find_ids,
+    newest_versions,
+    read_state,
+    state_generation,
+)
 from mixline.storage.live_labels import Labelled, labelled, read_labels
 from mixline.storage.live_seen import SeenItems
 from mixline.storage.live_segments import (
@@ -35,6 +42,7 @@ from mixline.storage.live_segments import (
     map_state,
     open_late_records,
 )
+from mixline.storage.past_queries import plain_query
 from mixline.storage.spaces import Space
 
 EVENTS_OF_USER_MAX = 100_000  # looked at for one request, the latest
@@ -309,6 +317,17 @@ class LiveView:
         row, own = everybody(self.epoch) if user is None else user, self.reader.own
         since = now - window if window else -1
         return tally_budget(own["grants"], own["grants.heads"], row, self.state.grants, code, since)
+
+    # Queries
+
+    def of_query(self, query: str, since: int = 0) -> np.ndarray:
+        """Events from the place ``since`` on that came of a query, the latest first."""
+        own, code = self.reader.own, self.reader.labels[-2].codes.get(plain_query(query))
+        if code is None:
+            return own["events"][:0]
+        return own["events"][
+            chain_queries(own["queries.before"], own["queries.heads"], code + 1, self.state.events, since)
+        ]
 
     # Blocks
 

@@ -65,8 +65,9 @@ def events_without(op: Events, user: Id) -> list[AnyOperation]:
     if not kept.any():
         return gone
     actions = op.actions if isinstance(op.actions, str) else pick(op.actions, kept)
-    users, items = pick(op.users, kept), pick(op.items, kept)
-    return [Events(users=users, items=items, times=pick(op.times, kept, "<i8"), actions=actions), *gone]
+    queries = op.queries if isinstance(op.queries, str) else pick(op.queries, kept)
+    users, items, times = pick(op.users, kept), pick(op.items, kept), pick(op.times, kept, "<i8")
+    return [Events(users=users, items=items, times=times, actions=actions, queries=queries), *gone]
 
 
 def entries_without(op: BudgetOperation, user: Id) -> list[AnyOperation]:

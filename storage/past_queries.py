@@ -33,9 +33,14 @@ class PastQueries(NamedTuple):
         return cls({}, np.zeros(0, np.uint32), np.zeros(0, np.uint32), np.zeros(0))
 
 
+def plain_query(query: str) -> str:
+    """The words of a query as they are compared."""
+    return " ".join(plain_words(query))
+
+
 def key_of(query: str) -> int:
     """What a query is known by, 0 where it has no word."""
-    plain = " ".join(plain_words(query)).encode("utf-8", "surrogatepass")
+    plain = plain_query(query).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(plain, digest_size=8).digest(), "little") if plain else 0
 
 

@@ -77,9 +77,16 @@ def test_folds_keep_it_and_lose_what_is_gone(tmp_path):
 
 
 def test_a_store_without_says_so(tmp_path):
-    with node_with(build_titles(tmp_path), tmp_path, asked=SURFACE.format(filters="")) as node:
+    spec = '[items]\npath = "shop.jsonl"\nid = "id"\ncolumns = { price = "f32" }\n'
+    (tmp_path / "shop.jsonl").write_text('{"id": 1, "price": 2.5}\n{"id": 2, "price": 3.5}\n')
+    (tmp_path / "spec.toml").write_text(spec)
+    command = [str(tmp_path / "spec.toml"), "--out", str(tmp_path / "store"), "--quiet"]
+    assert CliRunner().invoke(build, command).exit_code == 0
+    with node_with(tmp_path / "store", tmp_path, asked=SURFACE.format(filters="")) as node:
         [source] = [one for one in node.ask("asked", query="space").coverage if one.stage == "source"]
-        assert source.state == "disabled" and "past queries" in source.why
+        assert source.state == "disabled" and "without text columns" in source.why
+        node.record(1, 2, query="space")
+        assert len(node.ask("asked", query="space")) == 0
 
 
 def test_faults_of_the_file_are_told(tmp_path):

@@ -100,10 +100,10 @@ def test_what_a_store_lacks_is_skipped_and_named(tmp_path):
         page = node.ask("search", user=3, query="space opera", limit=3)
         assert page.status == "OK" and page.ids[0] == 100 and page.highlights and page.facets
         off = {name for name, state in states(page).items() if state == "disabled"}
-        assert off == {"near", "chosen", "liking", "ssd"}
+        assert off == {"near", "liking", "ssd"}
     with Node.open(built(tmp_path / "bare", BARE)) as node:
         page = node.ask("search", query="space")
         assert page.status == "OK" and len(page) == 0
         why = {entry.name: entry.why for entry in page.coverage if entry.state == "disabled"}
-        assert "text columns" in why["text"] and "no space" in why["near"] and "past queries" in why["chosen"]
+        assert "text columns" in why["text"] and "no space" in why["near"] and "text columns" in why["chosen"]
         assert "events" in why["known"]

@@ -8,9 +8,9 @@ import numpy as np
 
 from mixline.kernels.bitmap import holds_rows
 from mixline.node.block import Candidates
+from mixline.node.components.acted import ActedFor
 from mixline.node.components.base import Source
 from mixline.storage.epoch import Epoch
-from mixline.storage.past_queries import ActedOn
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
@@ -21,18 +21,19 @@ class PopularForQuerySource(Source, frozen=True, kw_only=True):
 
     - `limit`: candidates per user. What `seen` and other filters drop is left out before the limit.
 
-    Which these are the build reads from `[text] queries`, where `queries_item` names the column of items; case, accents
-    and points of a query do not matter. For a query that nobody asked it brings nothing.
+    These are the build's, from `[text] queries` where `queries_item` names the column of items, and those of events
+    that were recorded with a query since, each counting 1; case, accents and points of a query do not matter. For a
+    query that nobody asked it brings nothing.
     """
 
     def disabled(self, epoch: Epoch) -> str:
-        return "" if epoch.acted_on is not None else "the store was built without items of past queries"
+        return "" if epoch.text is not None else "the store was built without text columns"
 
-    def bind(self, epoch: Epoch) -> ActedOn | None:
-        return epoch.acted_on
+    def bind(self, epoch: Epoch) -> ActedFor:
+        return ActedFor(epoch)
 
-    def way(self, bound: ActedOn) -> str:
-        return f"{len(bound)} past queries"
+    def way(self, bound: ActedFor) -> str:
+        return f"{len(bound)} past queries of the build"
 
     def retrieve(self, call: Call, group: int) -> Candidates:
         rows, shares = self._listed(call)
@@ -48,6 +49,6 @@ class PopularForQuerySource(Source, frozen=True, kw_only=True):
 
     def _listed(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
         """Rows as the request's state has them, and their shares (float32)."""
-        acted_on: ActedOn = call.bound
-        rows, counts = call.standing(*acted_on.of(call.ask.query or ""))
+        acted: ActedFor = call.bound
+        rows, counts = acted.of(call)
         return rows, counts / counts[:1] if len(counts) else counts
