@@ -1,5 +1,7 @@
 """What a request is understood to ask for: its text, parameters and vector, before anything is retrieved."""
 
+import time
+
 import numpy as np
 import pytest
 from film_store import DIM, node_with, write_config
@@ -10,6 +12,7 @@ from mixline.node.components.query_hydrators.detect_query_hydrator import withou
 from mixline.node.errors import BadRequest, ConfigError
 from mixline.node.inprocess import asked_now
 from mixline.node.planning import analyze, plan
+from mixline.node.sentence_encoder import TooLate, load_encoder
 
 TEXT = '[[source]]\nkind = "text"\n[[selector]]\nkind = "topk"\nby = "text.score"\n'
 NICKNAMES = '[[query_hydrator]]\nkind = "odd_components.NicknameQueryHydrator"\nname = "nick"\n'
@@ -197,6 +200,71 @@ def test_a_query_becomes_the_vector_that_is_asked_with(film_store, tmp_path):
             assert len(page) == 0 and page.status == "OK"
         assert len(node.ask("near", query="x" * 60_000)) == 25
         assert plan(node.engine.pipelines["near"])[0].how == f"{DIM} dimensions"
+
+
+def slow_model(folder, turns):
+    """The same, which first squares a matrix so many times: each token waits for it."""
+    onnx = pytest.importorskip("onnx")
+    encoder_model(folder)
+    model, helper, kinds = onnx.load(folder / "model.onnx"), onnx.helper, onnx.TensorProto
+    nodes, last = [], "matrix0"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(256, dtype=np.float32), "eye"))
+    nodes.append(helper.make_node("Cast", ["attention_mask"], ["ones"], to=kinds.FLOAT))
+    nodes.append(helper.make_node("ReduceMax", ["ones"], ["one"], keepdims=0))
+    nodes.append(helper.make_node("Mul", ["eye", "one"], [last]))
+    for at in range(turns):
+        nodes.append(helper.make_node("MatMul", [last, last], [f"matrix{at + 1}"]))
+        last = f"matrix{at + 1}"
+    nodes.append(helper.make_node("ReduceMax", [last], ["most"], keepdims=0))
+    [gather] = model.graph.node
+    gather.output[0] = "read"
+    nodes += [gather, helper.make_node("Mul", ["read", "most"], ["last_hidden_state"])]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, folder / "model.onnx")
+
+
+def test_a_run_is_cut_short_at_its_deadline_and_not_begun_where_that_is_known(tmp_path):
+    slow_model(tmp_path / "model", 2000)
+    encoder = load_encoder(str(tmp_path / "model"), "mean", 128, True)
+    whole = encoder.encode("space war")
+    began = time.monotonic_ns()
+    assert np.array_equal(encoder.encode("space war", began), whole)  # remembered, whatever the time
+    encoder.encode("space opera")
+    took_ns = time.monotonic_ns() - began
+    encoder._token_ns = 0.0  # nothing is known of what it takes
+    with pytest.raises(TooLate, match="was cut short"):
+        encoder.encode("opera", time.monotonic_ns() + took_ns // 8)
+    with pytest.raises(TooLate, match="a run takes some"):
+        encoder.encode("opera", time.monotonic_ns() + took_ns // 8)
+    with pytest.raises(TooLate):
+        encoder.encode("opera", time.monotonic_ns() - 1)
+    refused = encoder._token_ns = 1e12  # it once took very long
+    for _ in range(200):
+        try:
+            encoder.encode("war", time.monotonic_ns() + 100 * took_ns)
+            break
+        except TooLate:
+            assert encoder._token_ns < refused
+            refused = encoder._token_ns
+    assert len(encoder.encode("opera", time.monotonic_ns() + 1_000 * took_ns)) == DIM
+
+
+def test_without_time_for_a_vector_the_page_has_what_the_text_brings(titles, film_store, tmp_path):
+    encoder_model(tmp_path / "surfaces" / "model")
+    both = NEAR.format(more="").replace("[[selector]]", '[[source]]\nkind = "text"\n[[selector]]', 1)
+    both = both.replace('by = "nearest.score"', 'by = "text.score"')
+    with node_with(film_store, tmp_path, both=both, near=NEAR.format(more="")) as node:
+        page = node.ask("both", query="film war")
+        assert page.status == "OK" and len(page)
+        encoder = node.engine.pipelines["both"].query_hydrators[0].bound
+        encoder._token_ns = 1e12
+        late = node.ask("both", query="film opera", deadline_ms=500)
+        [entry] = of(late)
+        assert late.status == "DEGRADED" and entry.state == "degraded" and "no vector: a run takes some" in entry.why
+        text = [one for one in of(late, "source") if one.name == "text"]
+        assert text[0].state == "ok" and text[0].taken and len(late) == 25
+        assert len(node.ask("near", query="film space", deadline_ms=500)) == 0
 
 
 def test_a_model_that_does_not_fit_is_refused_with_its_file(film_store, tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mixline.node.components.base import QueryHydrator
 from mixline.node.components.vectors import find_space, space_misfits
-from mixline.node.sentence_encoder import EncoderError, SentenceEncoder, load_encoder
+from mixline.node.sentence_encoder import EncoderError, SentenceEncoder, TooLate, load_encoder
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ class EncoderQueryHydrator(QueryHydrator, frozen=True, kw_only=True):
     - `prefix`: what stands before the text, where a model was trained so (`"query: "`).
     - `tokens`: of the text that count.
 
-    A `vector` that the request brings itself stays. A run is not cut short at the deadline: `tokens` bounds it. Vectors
-    of the latest 1024 texts are remembered by each worker. Bits may differ between machines, as the library's do.
+    A `vector` that the request brings itself stays. A run may take its `share` (here .5) of the time that is left: one
+    that by those before it would take more is not begun, and one that does is cut short. Then there is no vector, and
+    the page is degraded. Vectors of the latest 1024 texts are remembered by each worker. Bits may differ between
+    machines, as the library's do.
     """
 
     files: ClassVar[tuple[str, ...]] = ("model",)
@@ -40,6 +42,7 @@ class EncoderQueryHydrator(QueryHydrator, frozen=True, kw_only=True):
     normalize: bool = True
     prefix: str = ""
     tokens: int = 128
+    share: float = 0.5
 
     def wrong(self) -> Iterator[str]:
         yield from QueryHydrator.wrong(self)
@@ -69,7 +72,10 @@ class EncoderQueryHydrator(QueryHydrator, frozen=True, kw_only=True):
     def hydrate_query(self, call: Call) -> None:
         encoder: SentenceEncoder = call.bound
         if call.ask.vector is None and call.ask.query and call.ask.query.strip():
-            call.enrich(vector=encoder.encode(self.prefix + call.ask.query))
+            try:
+                call.enrich(vector=encoder.encode(self.prefix + call.ask.query, call.deadline_ns))
+            except TooLate as late:
+                call.degraded.append(f"no vector: {late}")
 
     def _encoder(self) -> SentenceEncoder:
         return load_encoder(self.model, self.pooling, self.tokens, self.normalize)
