@@ -13,7 +13,7 @@ from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
 from mixline.node.highlights import highlight
 from mixline.node.late_texts import LateTexts, Matching
-from mixline.node.text_terms import Asked, Terms, Translator
+from mixline.node.text_terms import Asked, Group, Terms, Translator
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class TextSearch:
         self.translator = Translator(index, fields, weights, fuzzy=fuzzy)
         self._terms: dict[str, Terms] = {}
         self._late = LateTexts(epoch)
-        self.translator.came = self._late.has
+        self.translator.came, self.translator.together = self._late.has, self.together
         self._matching: tuple[LiveView, Terms, np.ndarray | None, Matching] | None = None
 
     @cached_property
@@ -56,6 +56,15 @@ class TextSearch:
                 self._terms.clear()
             found = self._terms[query] = self.translator.terms(query)
         return found
+
+    def together(self, word: Group, others: list[Group]) -> bool:
+        """Whether an item of the build has a word and one of some others."""
+        one, rest = (self.translator.asked(Terms(some, [1] * len(some), [], "")).lists for some in ([word], others))
+        if not one or not rest:
+            return False
+        found = self.postings.rows_with(one, self.translator.views)
+        rows = np.flatnonzero(np.unpackbits(found.view(np.uint8), bitorder="little")).astype(np.uint32)
+        return bool(self.postings.worth(rest, self.translator.views, rows).any())
 
     def late(self, call: Call, terms: Terms, allowed: np.ndarray | None) -> Matching | None:
         """What came after the build and matches; None where nothing came."""

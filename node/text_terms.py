@@ -24,6 +24,7 @@ View = tuple[np.ndarray | None, ...]
 FUZZY_FROM, FUZZY_TWICE_FROM = 4, 8  # characters from which a word may have one slip, and two
 RARE = 50  # a word that is so much rarer than one that is spelt nearly alike is taken for a slip
 SELDOM = 3  # times: words that came more often are no slips
+COMMON = 10  # a word that more than one in so many items has says nothing of what it stands beside
 SAME = 1  # characters at the beginning that a slip leaves alone
 
 
@@ -62,6 +63,15 @@ class Terms(NamedTuple):
     spelling: str
 
 
+class Correction(NamedTuple):
+    """What was probably meant by the word in ``start`` .. ``end`` of a query, whose group is ``group``."""
+
+    start: int
+    end: int
+    meant: str
+    group: Group
+
+
 class Asked(NamedTuple):
     """What the kernel takes; ``possible``: whether any row of the build can match at all."""
 
@@ -85,6 +95,7 @@ class Translator:
         self._views: dict[tuple[int, ...], int] = {}
         self._long: dict[int, np.ndarray] = {}
         self.came: Callable[[str], bool] = lambda _: False  # whether what came since the build has a term
+        self.together: Callable[[Group, list[Group]], bool] = lambda *_: False  # whether an item has one and another
 
     def view(self, fields: tuple[int, ...]) -> int:
         """The number of the view of some fields."""
@@ -111,7 +122,7 @@ class Translator:
         """The groups of a query; those beyond what the kernel takes are left out, the commonest first."""
         groups: dict[Group, int] = {}
         phrases: list[Phrase] = []
-        corrections: list[tuple[int, int, str]] = []
+        corrections: list[Correction] = []
         for clause in parse_query(query, self.index.names):
             fields = [self.index.names.index(clause.field)] if clause.field else self.fields
             chains = {
@@ -121,8 +132,9 @@ class Translator:
                 self._phrase(clause, chains, groups, phrases)
             else:
                 self._words(clause, chains, groups, corrections)
+        corrections = [one for one in corrections if not self._fits(one, groups)]
         spelling = query
-        for start, end, word in sorted(corrections, reverse=True):
+        for start, end, word, _ in sorted(corrections, key=lambda one: -one.start):
             spelling = spelling[:start] + word + spelling[end:]
         kept = self._bounded(groups)
         numbers = {group: at for at, group in enumerate(kept)}
@@ -132,6 +144,20 @@ class Translator:
             for one in phrases
         ]
         return Terms(kept, [groups[group] for group in kept], phrases, spelling if corrections else "")
+
+    def _fits(self, correction: Correction, groups: Iterable[Group]) -> bool:
+        """Whether a word that is taken for a slip is none, since an item has it beside another word of the query."""
+        asked = KINDS["should"], KINDS["must"]
+        if not any(one.found and one.factor == 1.0 for one in correction.group.readings):
+            return False
+        others = [
+            group
+            for group in groups
+            if group is not correction.group
+            and group.kind in asked
+            and COMMON * sum(one.found[0] for one in group.readings if one.found) <= self.index.count
+        ]
+        return bool(others) and self.together(correction.group, others)
 
     def _bounded(self, groups: dict[Group, int]) -> list[Group]:
         """As many groups as their lists are few enough."""
@@ -163,12 +189,14 @@ class Translator:
         clause: Clause,
         chains: dict[int, tuple[int, ...]],
         groups: dict[Group, int],
-        corrections: list[tuple[int, int, str]],
+        corrections: list[Correction],
     ) -> None:
         spans = self.analysers[next(iter(chains))].spans(clause.text, limits.query_words_max * 256)
         for at, (start, end) in enumerate(spans):
             word, last = clause.text[start:end], at == len(spans) - 1
             prefix, fuzzy = clause.prefix and last, clause.fuzzy and last
+            number = any(one.isdigit() for one in word)  # another number is another thing
+            meant = ""
             readings = [
                 reading
                 for chain, fields in chains.items()
@@ -176,15 +204,15 @@ class Translator:
             ]
             if not prefix and (fuzzy or not any(one.found or self.came(one.term) for one in readings)) and readings:
                 near = [one for chain, fields in chains.items() for one in self._near(word, chain, fields)]
-                readings += near if fuzzy or self.fuzzy else []
-            if not prefix and clause.demand != "not" and readings:
-                known = any(self.came(one.term) for one in readings)
-                meant = "" if known else self._meant(word, next(iter(chains)))
-                if meant:
-                    corrections.append((clause.start + start, clause.start + end, meant))
+                readings += near if fuzzy or (self.fuzzy and not number) else []
+            if not prefix and not number and clause.demand != "not" and readings:
+                came = any(self.came(one.term) for one in readings)
+                meant = "" if came else self._meant(word, next(iter(chains)))
             unique = {(one.term, one.chain): one for one in reversed(readings)}
             if unique or (clause.demand == "must" and prefix):
                 group = Group(KINDS[clause.demand], tuple(reversed(unique.values())))
+                if meant:
+                    corrections.append(Correction(clause.start + start, clause.start + end, meant, group))
                 groups[group] = groups.get(group, 0) + 1
 
     def _phrase(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from film_store import write_config
+from film_store import node_with, write_config
 from text_store import TITLES, build_titles, films
 
 from mixline.node import Node
@@ -94,6 +94,26 @@ def test_a_piece_of_a_long_text():
 )
 def test_a_misspelt_query_is_corrected(node, query, meant):
     assert node.ask("full", query=query).spelling == meant
+
+
+def test_numbers_are_no_slips_and_rare_words_stand_where_they_fit(tmp_path):
+    films = [{"id": 1000 + at, "title": f"Gone faces {1900 + at}"} for at in range(95)]
+    films += [{"id": 2000, "title": "Taxi fares of Lisbon"}, {"id": 2001, "title": "Lisbon nights"}]
+    films += [{"id": 3000 + at, "title": "Other things"} for at in range(100)]
+    with node_with(build_titles(tmp_path, more=films), tmp_path, full=FULL) as node:
+        for query, meant in (
+            ("fares", "faces"),  # one has it, 95 the other
+            ("gone fares", "gone faces"),
+            ("lisbon fares", ""),  # but they stand together
+            ("lisbn fares", "lisbon fares"),
+            ("fares 1994", "faces 1994"),
+            ("1998x", ""),
+            ("1899", ""),
+        ):
+            assert node.ask("full", query=query).spelling == meant, query
+        assert len(node.ask("full", query="1899")) == len(node.ask("full", query="19999")) == 0
+        assert node.ask("full", query="1994").ids.tolist() == [1094]
+        assert len(node.ask("full", query="1899~")) > 0  # asked for
 
 
 def test_features_of_single_fields(node):

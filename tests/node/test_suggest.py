@@ -6,6 +6,7 @@ from film_store import write_config
 from text_store import build_titles
 
 from mixline.node import Node
+from mixline.node.compaction import compact
 from mixline.storage.completions import KEY, Completions, CompletionsWriter, other_variants, plain_words, variants
 
 PAST = "query,count\nspace films,90\nstar trek,3\nalien films,1\n"
@@ -43,6 +44,53 @@ def test_what_came_later_and_what_is_gone(node):
     assert texts(node, "zard") == ["Zardoz the Great"] == texts(node, "the grea")
     node.apply([{"op": "delete_item", "id": 900}, {"op": "delete_item", "id": 119}])
     assert texts(node, "zard") == texts(node, "dune") == []
+
+
+FILTERED = """
+[[source]]
+kind = "suggest"
+limit = 5
+[[filter]]
+kind = "predicate"
+where = "year >= 2250"
+[[filter]]
+kind = "blocked"
+[[selector]]
+kind = "topk"
+by = "suggest.score"
+"""
+
+
+def test_filters_find_what_few_pass_and_folds_keep_it(tmp_path):
+    many = [{"id": 1000 + at, "title": f"Zebra {at:04d}", "year": 2000.0 + at} for at in range(600)]
+    store = build_titles(tmp_path, more=many)
+
+    def completed(node, **more):
+        return [one["text"] for one in node.ask("films", query="zebr", **more).suggestions]
+
+    with Node.open(store, config=write_config(tmp_path, films=FILTERED)) as node:
+        assert completed(node) == [f"Zebra {at:04d}" for at in range(250, 255)]
+        node.apply(
+            [
+                {"op": "delete_item", "id": 1250},
+                {"op": "patch_item", "id": 1251, "columns": {"year": 1999.0}},
+                {"op": "upsert_item", "id": 2000, "columns": {"title": "Zebra of late", "year": 3000.0}},
+                {"op": "upsert_item", "id": 2001, "columns": {"title": "Zebra of old", "year": 1900.0}},
+                {"op": "block", "item": 1252},
+                {"op": "block", "user": 1, "item": 1253},
+            ]
+        )
+        live = completed(node), completed(node, user=1)
+        assert live[0] == [f"Zebra {at:04d}" for at in range(253, 258)] and live[1] == [
+            f"Zebra {at:04d}" for at in range(254, 259)
+        ]
+        assert [one["text"] for one in node.ask("films", query="zebra of").suggestions] == ["Zebra of late"]
+    for _ in range(2):
+        assert compact(store) is not None
+        with Node.open(store, config=write_config(tmp_path, films=FILTERED)) as node:
+            assert (completed(node), completed(node, user=1)) == live
+            assert [one["text"] for one in node.ask("films", query="zebra of").suggestions] == ["Zebra of late"]
+            node.record(1, 100)  # so that there is something to fold
 
 
 def test_the_most_popular_of_any_stretch(tmp_path):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mixline.node.call import Call
 
 SPARE = 4  # times as many are looked at as are wanted: some may be gone, or filtered
+WIDER = 16  # times as many again where too few are left
 
 
 class SuggestSource(Source, frozen=True, kw_only=True):
@@ -47,12 +48,16 @@ class SuggestSource(Source, frozen=True, kw_only=True):
         typed = call.ask.query or ""
         if len(typed) > limits.query_chars_max:
             raise BadRequest(f"query: {len(typed):,} characters; at most {limits.query_chars_max:,}")
-        found = completions.best(typed[: limits.typed_chars_max], SPARE * self.limit) if typed.strip() else []
         allowed = call.allowed(group)
-        rows = np.array([one.text if one.text < QUERY else 0 for one in found], dtype=np.uint32)
-        keep = np.ones(len(rows), dtype=bool) if allowed is None else holds_rows(allowed, rows)
-        chosen = [(one.text, one.weight - one.slips) for one, may in zip(found, keep, strict=True)
-                  if may or one.text >= QUERY][: self.limit]  # fmt: skip
+        chosen: list[tuple[int, float]] = []
+        for many in (SPARE * self.limit, SPARE * WIDER * self.limit):
+            found = completions.best(typed[: limits.typed_chars_max], many) if typed.strip() else []
+            rows = np.array([one.text if one.text < QUERY else 0 for one in found], dtype=np.uint32)
+            keep = np.ones(len(rows), dtype=bool) if allowed is None else holds_rows(allowed, rows)
+            chosen = [(one.text, one.weight - one.slips) for one, may in zip(found, keep, strict=True)
+                      if may or one.text >= QUERY][: self.limit]  # fmt: skip
+            if len(chosen) == self.limit or len(found) < many or call.stopped():
+                break
         if call.view is not None and len(chosen) < self.limit and typed.strip():
             chosen += [(row, -1.0) for row in late.best(call.view, typed, allowed, self.limit - len(chosen))]
         self._tell(call, completions, column, chosen, group)
