@@ -7,7 +7,7 @@ not closed runs to the end. A sign counts before a word only, a field only where
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Literal, NamedTuple
 
 from mixline.node import limits
@@ -34,11 +34,10 @@ class Clause(NamedTuple):
     fuzzy: bool = False
 
 
-def parse_query(query: str, fields: Collection[str]) -> list[Clause]:
-    """The clauses of a query; :class:`BadRequest` for one that is too long to be one."""
+def parse_query(query: str, fields: Collection[str]) -> Iterator[Clause]:
+    """The clauses of a query, as they are asked for; :class:`BadRequest` for one that is too long to be one."""
     if len(query) > limits.query_chars_max:
         raise BadRequest(f"query: {len(query):,} characters; at most {limits.query_chars_max:,}")
-    found: list[Clause] = []
     at = 0
     while at < len(query):
         gap = SPACES.match(query, at)
@@ -51,10 +50,9 @@ def parse_query(query: str, fields: Collection[str]) -> list[Clause]:
         named = field[1] if field and field[1] in fields else ""
         match = BODY.match(query, field.end() if field and named else begin)
         if match is None:  # a sign or colon at the very end
-            break
-        found.append(clause_of(sign[0] if sign else "", named, match))
+            return
+        yield clause_of(sign[0] if sign else "", named, match)
         at = match.end()
-    return found
 
 
 def clause_of(sign: str, field: str, match: re.Match[str]) -> Clause:

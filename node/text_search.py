@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,15 +14,18 @@ from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
 from mixline.node.highlights import highlight
 from mixline.node.late_texts import LateTexts, Matching
-from mixline.node.text_terms import Asked, Group, Terms, Translator
+from mixline.node.text_terms import Asked, Group, TermList, Terms, Translator
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
     from mixline.storage.live_view import LiveView
 
-SLICE_WINDOWS = 16  # of 4096 rows, looked at between two looks at the clock
+SLICE_WINDOWS = 4  # of 4096 rows, looked at between two looks at the clock
+SLICE_LISTS = 4  # that are read through between two looks
+SLICE_TEXTS = 4  # that pieces are cut from between two looks
 KEPT = 64  # queries whose terms are remembered
+READING = 2  # what reading a query may take of the time that is left is one in so many parts
 
 
 class TextSearch:
@@ -33,6 +37,7 @@ class TextSearch:
         self.epoch, self.index = epoch, index
         self.translator = Translator(index, fields, weights, fuzzy=fuzzy)
         self._terms: dict[str, Terms] = {}
+        self._cut: tuple[Call, Terms] | None = None  # a query that there was no time for
         self._late = LateTexts(epoch)
         self.translator.came, self.translator.together = self._late.has, self.together
         self._matching: tuple[LiveView, Terms, np.ndarray | None, Matching] | None = None
@@ -51,10 +56,19 @@ class TextSearch:
             self._terms.clear()
         query = call.ask.query or ""
         found = self._terms.get(query)
+        if found is None and self._cut is not None and self._cut[0] is call:
+            return self._cut[1]
         if found is None:
+            now_ns = time.monotonic_ns()
+            until_ns = now_ns + (call.deadline_ns - now_ns) // READING
+            found = self.translator.terms(query, lambda: call.pulse() or time.monotonic_ns() >= until_ns)
+            if found.cut:
+                self._cut = call, found
+                call.degraded.append("deadline while the query was read")
+                return found
             if len(self._terms) >= KEPT:
                 self._terms.clear()
-            found = self._terms[query] = self.translator.terms(query)
+            self._terms[query] = found
         return found
 
     def together(self, word: Group, others: list[Group]) -> bool:
@@ -113,24 +127,37 @@ class TextSearch:
         found: np.ndarray | None = None
         for kind, some in by_group(asked):
             if kind == KINDS["must"]:
-                rows = self.postings.rows_with(some, self.translator.views)
+                rows = self._rows_with(call, some)
                 found = rows if found is None else found & rows
         if found is None:
             wished = [one for kind, some in by_group(asked) if kind == KINDS["should"] for one in some]
-            found = self.postings.rows_with(wished, self.translator.views) if wished else none
+            found = self._rows_with(call, wished) if wished else none
         for kind, some in by_group(asked):
             if kind == KINDS["not"]:
-                found = found & ~self.postings.rows_with(some, self.translator.views)
+                found = found & ~self._rows_with(call, some)
         if allowed is not None:
             found = found & allowed[:words]
         many = int(np.bitwise_count(found).sum())
         if not asked.phrases or not many:
             return found
         search = Search(self.postings, many, asked.lists, self.translator.views, asked.kinds, asked.phrases, found)
-        search.advance()
+        while search.advance(SLICE_WINDOWS):
+            if call.stopped():
+                call.degraded.append(f"deadline after {search.next} of {self.index.count} rows of phrases")
+                break
         at = search.result()[0]
         np.bitwise_or.at(none, at >> 6, np.uint64(1) << (at & 63).astype(np.uint64))
         return none
+
+    def _rows_with(self, call: Call, lists: list[TermList]) -> np.ndarray:
+        """Bitmap (uint64 words) of the rows that any of these lists has; of those that there was time for."""
+        found = self.postings.rows_with(lists[:SLICE_LISTS], self.translator.views)
+        for start in range(SLICE_LISTS, len(lists), SLICE_LISTS):
+            if call.stopped():
+                call.degraded.append(f"deadline after {start} of {len(lists)} lists: more items match than are counted")
+                break
+            found |= self.postings.rows_with(lists[start : start + SLICE_LISTS], self.translator.views)
+        return found
 
     def all_matching(self, call: Call, terms: Terms, allowed: np.ndarray | None) -> np.ndarray:
         """Every row (uint32, ascending) that matches."""
@@ -139,8 +166,8 @@ class TextSearch:
         late = self.late(call, terms, allowed)
         return rows if late is None else np.concatenate((rows, late.rows))
 
-    def highlights(self, terms: Terms, rows: np.ndarray, fields: Sequence[str]) -> list[dict[str, str]]:
-        """For each row a piece of each field that has words of the query, as HTML."""
+    def highlights(self, call: Call, terms: Terms, rows: np.ndarray, fields: Sequence[str]) -> list[dict[str, str]]:
+        """For each row a piece of each field that has words of the query, as HTML; of as many as there is time for."""
         records = self.epoch.items.records(rows, fields)
         shown: dict[str, tuple[set[str], tuple[str, ...]]] = {}
         for name in fields:
@@ -156,7 +183,10 @@ class TextSearch:
         found: list[dict[str, str]] = [{} for _ in rows]
         for name in fields:
             analyser = self.index.analysers[self.index.names.index(name)]
-            for entry, text in zip(found, records[name], strict=True):
+            for at, (entry, text) in enumerate(zip(found, records[name], strict=True)):
+                if at % SLICE_TEXTS == 0 and call.stopped():
+                    call.degraded.append(f"deadline after pieces of {at} of {len(rows)} texts of {name}")
+                    break
                 piece = highlight(text, analyser, *shown[name]) if isinstance(text, str) else ""
                 if piece:
                     entry[name] = piece

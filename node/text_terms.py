@@ -16,6 +16,7 @@ from mixline.node import limits
 from mixline.node.errors import BadRequest
 from mixline.node.text_query import Clause, parse_query
 from mixline.storage.analysis import WORD_MAX
+from mixline.storage.dictionary import Dictionary
 from mixline.storage.text_builder import LENGTH_MAX
 from mixline.storage.text_index import Found, TextIndex
 
@@ -24,6 +25,8 @@ View = tuple[np.ndarray | None, ...]
 FUZZY_FROM, FUZZY_TWICE_FROM = 4, 8  # characters from which a word may have one slip, and two
 RARE = 50  # a word that is so much rarer than one that is spelt nearly alike is taken for a slip
 SELDOM = 3  # times: words that came more often are no slips
+NEAR_MAX = 16  # words of a query for which others that are spelt nearly so are looked for
+LOOKS = 8  # words between two looks at the clock
 COMMON = 10  # a word that more than one in so many items has says nothing of what it stands beside
 SAME = 1  # characters at the beginning that a slip leaves alone
 
@@ -55,12 +58,14 @@ class Phrase(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """``times``: how often each group stands in the query. ``spelling``: the query as it was probably meant, or ""."""
+    """``times``: how often each group stands in the query. ``spelling``: the query as it was probably meant, or "".
+    ``cut``: there was no time for all of the query."""
 
     groups: list[Group]
     times: list[int]
     phrases: list[Phrase]
     spelling: str
+    cut: bool = False
 
 
 class Correction(NamedTuple):
@@ -94,6 +99,9 @@ class Translator:
         self.views: list[View] = []
         self._views: dict[tuple[int, ...], int] = {}
         self._long: dict[int, np.ndarray] = {}
+        self._stopped: Callable[[], bool] = lambda: False
+        self._cut = False
+        self._alikes: dict[str, list[tuple[int, str, int]]] = {}  # of the query that is read
         self.came: Callable[[str], bool] = lambda _: False  # whether what came since the build has a term
         self.together: Callable[[Group, list[Group]], bool] = lambda *_: False  # whether an item has one and another
 
@@ -118,16 +126,20 @@ class Translator:
             self._long[field] = self.index.norms(field, self.weights.get(field, 1.0), LENGTH_MAX)[1:]
         return self._long[field]
 
-    def terms(self, query: str) -> Terms:
-        """The groups of a query; those beyond what the kernel takes are left out, the commonest first."""
+    def terms(self, query: str, stopped: Callable[[], bool] = lambda: False) -> Terms:
+        """The groups of a query; those beyond what the kernel takes are left out, the commonest first. Once ``stopped``
+        says so the rest is left out, and the terms are ``cut``."""
+        self._stopped, self._cut, self._alikes = stopped, False, {}
         groups: dict[Group, int] = {}
         phrases: list[Phrase] = []
         corrections: list[Correction] = []
-        for clause in parse_query(query, self.index.names):
+        for number, clause in enumerate(parse_query(query, self.index.names), 1):
             fields = [self.index.names.index(clause.field)] if clause.field else self.fields
             chains = {
                 self.chain_of[at]: tuple(f for f in fields if self.chain_of[f] == self.chain_of[at]) for at in fields
             }
+            if number % LOOKS == 0 and self._over():
+                break
             if clause.phrase:
                 self._phrase(clause, chains, groups, phrases)
             else:
@@ -143,7 +155,12 @@ class Translator:
             Phrase(one.unwanted, one.slop, tuple(tuple((order[g], c, p) for g, c, p in words) for words in one.words))
             for one in phrases
         ]
-        return Terms(kept, [groups[group] for group in kept], phrases, spelling if corrections else "")
+        return Terms(kept, [groups[group] for group in kept], phrases, spelling if corrections else "", self._cut)
+
+    def _over(self) -> bool:
+        """Whether there is no more time."""
+        self._cut = self._cut or self._stopped()
+        return self._cut
 
     def _fits(self, correction: Correction, groups: Iterable[Group]) -> bool:
         """Whether a word that is taken for a slip is none, since an item has it beside another word of the query."""
@@ -193,6 +210,8 @@ class Translator:
     ) -> None:
         spans = self.analysers[next(iter(chains))].spans(clause.text, limits.query_words_max * 256)
         for at, (start, end) in enumerate(spans):
+            if at and at % LOOKS == 0 and self._over():
+                return
             word, last = clause.text[start:end], at == len(spans) - 1
             prefix, fuzzy = clause.prefix and last, clause.fuzzy and last
             number = any(one.isdigit() for one in word)  # another number is another thing
@@ -285,6 +304,13 @@ class Translator:
         words = self.index.words or self.index.terms
         if not slips or len(plain) >= WORD_MAX - 2:
             return []
+        if plain not in self._alikes:
+            if len(self._alikes) >= NEAR_MAX or self._over():
+                return []
+            self._alikes[plain] = self._look_for(words, plain, slips)
+        return self._alikes[plain]
+
+    def _look_for(self, words: Dictionary, plain: str, slips: int) -> list[tuple[int, str, int]]:
         found = words.near(plain, slips, SAME, 32, limits.prefix_looks_max)
         return [(distance, word.decode("utf-8", "surrogatepass"), count) for distance, word, count in found]
 

@@ -19,6 +19,7 @@ NAMES = {
     "scan": "mixline.tools.bench_scan:scan_command",
     "quality": "mixline.tools.bench_quality:quality",
     "retrieval": "mixline.tools.bench_retrieval:retrieval",
+    "deadline": "mixline.tools.bench_deadline:deadline",
     "hybrid": "mixline.tools.bench_hybrid:hybrid",
     "hydration": "mixline.tools.bench_hydration:hydration",
     "framework": "mixline.tools.bench_framework:framework",

@@ -10,6 +10,7 @@ from mixline.node.call import Call
 from mixline.node.errors import BadRequest
 from mixline.node.limits import query_chars_max
 from mixline.node.text_query import parse_query
+from mixline.node.text_terms import NEAR_MAX
 
 SURFACE = """
 [[source]]
@@ -163,6 +164,44 @@ def test_a_search_stops_at_its_deadline_with_the_best_so_far(wide, monkeypatch):
     assert all(
         scores.get(one, score) == score for one, score in zip(page.ids.tolist(), page.scores.tolist(), strict=True)
     )
+
+
+def test_a_query_is_read_as_far_as_there_is_time(wide, monkeypatch):
+    query = "space opera " + "alein termnator " * 2000
+    whole = wide.ask("texts", query="space opera", limit=5)
+    with monkeypatch.context() as patch:
+        patch.setattr("mixline.node.text_search.READING", 1 << 60)  # no time at all
+        page = wide.ask("texts", query=query, limit=5)
+        [source] = [entry for entry in page.coverage if entry.stage == "source"]
+        assert page.status == "DEGRADED" and "deadline while the query was read" in source.why
+        assert len(page) and page.ids[0] == whole.ids[0]
+        assert wide.ask("texts", query="space opera", limit=5).status == "OK"  # of few words all are read
+    again = wide.ask("texts", query=query, limit=5, deadline_ms=30_000)
+    assert again.status == "OK" and again.ids.tolist() != page.ids.tolist()  # what was cut is not remembered
+
+
+def test_of_many_slips_so_many_are_looked_up(wide):
+    def readings(words):
+        search = next(step.bound for step in wide.engine.pipelines["texts"].sources)
+        return [len(group.readings) for group in search.translator.terms(" ".join(words)).groups]
+
+    slips = [f"terminat{one}r" for one in "abcdfghijklmnpqrstuvwxyz"]
+    assert all(many > 1 for many in readings(slips[:NEAR_MAX])) and len(slips) > NEAR_MAX
+    assert sum(many > 1 for many in readings(slips)) == NEAR_MAX
+
+
+def test_what_is_counted_and_shown_ends_at_the_deadline_too(tmp_path, monkeypatch):
+    more = 'facets = { genres = {}, year = { ranges = [1980] } }\nhighlight = ["title", "plot"]'
+    store = build_titles(tmp_path)
+    with Node.open(store, config=write_config(tmp_path, full=SURFACE.format(more=more))) as node:
+        whole = node.ask("full", query="space opera alien story")
+        assert set(whole.facets) == {"genres", "year"} and any(whole.highlights)
+        monkeypatch.setattr("mixline.node.text_search.SLICE_LISTS", 1)
+        monkeypatch.setattr(Call, "stopped", lambda call: True)
+        page = node.ask("full", query="space opera alien story")
+        [source] = [entry for entry in page.coverage if entry.stage == "source"]
+        assert page.status == "DEGRADED" and 0 < page.total < whole.total
+        assert page.facets == {} and not any(page.highlights) and "pieces of 0 of" in source.why
 
 
 @pytest.mark.stress

@@ -87,16 +87,18 @@ class TextSource(Source, frozen=True, kw_only=True):
         if (self.facets or self.total) and not group:
             rows = search.all_matching(call, terms, allowed)
             call.told["total"] = len(rows)
-            call.told["facets"] = {
-                name: count_facet(call.epoch, name, facet, rows)
-                for name, facet in expanded(self.facets, call.epoch).items()
-            }
+            call.told["facets"] = facets = {}
+            for name, facet in expanded(self.facets, call.epoch).items():
+                if call.stopped():
+                    call.degraded.append(f"deadline: {name} and what follows are not counted")
+                    break
+                facets[name] = count_facet(call.epoch, name, facet, rows)
         return search.best(call, terms, self.limit, allowed)
 
     def present(self, call: Call, rows: np.ndarray) -> None:
         if self.highlight and call.ask.query:
             search: TextSearch = call.bound
-            call.told["highlights"] = search.highlights(search.terms(call), rows, self._shown(search.index.names))
+            call.told["highlights"] = search.highlights(call, search.terms(call), rows, self._shown(search.index.names))
 
     def _shown(self, every: Sequence[str]) -> Sequence[str]:
         """The columns of which pieces are shown."""
