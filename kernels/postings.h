@@ -165,7 +165,12 @@ static inline uint64_t mixline_reaching_portable(const int32_t *sums, int32_t le
 #if defined(__x86_64__)
 __attribute__((target("avx2"))) static inline uint64_t mixline_reaching_avx2(const int32_t *sums, int32_t least) {
     const __m256i below = _mm256_set1_epi32(least - 1);
+    const __m256i *all = (const __m256i *)sums;
     uint64_t found = 0;
+    __m256i most = _mm256_loadu_si256(all);
+    for (int part = 1; part < 8; part++) most = _mm256_max_epi32(most, _mm256_loadu_si256(all + part));
+    most = _mm256_cmpgt_epi32(most, below);
+    if (_mm256_testz_si256(most, most)) return 0; /* as nearly always */
     for (int part = 0; part < 64; part += 8) {
         __m256i some = _mm256_cmpgt_epi32(_mm256_loadu_si256((const __m256i *)(sums + part)), below);
         found |= (uint64_t)(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(some)) << part;
@@ -173,6 +178,76 @@ __attribute__((target("avx2"))) static inline uint64_t mixline_reaching_avx2(con
     return found;
 }
 #endif
+
+/* How many rows of a block of MIXLINE_PACK lie below `row`, which its last one does not. A jump for each halving would be
+ * foretold wrongly every second time. */
+static inline int mixline_below_portable(const uint32_t *rows, uint32_t row) {
+    int low = 0;
+    for (int half = MIXLINE_PACK / 2; half; half /= 2) low += half & -(int)(rows[low + half - 1] < row);
+    return low;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static inline int mixline_below_avx2(const uint32_t *rows, uint32_t row) {
+    const __m256i sign = _mm256_set1_epi32(INT32_MIN), wanted = _mm256_xor_si256(_mm256_set1_epi32((int)row), sign);
+    int low = (rows[63] < row) << 6;
+    low += (rows[low + 31] < row) << 5;
+    __m256i below = _mm256_setzero_si256();
+    for (int part = 0; part < 32; part += 8) {
+        __m256i some = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(rows + low + part)), sign);
+        below = _mm256_sub_epi32(below, _mm256_cmpgt_epi32(wanted, some));
+    }
+    __m128i half = _mm_add_epi32(_mm256_castsi256_si128(below), _mm256_extracti128_si256(below, 1));
+    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4E));
+    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0xB1));
+    return low + _mm_cvtsi128_si32(half);
+}
+#endif
+
+/* The first block whose last row is not below `row`, from `block` on; `blocks` when there is none. */
+static inline int64_t mixline_block_of(const mixline_list *list, int64_t block, uint32_t row) {
+    if (!list->headers) return block < list->blocks && list->rows[list->have - 1] < row ? list->blocks : block;
+    int64_t step = 1;
+    if (block >= list->blocks || mixline_last(list, block) >= row) return block;
+    while (block + step < list->blocks && mixline_last(list, block + step) < row) block += step, step *= 2;
+    for (; step; step /= 2)
+        if (block + step < list->blocks && mixline_last(list, block + step) < row) block += step;
+    return block + 1;
+}
+
+/* Go to `row`, which is not below those asked for before; whether the list has it. */
+__attribute__((always_inline)) static inline int mixline_seek_by(mixline_list *list, uint32_t row,
+                                                                 int (*below)(const uint32_t *, uint32_t)) {
+    int64_t block = list->block < 0 ? 0 : list->block;
+    block = mixline_block_of(list, block, row);
+    if (block >= list->blocks) return 0;
+    if (block != list->block) mixline_open_block(list, block);
+    const uint32_t *rows = list->rows;
+    int low = list->at < list->have && rows[list->at] <= row ? list->at : 0;
+    if (list->have == MIXLINE_PACK)
+        low = below(rows, row);
+    else
+        while (rows[low] < row) low++;
+    list->at = low;
+    return rows[low] == row;
+}
+
+static inline int mixline_seek(mixline_list *list, uint32_t row) {
+    return mixline_seek_by(list, row, mixline_below_portable);
+}
+
+/* Whether the row that the list stands at has the term in a field that is asked, and what it is worth. */
+static inline int mixline_worth_here(mixline_list *list, int32_t *worth) {
+    if (list->timed > 1) return (*worth = list->worths[list->at]) > 0;
+    if (!list->timed) mixline_read_times(list);
+    float share = mixline_share_at(list, list->at);
+    *worth = mixline_worth_of(list, share);
+    return share > 0;
+}
+
+static inline int32_t mixline_level_bound(const mixline_list *list, int64_t block) {
+    return list->bounds[mixline_header(list, block)[list->texts->entry - 1]];
+}
 
 /* What every row of the open block is worth. */
 #define MIXLINE_DEFINE_POSTINGS(NAME, TARGET)                                                                         \
@@ -213,12 +288,39 @@ __attribute__((target("avx2"))) static inline uint64_t mixline_reaching_avx2(con
         }                                                                                                             \
         return found;                                                                                                 \
     }                                                                                                                 \
-    static const mixline_postings mixline_postings_##NAME = {mixline_worths_##NAME, mixline_collect_##NAME, #NAME};
+    /* Add a list's worths to candidates (rows ascending); those that cannot reach `least` with `rest` more are left      \
+     * out. Returns how many remain. */                                                                               \
+    TARGET static int64_t mixline_probe_##NAME(mixline_list *list, mixline_candidate *some, int64_t count,            \
+                                               uint64_t group, int32_t rest, int32_t least) {                         \
+        int64_t kept = 0;                                                                                             \
+        for (int64_t i = 0; i < count; i++) {                                                                         \
+            mixline_candidate one = some[i];                                                                          \
+            int32_t worth;                                                                                            \
+            if (list->bounds) { /* a block that cannot bring the row among the best is not opened */                  \
+                list->probed = mixline_block_of(list, list->probed, one.row);                                         \
+                if (list->probed != list->block) {                                                                    \
+                    int32_t most = list->probed < list->blocks ? mixline_level_bound(list, list->probed) : 0;         \
+                    if (one.sum < least - rest - most) continue;                                                      \
+                }                                                                                                     \
+            }                                                                                                         \
+            if (mixline_seek_by(list, one.row, mixline_below_##NAME) && mixline_worth_here(list, &worth)) {           \
+                one.sum += worth;                                                                                     \
+                one.groups |= group;                                                                                  \
+            }                                                                                                         \
+            some[kept] = one;                                                                                         \
+            kept += one.sum >= least - rest;                                                                          \
+        }                                                                                                             \
+        return kept;                                                                                                  \
+    }                                                                                                                 \
+    static const mixline_postings mixline_postings_##NAME = {mixline_worths_##NAME, mixline_collect_##NAME,              \
+                                                            mixline_probe_##NAME, #NAME};
 
 typedef struct mixline_postings {
     void (*worths)(mixline_list *list);
     int64_t (*collect)(const int32_t *sums, const uint64_t *groups, uint32_t first, int64_t count, int32_t least,
                        const uint64_t *allowed, mixline_candidate *out);
+    int64_t (*probe)(mixline_list *list, mixline_candidate *some, int64_t count, uint64_t group, int32_t rest,
+                     int32_t least);
     const char *name;
 } mixline_postings;
 
@@ -242,17 +344,6 @@ static inline void mixline_value_block(const mixline_postings *path, mixline_lis
     if (!list->timed) mixline_read_times(list);
     path->worths(list);
     list->timed = 2;
-}
-
-/* The first block whose last row is not below `row`, from `block` on; `blocks` when there is none. */
-static inline int64_t mixline_block_of(const mixline_list *list, int64_t block, uint32_t row) {
-    if (!list->headers) return block < list->blocks && list->rows[list->have - 1] < row ? list->blocks : block;
-    int64_t step = 1;
-    if (block >= list->blocks || mixline_last(list, block) >= row) return block;
-    while (block + step < list->blocks && mixline_last(list, block + step) < row) block += step, step *= 2;
-    for (; step; step /= 2)
-        if (block + step < list->blocks && mixline_last(list, block + step) < row) block += step;
-    return block + 1;
 }
 
 /* Add what the rows first .. end are worth to their sums, and note the group; whether there were any. */
@@ -283,66 +374,11 @@ static int mixline_accumulate(const mixline_postings *path, mixline_list *list, 
     return any;
 }
 
-/* Go to `row`, which is not below those asked for before; whether the list has it. */
-static inline int mixline_seek(mixline_list *list, uint32_t row) {
-    int64_t block = list->block < 0 ? 0 : list->block;
-    block = mixline_block_of(list, block, row);
-    if (block >= list->blocks) return 0;
-    if (block != list->block) mixline_open_block(list, block);
-    const uint32_t *rows = list->rows;
-    int low = list->at < list->have && rows[list->at] <= row ? list->at : 0, count = list->have - low;
-    while (count > 1) {
-        int half = count / 2;
-        low += rows[low + half - 1] < row ? half : 0;
-        count -= half;
-    }
-    list->at = low;
-    return rows[low] == row;
-}
-
-/* Whether the row that the list stands at has the term in a field that is asked, and what it is worth. */
-static inline int mixline_worth_here(mixline_list *list, int32_t *worth) {
-    if (list->timed > 1) return (*worth = list->worths[list->at]) > 0;
-    if (!list->timed) mixline_read_times(list);
-    float share = mixline_share_at(list, list->at);
-    *worth = mixline_worth_of(list, share);
-    return share > 0;
-}
-
-static inline int32_t mixline_level_bound(const mixline_list *list, int64_t block) {
-    return list->bounds[mixline_header(list, block)[list->texts->entry - 1]];
-}
-
 /* What rows of a block of each level are worth at most. */
 static void mixline_bounds(mixline_list *list, int32_t *bounds) {
     const float top = mixline_float_at(list->head) / MIXLINE_LEVELS * mixline_weight(list, 0);
     for (int level = 0; level <= MIXLINE_LEVELS; level++) bounds[level] = mixline_bound_of(list, top * (float)level);
     list->bounds = bounds;
-}
-
-/* Add a list's worths to candidates (rows ascending); those that cannot reach `least` with `rest` more are left out.
- * Returns how many remain. */
-static int64_t mixline_probe(mixline_list *list, mixline_candidate *some, int64_t count, uint64_t group, int32_t rest,
-                             int32_t least) {
-    int64_t kept = 0;
-    for (int64_t i = 0; i < count; i++) {
-        mixline_candidate one = some[i];
-        int32_t worth;
-        if (list->bounds) { /* a block that cannot bring the row among the best is not opened */
-            list->probed = mixline_block_of(list, list->probed, one.row);
-            if (list->probed != list->block) {
-                int32_t most = list->probed < list->blocks ? mixline_level_bound(list, list->probed) : 0;
-                if (one.sum < least - rest - most) continue;
-            }
-        }
-        if (mixline_seek(list, one.row) && mixline_worth_here(list, &worth)) {
-            one.sum += worth;
-            one.groups |= group;
-        }
-        some[kept] = one;
-        kept += one.sum >= least - rest;
-    }
-    return kept;
 }
 
 /* No row of the window is worth more than this. */

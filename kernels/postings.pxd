@@ -38,10 +38,13 @@ cdef extern from "postings.h" nogil:
         uint64_t groups
         uint32_t row
         int32_t sum
+    ctypedef int64_t (*probe_fn)(mixline_list* found, mixline_candidate* some, int64_t count, uint64_t group,
+                                 int32_t rest, int32_t least) noexcept nogil
     ctypedef int64_t (*collect_fn)(const int32_t* sums, const uint64_t* groups, uint32_t first, int64_t count,
                                    int32_t least, const uint64_t* allowed, mixline_candidate* out) noexcept
     struct mixline_postings:
         collect_fn collect
+        probe_fn probe
         const char* name
     const mixline_postings* mixline_choose_postings(const char* isa) noexcept
     float mixline_weight(const mixline_list* found, int field) noexcept
@@ -54,8 +57,6 @@ cdef extern from "postings.h" nogil:
                             int32_t* sums, uint64_t* groups, uint64_t group) noexcept
     bint mixline_seek(mixline_list* found, uint32_t row) noexcept
     bint mixline_worth_here(mixline_list* found, int32_t* worth) noexcept
-    int64_t mixline_probe(mixline_list* found, mixline_candidate* some, int64_t count, uint64_t group, int32_t rest,
-                          int32_t least) noexcept
     int32_t mixline_window_bound(mixline_list* found, uint32_t first, uint32_t end) noexcept
     void mixline_bounds(mixline_list* found, int32_t* bounds) noexcept
     void mixline_mark(mixline_list* found, uint64_t* words) noexcept

@@ -332,8 +332,8 @@ cdef class Search:
             if not found:
                 return
             rest -= bounds[order[i]]
-            found = mixline_probe(&self.lists[order[i]], self.some, found, <uint64_t>1 << self.group[order[i]], rest,
-                                  self.least)
+            found = path.probe(&self.lists[order[i]], self.some, found, <uint64_t>1 << self.group[order[i]], rest,
+                               self.least)
         self.offer(found)
 
     cdef int plan(self, uint32_t first, uint32_t end, int32_t* bounds, int* order, int32_t* rest) noexcept nogil:
