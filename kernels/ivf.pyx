@@ -47,7 +47,7 @@ cdef enum By:             # what is gone over
     PLACES = 1
     ROWS = 2
 
-BY = {"codes": CODES, "places": PLACES, "rows": ROWS}
+cdef dict BY = {"codes": CODES, "places": PLACES, "rows": ROWS}
 
 cdef extern from *:
     int lowest_bit "__builtin_ctzll" (uint64_t bits) noexcept nogil
@@ -140,7 +140,7 @@ cdef class ListSearch:
               const uint64_t[::1] allowed=None, by="codes"):
         cdef Py_ssize_t kept = k + k // 4 + SPARE if keep is None else keep
         if by not in BY or (by != "codes" and allowed is None) or (by == "rows" and self.lists_of == NULL):
-            raise KernelArgumentError(f"by {by!r}: codes, places where there is a bitmap, or rows where lists are known")
+            raise KernelArgumentError(f"by {by!r}: codes, places where there is a bitmap, or rows of known lists")
         if query.shape[0] != self.dim:
             raise KernelArgumentError(f"the query has {query.shape[0]} dimensions and the lists {self.dim}")
         if k < 1 or width < 1 or kept < k:
