@@ -21,6 +21,13 @@ class RaisingSource(Source, frozen=True, kw_only=True):
         raise RuntimeError("no luck")
 
 
+class AbsentSource(RaisingSource):
+    """Has nothing to search in any store."""
+
+    def disabled(self, epoch):
+        return "no store has it"
+
+
 class OutsideSource(Source, frozen=True, kw_only=True):
     """Names a row that the store does not have."""
 

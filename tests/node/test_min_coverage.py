@@ -6,7 +6,7 @@ from film_store import near, node_with
 from mixline.node.errors import ConfigError, InternalError
 
 LOST = '[[source]]\nname = "lost"\nkind = "odd_components.RaisingSource"\n'
-NO_TEXTS = '[[source]]\nname = "asked"\nkind = "popular_for_query"\n'
+ABSENT = '[[source]]\nname = "absent"\nkind = "odd_components.AbsentSource"\n'
 POPULAR = '[[source]]\nkind = "popular"\nlimit = 5\n'
 
 
@@ -37,9 +37,9 @@ def test_a_page_needs_its_share_of_sources(node):
 
 
 def test_what_has_nothing_to_search_does_not_count(node):
-    page = node(all=surface(1.0, NO_TEXTS, POPULAR)).ask("all", user=1)
+    page = node(all=surface(1.0, ABSENT, POPULAR)).ask("all", user=1)
     states = {entry.name: entry.state for entry in page.coverage if entry.stage == "source"}
-    assert states["asked"] == "disabled" and page.status == "OK" and page.answered == 1.0
+    assert states["absent"] == "disabled" and page.status == "OK" and page.answered == 1.0
 
 
 def test_a_source_that_brings_nothing_has_answered(node):
