@@ -327,6 +327,15 @@ class Call:
             self.block.columns[name] = found
         return found
 
+    def of_part(self, positions: np.ndarray, ask: Callable[..., np.ndarray], *given: Any) -> np.ndarray:
+        """What ``ask(call, *given)`` says of the candidates at these positions alone, in a block of their own."""
+        block = self.block
+        self.block = block.part(positions)
+        try:
+            return ask(self, *given)
+        finally:
+            self.block = block
+
     def numbers(self, name: str) -> np.ndarray:
         """A column as float32 or float64, NaN where a value is missing: what is added, ordered and shown as a score."""
         values = self.column(name)

@@ -128,20 +128,19 @@ def sift(call: Call, step: Step, entry: Coverage) -> None:
     began_ns, asked = monotonic_ns() if call.measures else 0, len(block)
     if step.sifted.partial and len(positions := block.live) < asked:
         asked, dropped = len(positions), np.zeros(asked, dtype=bool)
-        call.block = block.part(positions)
-        try:
-            found = step.component.drops(call)
-            check_length(call.block, found, "drops")
-        finally:
-            call.block = block
-        dropped[positions] = found
+        dropped[positions] = call.of_part(positions, drops, step)
     else:
-        dropped = step.component.drops(call)
-        check_length(block, dropped, "drops")
-        dropped = np.ascontiguousarray(dropped, dtype=bool)
+        dropped = drops(call, step)
     entry.taken, entry.left = drop(block.fate, dropped, LIVE, DROPPED + step.at)
     if call.measures and step.commutes:
         step.sifted.note(monotonic_ns() - began_ns, asked, entry.left)
+
+
+def drops(call: Call, step: Step) -> np.ndarray:
+    """Which of the candidates (bool) in the call's block a filter drops."""
+    found = step.component.drops(call)
+    check_length(call.block, found, "drops")
+    return np.ascontiguousarray(found, dtype=bool)
 
 
 def score(call: Call, step: Step, entry: Coverage) -> None:
@@ -153,11 +152,7 @@ def score(call: Call, step: Step, entry: Coverage) -> None:
         return
     positions = best_of(call, scorer.best)
     scores = np.full(len(block), np.nan, dtype=np.float32)
-    call.block = block.part(positions)
-    try:
-        scores[positions] = scored(call, step)
-    finally:
-        call.block = block
+    scores[positions] = call.of_part(positions, scored, step)
     block.columns[step.name] = scores
     entry.taken, entry.left = len(positions), len(block) - len(positions)
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from film_store import build_store
+from film_store import build_store, node_with
 from shop_store import build_shop
 
 
@@ -12,6 +12,20 @@ from shop_store import build_shop
 def film_store(tmp_path_factory):
     """Path of the store."""
     return build_store(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture
+def node(film_store, tmp_path):
+    """Opens nodes of the film store with surfaces given as keyword arguments, and closes them."""
+    opened = []
+
+    def make(**surfaces):
+        opened.append(node_with(film_store, tmp_path, **surfaces))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from film_store import DIM, ITEMS, USERS, node_with
+from film_store import DIM, ITEMS, USERS
 
 from mixline.kernels import reference
 from mixline.node import scans, space_search
@@ -44,20 +44,6 @@ by = "final"
 def epoch(film_store):
     with Store(film_store).open() as opened:
         yield opened
-
-
-@pytest.fixture
-def node(film_store, tmp_path):
-    """Opens a node with surfaces given as keyword arguments, and closes it."""
-    opened = []
-
-    def make(**surfaces):
-        opened.append(node_with(film_store, tmp_path, **surfaces))
-        return opened[-1]
-
-    yield make
-    for one in opened:
-        one.close()
 
 
 def ids_of_all(epoch):

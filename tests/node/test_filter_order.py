@@ -3,8 +3,7 @@
 import itertools
 
 import numpy as np
-import pytest
-from film_store import ITEMS, near, node_with
+from film_store import ITEMS, near
 
 from mixline.node.filter_order import FIRST, FilterOrder, Sifted
 
@@ -13,19 +12,6 @@ YEARS = '[[filter]]\nname = "years"\nkind = "predicate"\nwhere = "year > 1970"\n
 PRICES = '[[hydrator]]\nkind = "odd_components.PriceHydrator"\n'  # so that no source leaves out what is too cheap
 CHEAP = '[[filter]]\nname = "cheap"\nkind = "predicate"\nwhere = "price < 20"\n'
 EVEN = '[[filter]]\nname = "even"\nkind = "odd_components.EvenFilter"\n'
-
-
-@pytest.fixture
-def node(film_store, tmp_path):
-    opened = []
-
-    def make(**surfaces):
-        opened.append(node_with(film_store, tmp_path, **surfaces))
-        return opened[-1]
-
-    yield make
-    for one in opened:
-        one.close()
 
 
 def entries(page):

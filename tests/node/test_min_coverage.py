@@ -1,7 +1,7 @@
 """A page of too few sources is none: which count, which do not, and what the request is told."""
 
 import pytest
-from film_store import near, node_with
+from film_store import near
 
 from mixline.node.errors import ConfigError, InternalError
 
@@ -12,19 +12,6 @@ POPULAR = '[[source]]\nkind = "popular"\nlimit = 5\n'
 
 def surface(share, *sources):
     return f"min_coverage = {share}\n" + near() + "".join(sources)
-
-
-@pytest.fixture
-def node(film_store, tmp_path):
-    opened = []
-
-    def make(**surfaces):
-        opened.append(node_with(film_store, tmp_path, **surfaces))
-        return opened[-1]
-
-    yield make
-    for one in opened:
-        one.close()
 
 
 def test_a_page_needs_its_share_of_sources(node):

@@ -72,12 +72,7 @@ class TakeUntilPassSelector(Selector, frozen=True, kw_only=True):
 
     def holds(self, call: Call, positions: np.ndarray) -> np.ndarray:
         """The condition as a check."""
-        block = call.block
-        call.block = block.part(positions)
-        try:
-            return compile_predicate(self.where).holds(call)
-        finally:
-            call.block = block
+        return call.of_part(positions, compile_predicate(self.where).holds)
 
     def select(self, call: Call, positions: np.ndarray, limit: int) -> np.ndarray:
         if self.by:
