@@ -14,9 +14,9 @@ PAGE = mmap.PAGESIZE
 
 
 @pytest.fixture
-def cold(tmp_path):
+def cold(disk):
     """A file on the disk, none of it in memory."""
-    path = tmp_path / "file"
+    path = disk / "file"
     path.write_bytes(os.urandom(40 * PAGE + 17))
     fd = os.open(path, os.O_RDONLY)
     os.fsync(fd)

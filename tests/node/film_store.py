@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +69,15 @@ def vector(*places: int) -> np.ndarray:
     return found
 
 
-def films(seed: int = 5) -> list[dict]:
+def films() -> list[dict]:
     """The items as JSON objects; some values are missing."""
-    rng = np.random.default_rng(seed)
+    return [dict(film) for film in drawn()]
+
+
+@cache
+def drawn() -> list[dict]:
+    """The same, drawn once."""
+    rng = np.random.default_rng(5)
     return [
         {
             "id": 1000 + 7 * at,

@@ -137,11 +137,10 @@ def test_a_new_epoch_comes_with_all_that_was_written(store, config):
         at, epochs = 0, set()
         while at < 20 or 2 not in epochs or any(one["epoch"] != 2 for one in client.info()["workers"]):
             at += 1
-            client.apply([upsert(NEW + at, 4)], deadline_ms=30_000)
+            client.apply([upsert(NEW + at % 100, 4)], deadline_ms=30_000)
             page = client.ask("given", vector=vector(4))
-            assert {*range(NEW, NEW + at + 1)} <= set(page.ids.tolist()), at
+            assert {*range(NEW, NEW + min(at, 99) + 1)} <= set(page.ids.tolist()), at
             epochs.add(page.epoch)
-            assert at < 3000
         assert epochs == {1, 2}
 
 

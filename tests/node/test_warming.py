@@ -19,8 +19,9 @@ from mixline.storage.store import Store
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return build_store(tmp_path_factory.mktemp("films"))
+def store(disk):
+    (disk / "films").mkdir()
+    return build_store(disk / "films")
 
 
 def cool(store):

@@ -18,9 +18,9 @@ needs_peers = pytest.mark.skipif(bool(ABSENT) or shutil.which("redis-server") is
 
 
 @pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
+def cache(disk):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MIXLINE_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MIXLINE_BENCH_CACHE", str(disk / "cache"))
         yield
 
 
