@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from mixline.storage.codes import encode
+from mixline.storage.middles import add_up
 
-ROUNDS = 8
+ROUNDS = 4  # further ones change nothing that a search would notice
 SAMPLED = 48  # rows per centroid
 DRAWS = 4  # of beginnings: each further one goes where rows lie far from all centroids so far
 FARTHEST = -1e38  # as an offset; beyond it float32 ends
@@ -101,23 +102,12 @@ def directions(rows: np.ndarray) -> np.ndarray:
     return (rows / np.where(lengths == 0.0, 1.0, lengths)).astype(np.float32)
 
 
-def add_up(sums: np.ndarray, counts: np.ndarray, rows: np.ndarray, found: np.ndarray) -> None:
-    """Add the rows of each centroid to its ``sums`` (many, dim), float64, in their order, and to ``counts`` (many,)."""
-    order = np.argsort(found, kind="stable")
-    here = np.bincount(found, minlength=len(counts))
-    some = np.flatnonzero(here)
-    sums[some] += np.add.reduceat(rows[order], (np.cumsum(here) - here)[some], axis=0, dtype=np.float64)
-    counts += here
-
-
 def means(rows: np.ndarray, found: np.ndarray, before: np.ndarray) -> np.ndarray:
     """The middle of the rows of each centroid, summed in their order; who has none takes a row of a full one."""
-    order = np.argsort(found, kind="stable")
     sums, counts = np.zeros(before.shape), np.zeros(len(before), dtype=np.int64)
     add_up(sums, counts, rows, found)
-    starts = np.cumsum(counts) - counts
     after = np.where(counts[:, None], sums / np.maximum(counts, 1)[:, None], before).astype(np.float32)
     fullest = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts > 1)]
     for empty, full in zip(np.flatnonzero(counts == 0), fullest, strict=False):
-        after[empty] = rows[order[starts[full] + counts[full] // 2]]
+        after[empty] = rows[np.flatnonzero(found == full)[counts[full] // 2]]
     return after

@@ -18,11 +18,12 @@ import msgspec
 import numpy as np
 
 from mixline.storage.arrays import ArrayWriter, chunk_rows, map_array, write_array
-from mixline.storage.calibration import POOLS, Exact, calibrate, exact_scores, held_out, ladder, results_for
-from mixline.storage.clusters import Assign, add_up, directions, nearest, train
+from mixline.storage.calibration import POOLS, RESULTS, Exact, calibrate, exact_scores, held_out, ladder, results_for
+from mixline.storage.clusters import Assign, directions, nearest, train
 from mixline.storage.codes import BLOCK_ROWS, QUAD, Codes, encode, open_codes
 from mixline.storage.frames import PLAIN, Frame, open_frame
 from mixline.storage.manifest import IndexFacts
+from mixline.storage.middles import add_up
 from mixline.storage.progress import Progress
 
 ABSENT = 0xFFFFFFFF  # the row of a place that only fills up a block
@@ -112,13 +113,17 @@ def measure(
     """What the lists in ``folder`` find at which width, for each k."""
     users = folder / "users.npy"
     queries = held_out(items, map_array(users) if users.exists() else None, SEED)
-    truth = exact_scores(exact, items, queries, metric, norms, results_for(len(items), POOLS)[-1])
+    truth = [
+        *exact_scores(exact, items, queries[:TRIED], metric, norms, results_for(len(items), POOLS)[-1]),
+        *exact_scores(exact, items, queries[TRIED:], metric, norms, results_for(len(items))[-1]),
+    ]
     opened = open_lists(folder)
     assert opened is not None
     keys = np.arange(len(items), dtype=np.uint64)
     searcher = make_search(*opened, matrix=items, keys=keys, matrix_norms=norms, metric=metric)
     for k in results_for(len(items), POOLS):
-        wanted = [scores[:k] for scores in truth]
+        many = TRIED if k > RESULTS[-1] else len(queries)  # of so long a list each tells as much as several
+        wanted = [scores[:k] for scores in truth[:many]]
         facts = IndexFacts("ivf", {"lists": lists, "keep_percent": 0}, k, ())
         for percent in KEEP_PERCENT:
             facts.parameters["keep_percent"] = percent
@@ -133,7 +138,7 @@ def measure(
             [(_, recall, _)] = calibrate(search, queries[:TRIED], wanted[:TRIED], [-(-lists // 4)])
             if recall >= TOLD:
                 break
-        yield msgspec.structs.replace(facts, points=calibrate(search, queries, wanted, ladder(1, lists)))
+        yield msgspec.structs.replace(facts, points=calibrate(search, queries[:many], wanted, ladder(1, lists)))
 
 
 def keep_for(facts: IndexFacts, k: int) -> int:
