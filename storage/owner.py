@@ -11,6 +11,20 @@ import os
 from mixline.storage.errors import WrongProcess
 
 
+class Here:
+    """This process: asking the kernel for its pid takes as long as looking up several rows."""
+
+    pid = os.getpid()
+
+
+def forked() -> None:
+    """A child is another process."""
+    Here.pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=forked)
+
+
 class Owner:
     """The process that opened something; shared by all handles made from one epoch."""
 
@@ -18,13 +32,13 @@ class Owner:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.pid = os.getpid()
+        self.pid = Here.pid
         self.open = True
 
     def check(self) -> None:
-        if self.pid != os.getpid():
+        if self.pid != Here.pid:
             raise WrongProcess(
-                f"{self.name}: opened by process {self.pid}, used by {os.getpid()}; open the store again after a fork"
+                f"{self.name}: opened by process {self.pid}, used by {Here.pid}; open the store again after a fork"
             )
         if not self.open:
             raise WrongProcess(f"{self.name}: used after close")
