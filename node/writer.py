@@ -24,7 +24,7 @@ from mixline.storage.live_ops import Batch, decode_batch
 from mixline.storage.live_writer import Ack, LiveWriter
 from mixline.storage.store import Store
 
-WATCH_S = 5.0  # between two looks at the readers of the log; a worker that died holds its slot no longer
+WATCH_S = 1.0  # between two looks at the readers of the log; a worker that died holds its slot no longer
 FULL_RETRY_US = 1_000_000
 STANDS_FOR: tuple[tuple[type[StorageError], type[NodeError]], ...] = (
     (BadOperation, BadRequest),

@@ -1,7 +1,6 @@
 """A user who is forgotten: unknown in the next request, and in no byte of the store once the command has ended."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bytes_left import files_with
 from click.testing import CliRunner
 from film_store import BLOCKED, DIM, ITEMS, SEEN, films, near, node_with, vector, write_config, write_inputs
 from node_process import running, wait_until
@@ -85,26 +85,6 @@ def traces(kind, at):
     who = person(at)
     found += [who["name"].encode(), who["city"].encode(), who["likes"][0].encode()]
     return [*found, who["age"].to_bytes(8, "little"), who["age"].to_bytes(8, "big")]
-
-
-def files_with(store, marks):
-    """Files of the store that hold one of some bytes; holes are not read."""
-    found = set()
-    for path in store.rglob("*"):
-        if not path.is_file() or "snapshots" in path.parts:
-            continue
-        with path.open("rb") as file:
-            at, size = 0, path.stat().st_size
-            while at < size:
-                try:
-                    start = os.lseek(file.fileno(), at, os.SEEK_DATA)
-                except OSError:
-                    break
-                at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-                raw = os.pread(file.fileno(), at - start, start)
-                if any(mark in raw for mark in marks):
-                    found.add(str(path.relative_to(store)))
-    return found
 
 
 def write_about(node, kind, at):

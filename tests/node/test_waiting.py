@@ -299,7 +299,7 @@ def test_neighbours_of_what_is_slow_lose_nothing(film_store, tmp_path, hogs):
         try:
             before = set(node.worker_pids())
             for _ in range(3):
-                page = client.ask("marked", user=1, deadline_ms=2000)
+                page = client.ask("marked", user=1, deadline_ms=1200)
                 assert page.status == "DEGRADED" and len(page) and "deadline" in entries(page)["slow"].why
             assert set(node.worker_pids()) == before
             with pytest.raises(RequestTimeout):

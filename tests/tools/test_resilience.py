@@ -142,8 +142,9 @@ def store(tmp_path_factory):
     return folder / "store"
 
 
-def test_two_workers_are_killed_and_nobody_gets_a_foreign_page(store):
+def test_two_workers_are_killed_and_nobody_gets_a_foreign_page(store, monkeypatch):
     """A whole trial; whether it was fast enough is for a quiet machine to say."""
+    monkeypatch.setattr("mixline.tools.resilience_kills.SEGMENT_S", 6.0)
     words = ["kills", "--store", store, "--count", 2, "--calm", 1, "--capacity", 60, "--workers", 1, "--json"]
     done = CliRunner().invoke(command, ["bench", "resilience", *map(str, words)])
     result = json.loads(done.output.splitlines()[-1])
