@@ -9,6 +9,7 @@
 
 #include "bitpack.h"
 #include "isa.h"
+#include "moment.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -408,16 +409,21 @@ static int32_t mixline_window_bound(mixline_list *list, uint32_t first, uint32_t
     return bound < list->top ? bound : list->top;
 }
 
-/* Mark all rows of a list in a bitmap; with fields that are not asked, those rows that have the term in one that is. */
-static void mixline_mark(mixline_list *list, uint64_t *words) {
+enum { MIXLINE_MARKED = 64 }; /* blocks between two looks at the clock */
+
+/* Mark all rows of a list in a bitmap; with fields that are not asked, those rows that have the term in one that is.
+ * Whether there was time for all. */
+static int mixline_mark(mixline_list *list, uint64_t *words, int64_t until_ns) {
     int all = 1;
     for (int f = 0; f < list->texts->fields; f++) all &= list->norms[f] != NULL;
     for (int64_t block = 0; block < list->blocks; block++) {
+        if (block % MIXLINE_MARKED == 0 && mixline_over(until_ns)) return 0;
         mixline_open_block(list, block);
         if (!all) mixline_read_times(list);
         for (int i = 0; i < list->have; i++)
             if (all || mixline_share_at(list, i) > 0) words[list->rows[i] >> 6] |= (uint64_t)1 << (list->rows[i] & 63);
     }
+    return 1;
 }
 
 enum { MIXLINE_PLACES = 4096 }; /* of a word in one row that are looked at */

@@ -59,6 +59,8 @@ cdef extern from "postings.h" nogil:
     bint mixline_worth_here(mixline_list* found, int32_t* worth) noexcept
     int32_t mixline_window_bound(mixline_list* found, uint32_t first, uint32_t end) noexcept
     void mixline_bounds(mixline_list* found, int32_t* bounds) noexcept
-    void mixline_mark(mixline_list* found, uint64_t* words) noexcept
+    bint mixline_mark(mixline_list* found, uint64_t* words, int64_t until_ns) noexcept
+    bint mixline_over(int64_t until_ns) noexcept
+    void mixline_read_times(mixline_list* found) noexcept
     int mixline_places(mixline_list* found, int field, int64_t offset, int64_t* out) noexcept
     bint mixline_within(const int64_t* places, const int* many, int count, int64_t slop) noexcept

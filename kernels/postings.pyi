@@ -33,6 +33,16 @@ class Postings:
         keys: NDArray[np.uint64],
         rows: int,
     ) -> None: ...
+    def mark(
+        self,
+        words: NDArray[np.uint64],
+        lists: Sequence[_TermList],
+        views: Sequence[_View],
+        until_ns: int = 0,
+    ) -> int:
+        """Set the bits of the rows that have any of these terms in a field that is asked; how many lists there was time
+        for until the monotonic clock comes to ``until_ns`` (0: for all). Of the next one some rows may be marked."""
+
     def rows_with(self, lists: Sequence[_TermList], views: Sequence[_View]) -> NDArray[np.uint64]:
         """Bitmap of the rows that have any of these terms in a field that is asked."""
 
@@ -47,8 +57,9 @@ class Search:
     ``kinds`` by group: of the terms of a "must" group a row has one at least, of a "not" group none; those of a "part"
     group are worth nothing. ``phrases``: (unwanted, slop, readings); of one of the readings, (number of a list, place)
     each, all words must stand at their places in a field, give or take ``slop``. ``allowed``: bitmap of rows; with
-    ``whole`` false no bound may be taken from whole lists. ``next``: rows looked at so far, in windows of ``WINDOW``;
-    ``windows`` that were read, ``valued`` rows that were summed. Raises
+    ``whole`` false no bound may be taken from whole lists. ``marks``: a bitmap in which the bits of all rows that match
+    are set; then none are ranked. ``next``: rows looked at so far, in windows of ``WINDOW``; ``windows`` that were
+    read, ``valued`` rows that were summed. Raises
     :class:`~mixline.kernels.errors.KernelArgumentError` for what does not fit.
     """
 
@@ -67,9 +78,14 @@ class Search:
         phrases: Sequence[tuple[bool, int, Sequence[Sequence[tuple[int, int]]]]] = (),
         allowed: NDArray[np.uint64] | None = None,
         whole: bool = True,
+        marks: NDArray[np.uint64] | None = None,
     ) -> None: ...
-    def advance(self, windows: int = 1 << 30) -> bool:
-        """Look at so many more windows without the GIL; whether there are more."""
+    def advance(self, windows: int = 1 << 30, until_ns: int = 0) -> bool:
+        """Look at so many more windows without the GIL; whether there are more.
+
+        Once the monotonic clock has come to ``until_ns`` (0: never) it ends within some ten microseconds, and for good
+        where that is within a window, of which it has nothing or a part.
+        """
 
     def result(self) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
         """Rows and scores of what was found so far, best first."""

@@ -29,6 +29,9 @@ UNITS = MIXLINE_UNITS
 cdef enum:
     LISTS = 64
     WORDS = 16              # of a phrase
+    LISTS_LOOKED = 8        # lists, rows and rows with phrases between two looks at the clock within a window
+    ROWS_LOOKED = 64
+    PHRASES_LOOKED = 8
 
 cdef enum Kind:
     SHOULD = 0
@@ -53,6 +56,12 @@ cdef struct Phrase:
     int slop
     int first, count        # of the words of one reading among all
     int next                # the next reading of the same phrase + 1; 0: none
+
+
+cdef const uint64_t* check_words(str name, const uint64_t[::1] words, Py_ssize_t rows) except NULL:
+    if not rows or words.shape[0] * 64 < rows:
+        raise KernelArgumentError(f"{name}: a bitmap of uint64 words for {rows} rows")
+    return &words[0]
 
 
 cdef class Postings:
@@ -124,20 +133,27 @@ cdef class Postings:
             mixline_bounds(out, <int32_t*>(out.times + MIXLINE_PACK))
         return 0
 
-    def rows_with(self, lists, views):
-        """Bitmap of the rows that have any of these terms."""
-        words = np.zeros((self.rows + 63) // 64, dtype=np.uint64)
-        cdef uint64_t* out = <uint64_t*>(<cnp.ndarray>words).data
+    def mark(self, uint64_t[::1] words, lists, views, int64_t until_ns=0):
         cdef mixline_list one
+        cdef Py_ssize_t done = 0
+        cdef bint whole
+        check_words("words", words, self.rows)
         for start, count, places, _, view, *_ in lists:
             self.open(&one, start, count, places, 0.0, views[view])
             with nogil:
-                mixline_mark(&one, out)
+                whole = mixline_mark(&one, &words[0], until_ns)
             free(one.times)
+            if not whole:
+                break
+            done += 1
+        return done
+
+    def rows_with(self, lists, views):
+        words = np.zeros((self.rows + 63) // 64, dtype=np.uint64)
+        self.mark(words, lists, views)
         return words
 
     def worth(self, lists, views, const uint32_t[::1] rows):
-        """What each of ascending rows is worth for these terms together (float32)."""
         cdef Py_ssize_t i, count = rows.shape[0]
         cdef mixline_list one
         cdef int32_t worth
@@ -161,30 +177,31 @@ cdef class Search:
     cdef list kept
     cdef mixline_list* lists
     cdef int count, lead
-    cdef int[LISTS] group
-    cdef int[LISTS] kind                # of its group
+    cdef int[LISTS] group, kind         # of each list
     cdef uint64_t must, unwanted
     cdef mixline_list* words            # of phrases, each with a place of its own
     cdef int[LISTS] word_offset
     cdef Phrase[LISTS] phrases
     cdef int phrase_count, word_count
     cdef const uint64_t* allowed
+    cdef uint64_t* marks                # all rows that match, where they are not ranked
     cdef int32_t* sums
     cdef uint64_t* groups
     cdef mixline_candidate* some
     cdef int64_t* places
+    cdef int64_t until_ns
     cdef Entry* heap
     cdef Py_ssize_t size
     cdef readonly Py_ssize_t k
-    cdef bint full
+    cdef bint full, cut                 # cut: the time was over within a window, its lists are somewhere in it
     cdef int32_t least                  # a sum below is not among the best
     cdef readonly int64_t next          # the first row that was not looked at
     cdef readonly int64_t windows, valued
 
     def __cinit__(self, Postings index not None, Py_ssize_t k, lists, views, kinds, phrases=(), allowed=None,
-                  bint whole=True):
+                  bint whole=True, uint64_t[::1] marks=None):
         cdef int i
-        self.index, self.k, self.kept = index, k, [views, allowed]
+        self.index, self.k, self.kept = index, k, [views, allowed, marks]
         if k < 1 or not 0 < len(lists) <= LISTS or len(kinds) > LISTS:
             raise KernelArgumentError(f"k = {k}, {len(lists)} lists in {len(kinds)} groups; at most {LISTS}")
         self.lists = <mixline_list*>calloc(LISTS, sizeof(mixline_list))
@@ -198,7 +215,10 @@ cdef class Search:
             wanted = self.kind[i] in (SHOULD, MUST)
             index.open(&self.lists[i], start, number, places, weight if wanted else 0.0, views[view])
             self.count += 1
-        self.take_allowed(allowed)
+        if allowed is not None:
+            self.allowed = check_words("allowed", allowed, index.rows)
+        if marks is not None:
+            self.marks = <uint64_t*>check_words("marks", marks, index.rows)
         self.take_kinds(kinds)
         self.take_phrases(lists, views, phrases)
         self.least = 1
@@ -206,7 +226,7 @@ cdef class Search:
             self.groups = <uint64_t*>calloc(MIXLINE_WINDOW + 64, sizeof(uint64_t))
             if self.groups == NULL:
                 raise MemoryError("no memory for groups of terms")
-        elif whole and allowed is None:
+        elif whole and allowed is None and marks is None:
             self.take_floor()
 
     def __dealloc__(self):
@@ -222,14 +242,6 @@ cdef class Search:
         free(self.some)
         free(self.places)
         free(self.heap)
-
-    cdef int take_allowed(self, allowed) except -1:
-        if allowed is None:
-            return 0
-        if allowed.dtype != np.uint64 or len(allowed) * 64 < self.index.rows or not allowed.flags.c_contiguous:
-            raise KernelArgumentError(f"allowed: a bitmap of uint64 words for {self.index.rows} rows")
-        self.allowed = <const uint64_t*>(<cnp.ndarray>allowed).data
-        return 0
 
     cdef int take_kinds(self, kinds) except -1:
         """What must be there and what not; the rarest that must be leads."""
@@ -295,12 +307,17 @@ cdef class Search:
             floor = <int32_t>(mixline_worth_of(one, share * mixline_weight(one, 0)) * 0.999998) - 2
             self.least = max(self.least, floor)
 
-    def advance(self, Py_ssize_t windows=1 << 30):
+    def advance(self, Py_ssize_t windows=1 << 30, int64_t until_ns=0):
+        self.until_ns = until_ns
         with nogil:
-            while windows > 0 and self.next < self.index.rows:
+            while windows > 0 and self.next < self.index.rows and not self.cut and not mixline_over(until_ns):
                 self.window()
                 windows -= 1
         return self.next < self.index.rows
+
+    cdef void cut_off(self, uint32_t first) noexcept nogil:
+        """End for good within the window that begins with this row."""
+        self.cut, self.next = True, first
 
     cdef void window(self) noexcept nogil:
         """Look at the next rows."""
@@ -310,14 +327,16 @@ cdef class Search:
         cdef int[LISTS] order
         cdef int32_t rest = 0
         cdef int64_t found
-        cdef int i, split
-        cdef bint any = False
+        cdef int i, split, any = 0
         self.next = end
         split = self.plan(first, end, bounds, order, &rest)
         if split < 0:
             return
         self.windows += 1
         for i in range(self.count - 1, split - 1, -1):
+            if i % LISTS_LOOKED == 0 and mixline_over(self.until_ns):
+                self.cut_off(first)
+                return
             any |= mixline_accumulate(path, &self.lists[order[i]], first, end, self.sums, self.groups,
                                       <uint64_t>1 << self.group[order[i]])
         if not any:
@@ -331,19 +350,21 @@ cdef class Search:
         for i in range(split - 1, -1, -1):
             if not found:
                 return
+            if found > ROWS_LOOKED and mixline_over(self.until_ns):
+                self.cut_off(first)
+                return
             rest -= bounds[order[i]]
             found = path.probe(&self.lists[order[i]], self.some, found, <uint64_t>1 << self.group[order[i]], rest,
                                self.least)
-        self.offer(found)
+        self.offer(first, found)
 
     cdef int plan(self, uint32_t first, uint32_t end, int32_t* bounds, int* order, int32_t* rest) noexcept nogil:
         """Order lists by what they can give here; those from the returned place on are read through, -1: none need be.
         ``rest``: what all others can give together."""
         cdef int i, at, split = 0
         cdef int32_t total = 0
-        cdef uint64_t there = 0
+        cdef uint64_t there = 0, may = 0
         cdef Py_ssize_t word
-        cdef uint64_t may = 0
         if self.allowed:
             for word in range(first // 64, (end + 63) // 64):
                 may |= self.allowed[word]
@@ -378,16 +399,23 @@ cdef class Search:
         cdef bint a = self.group[one] == self.lead, b = self.group[other] == self.lead
         return a if a != b else bounds[one] > bounds[other]
 
-    cdef void offer(self, int64_t found) noexcept nogil:
+    cdef void offer(self, uint32_t first, int64_t found) noexcept nogil:
         """Let candidates that match try for a place among the best."""
-        cdef int64_t i
+        cdef Py_ssize_t i, hole
         cdef Entry entry
         cdef mixline_candidate* one
         for i in range(found):
             one = self.some + i
             if one.sum < self.least or one.groups & self.must != self.must or one.groups & self.unwanted:
                 continue
-            if self.phrase_count and not self.phrases_hold(one.row):
+            if self.phrase_count:
+                if i % PHRASES_LOOKED == 0 and mixline_over(self.until_ns):
+                    self.cut_off(first)
+                    return
+                if not self.phrases_hold(one.row):
+                    continue
+            if self.marks:
+                self.marks[one.row >> 6] |= <uint64_t>1 << (one.row & 63)
                 continue
             entry.score = <float>(<double>one.sum / MIXLINE_UNITS)
             entry.row = one.row
@@ -397,18 +425,13 @@ cdef class Search:
                 self.size += 1
                 if self.size == self.k:
                     self.full = True
-                    self.order_heap()
+                    for hole in range(self.size // 2 - 1, -1, -1):
+                        sift_down(self.heap, self.size, hole)
+                    self.raise_least()
             elif ranks_before(&entry, &self.heap[0]):
                 self.heap[0] = entry
                 sift_down(self.heap, self.size, 0)
                 self.raise_least()
-
-    cdef void order_heap(self) noexcept nogil:
-        cdef Py_ssize_t hole = self.size // 2
-        while hole > 0:
-            hole -= 1
-            sift_down(self.heap, self.size, hole)
-        self.raise_least()
 
     cdef void raise_least(self) noexcept nogil:
         """The least sum whose score, as a float32, is no less than the worst of the best."""
@@ -446,7 +469,7 @@ cdef class Search:
             if not mixline_seek(one, row):
                 return False
             if not one.timed:
-                one.timed = self.read_times(one)
+                mixline_read_times(one)
         for f in range(self.index.texts.fields):
             there = self.index.texts.places[f]
             for i in range(phrase.count):
@@ -462,23 +485,16 @@ cdef class Search:
                 return True
         return False
 
-    cdef int read_times(self, mixline_list* one) noexcept nogil:
-        cdef int32_t worth
-        mixline_worth_here(one, &worth)
-        return 1
-
     def result(self):
         cdef Py_ssize_t i
-        rows, scores = np.empty(self.size, dtype=np.uint32), np.empty(self.size, dtype=np.float32)
-        cdef uint32_t[::1] rows_out = rows
-        cdef float[::1] scores_out = scores
+        cdef uint32_t[::1] rows = np.empty(self.size, dtype=np.uint32)
+        cdef float[::1] scores = np.empty(self.size, dtype=np.float32)
         cdef Entry* ranked = <Entry*>malloc(max(1, self.size) * sizeof(Entry))
         if ranked == NULL:
-            raise MemoryError(f"no memory to rank {self.size} entries")
+            raise MemoryError(f"no memory to rank {self.size}")
         memcpy(ranked, self.heap, self.size * sizeof(Entry))
         heap_sort(ranked, self.size)
         for i in range(self.size):
-            rows_out[i] = ranked[i].row
-            scores_out[i] = ranked[i].score
+            rows[i], scores[i] = ranked[i].row, ranked[i].score
         free(ranked)
-        return rows, scores
+        return rows.base, scores.base

@@ -71,3 +71,10 @@ def best_rows(
     scores = (sums[rows] / UNITS).astype(np.float32)
     order = np.lexsort((keys[rows], -scores))[:k]
     return rows[order].astype(np.uint32), scores[order]
+
+
+def counted(words: np.ndarray, codes: Sequence[np.ndarray], many: int) -> np.ndarray:
+    """How many rows of a bitmap have each of the codes 0 .. ``many`` (int64); ``codes`` by row, any number each."""
+    rows = np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
+    every = np.concatenate([np.zeros(0, dtype=np.int64), *(np.atleast_1d(codes[row]).astype(np.int64) for row in rows)])
+    return np.bincount(every[every < many], minlength=many)

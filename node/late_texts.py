@@ -8,6 +8,7 @@ these stay; a word that the build does not know is weighted by how many late row
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -34,6 +35,10 @@ class Matching(NamedTuple):
     sums: np.ndarray
 
 
+NO_MATCHES = Matching(np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int64))
+SLICE = 32  # texts that are taken between two looks at the clock
+
+
 class LateTexts:
     """For one thread. ``count``: late rows that are in."""
 
@@ -46,15 +51,18 @@ class LateTexts:
         self._lengths = [array("I") for _ in index.names]
         self._terms: dict[str, tuple[array, array]] = {}  # (row << 8 | field, how often)
 
-    def follow(self, view: LiveView) -> None:
-        """Take what came since the last look."""
+    def follow(self, view: LiveView, stopped: Callable[[], bool]) -> bool:
+        """Take what came since the last look; whether there was time for all."""
         items = self.epoch.items
         for at in range(self.count, view.items_end - items.base):
+            if at % SLICE == 0 and stopped():
+                return False
             record = items.stored_record(items.base + at)
             for field, place in enumerate(self._places):
                 text = record[place] if place < len(record) else None
                 self._lengths[field].append(self._add(at, field, text) if isinstance(text, str) else 0)
-        self.count = max(self.count, view.items_end - items.base)
+            self.count = at + 1
+        return True
 
     def has(self, term: str) -> bool:
         """Whether any late row had a term."""
@@ -76,8 +84,15 @@ class LateTexts:
             known[1].append(times)
         return min(length, LENGTH_MAX)
 
-    def matching(self, view: LiveView, terms: Terms, translator: Translator, allowed: np.ndarray | None) -> Matching:
-        """The late rows of this state that match, of those allowed."""
+    def matching(
+        self,
+        view: LiveView,
+        terms: Terms,
+        translator: Translator,
+        allowed: np.ndarray | None,
+        stopped: Callable[[], bool],
+    ) -> Matching | None:
+        """The late rows of this state that match, of those allowed; None where there was no time to know them."""
         count, base = view.items_end - self.epoch.items.base, self.epoch.items.base
         assert view.alive is not None
         words = (view.alive if allowed is None else allowed)[base // 64 :]
@@ -85,6 +100,8 @@ class LateTexts:
         sums = np.zeros(count, dtype=np.int64)
         for group, times in zip(terms.groups, terms.times, strict=True):
             found = np.zeros(count, dtype=np.int64)
+            if stopped():
+                return None
             for reading in self._readings(group.readings, translator):
                 found += self._worths(reading, times, translator, count)
             if group.kind == KINDS["must"]:
@@ -95,7 +112,13 @@ class LateTexts:
                 sums += found
         rows = np.flatnonzero(matches & (sums > 0))
         if terms.phrases:
-            holding = [all(self._holds(one, terms, int(at)) != one.unwanted for one in terms.phrases) for at in rows]
+            holding = []
+            for at in rows:
+                if stopped():
+                    break
+                holding.append(all(self._holds(one, terms, int(at)) != one.unwanted for one in terms.phrases))
+            if len(holding) < len(rows):
+                return None
             rows = rows[np.array(holding, dtype=bool)]
         return Matching((rows + base).astype(np.uint32), sums[rows])
 

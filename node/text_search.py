@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import cached_property
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixline.kernels.postings import KINDS, Postings, Search
+from mixline.kernels.tally import rows_of
 from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
+from mixline.node.facets import Found
 from mixline.node.highlights import highlight
-from mixline.node.late_texts import LateTexts, Matching
+from mixline.node.late_texts import NO_MATCHES, LateTexts, Matching
 from mixline.node.text_terms import Asked, Group, TermList, Terms, Translator
 from mixline.storage.epoch import Epoch
 
@@ -21,9 +23,8 @@ if TYPE_CHECKING:
     from mixline.node.call import Call
     from mixline.storage.live_view import LiveView
 
-SLICE_WINDOWS = 4  # of 4096 rows, looked at between two looks at the clock
-SLICE_LISTS = 4  # that are read through between two looks
-SLICE_TEXTS = 4  # that pieces are cut from between two looks
+SLICE_WINDOWS = 16  # of 4096 rows, looked at between two beats of the heart; the kernel looks at the clock itself
+SLICE_LISTS = 4  # that are read through between two beats
 KEPT = 64  # queries whose terms are remembered
 READING = 2  # what reading a query may take of the time that is left is one in so many parts
 
@@ -40,6 +41,7 @@ class TextSearch:
         self._cut: tuple[Call, Terms] | None = None  # a query that there was no time for
         self._late = LateTexts(epoch)
         self.translator.came, self.translator.together = self._late.has, self.together
+        self._asked: tuple[Terms, Asked] | None = None
         self._matching: tuple[LiveView, Terms, np.ndarray | None, Matching] | None = None
 
     @cached_property
@@ -51,17 +53,18 @@ class TextSearch:
 
     def terms(self, call: Call) -> Terms:
         """The terms of a request's query; asked several times for one request, and made once."""
-        if call.view is not None and call.view.items_end > self.epoch.items.base + self._late.count:
-            self._late.follow(call.view)
-            self._terms.clear()
         query = call.ask.query or ""
+        now_ns = monotonic_ns()
+        until_ns = now_ns + (call.deadline_ns - now_ns) // READING
+        if call.view is not None and call.view.items_end > self.epoch.items.base + self._late.count:
+            self._terms.clear()
+            if not self._late.follow(call.view, lambda: call.pulse() or monotonic_ns() >= until_ns):
+                call.degraded.append(f"deadline after {self._late.count} of the texts that came since the build")
         found = self._terms.get(query)
         if found is None and self._cut is not None and self._cut[0] is call:
             return self._cut[1]
         if found is None:
-            now_ns = time.monotonic_ns()
-            until_ns = now_ns + (call.deadline_ns - now_ns) // READING
-            found = self.translator.terms(query, lambda: call.pulse() or time.monotonic_ns() >= until_ns)
+            found = self.translator.terms(query, until_ns, call.pulse)
             if found.cut:
                 self._cut = call, found
                 call.degraded.append("deadline while the query was read")
@@ -77,8 +80,13 @@ class TextSearch:
         if not one or not rest:
             return False
         found = self.postings.rows_with(one, self.translator.views)
-        rows = np.flatnonzero(np.unpackbits(found.view(np.uint8), bitorder="little")).astype(np.uint32)
-        return bool(self.postings.worth(rest, self.translator.views, rows).any())
+        return bool(self.postings.worth(rest, self.translator.views, rows_of(found, 0, len(found))).any())
+
+    def asked(self, terms: Terms) -> Asked:
+        """The lists of a request's terms; made once as well."""
+        if self._asked is None or self._asked[0] is not terms:
+            self._asked = terms, self.translator.asked(terms)
+        return self._asked[1]
 
     def late(self, call: Call, terms: Terms, allowed: np.ndarray | None) -> Matching | None:
         """What came after the build and matches; None where nothing came."""
@@ -87,7 +95,10 @@ class TextSearch:
             return None
         kept = self._matching
         if kept is None or kept[0] is not view or kept[1] is not terms or kept[2] is not allowed:
-            found = self._late.matching(view, terms, self.translator, allowed)
+            found = self._late.matching(view, terms, self.translator, allowed, call.stopped)
+            if found is None:
+                call.degraded.append("deadline: what came since the build was not searched")
+                found = NO_MATCHES
             kept = self._matching = view, terms, allowed, found
         return kept[3]
 
@@ -104,22 +115,26 @@ class TextSearch:
 
     def find(self, call: Call, terms: Terms, k: int, allowed: np.ndarray | None) -> Candidates:
         """The best ``k`` rows of the build, or of those reached by the deadline."""
-        asked = self.translator.asked(terms)
+        asked = self.asked(terms)
         k = min(k, self.index.count)
         if not asked.possible or not k:
             return Candidates.none()
         if terms.phrases and not any(self.index.stored):
             call.say("no positions: words of phrases may stand apart")
         search = Search(self.postings, k, asked.lists, self.translator.views, asked.kinds, asked.phrases, allowed)
-        while search.advance(SLICE_WINDOWS):
-            if call.stopped():
-                call.degraded.append(f"deadline after {search.next} of {self.index.count} rows")
-                break
+        self._advance(call, search, "rows")
         return Candidates(*search.result())
 
+    def _advance(self, call: Call, search: Search, what: str) -> None:
+        """To its end, or to the deadline."""
+        while search.advance(SLICE_WINDOWS, call.deadline_ns):
+            if call.stopped():
+                call.degraded.append(f"deadline after {search.next} of {self.index.count} {what}")
+                break
+
     def matches(self, call: Call, terms: Terms, allowed: np.ndarray | None) -> np.ndarray:
-        """Bitmap (uint64 words) of all rows of the build that match."""
-        asked = self.translator.asked(terms)
+        """Bitmap (uint64 words) of all rows of the build that match, or of those that there was time for."""
+        asked = self.asked(terms)
         words = -(-self.index.count // 64)
         none = np.zeros(words, dtype=np.uint64)
         if not asked.possible:
@@ -137,34 +152,29 @@ class TextSearch:
                 found = found & ~self._rows_with(call, some)
         if allowed is not None:
             found = found & allowed[:words]
-        many = int(np.bitwise_count(found).sum())
-        if not asked.phrases or not many:
+        if not asked.phrases or not found.any():
             return found
-        search = Search(self.postings, many, asked.lists, self.translator.views, asked.kinds, asked.phrases, found)
-        while search.advance(SLICE_WINDOWS):
-            if call.stopped():
-                call.degraded.append(f"deadline after {search.next} of {self.index.count} rows of phrases")
-                break
-        at = search.result()[0]
-        np.bitwise_or.at(none, at >> 6, np.uint64(1) << (at & 63).astype(np.uint64))
+        views = self.translator.views
+        search = Search(self.postings, 1, asked.lists, views, asked.kinds, asked.phrases, found, marks=none)
+        self._advance(call, search, "rows of phrases")
         return none
 
     def _rows_with(self, call: Call, lists: list[TermList]) -> np.ndarray:
         """Bitmap (uint64 words) of the rows that any of these lists has; of those that there was time for."""
-        found = self.postings.rows_with(lists[:SLICE_LISTS], self.translator.views)
-        for start in range(SLICE_LISTS, len(lists), SLICE_LISTS):
-            if call.stopped():
-                call.degraded.append(f"deadline after {start} of {len(lists)} lists: more items match than are counted")
+        found = np.zeros(-(-self.index.count // 64), dtype=np.uint64)
+        for start in range(0, len(lists), SLICE_LISTS):
+            some = lists[start : start + SLICE_LISTS]
+            done = self.postings.mark(found, some, self.translator.views, call.deadline_ns)
+            if call.stopped() and start + done < len(lists):
+                done += start
+                call.degraded.append(f"deadline after {done} of {len(lists)} lists: more items match than are counted")
                 break
-            found |= self.postings.rows_with(lists[start : start + SLICE_LISTS], self.translator.views)
         return found
 
-    def all_matching(self, call: Call, terms: Terms, allowed: np.ndarray | None) -> np.ndarray:
-        """Every row (uint32, ascending) that matches."""
-        words = self.matches(call, terms, allowed)
-        rows = np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little")).astype(np.uint32)
-        late = self.late(call, terms, allowed)
-        return rows if late is None else np.concatenate((rows, late.rows))
+    def all_matching(self, call: Call, terms: Terms, allowed: np.ndarray | None) -> Found:
+        """Every row that matches."""
+        words, late = self.matches(call, terms, allowed), self.late(call, terms, allowed)
+        return Found(words, NO_MATCHES.rows if late is None else late.rows)
 
     def highlights(self, call: Call, terms: Terms, rows: np.ndarray, fields: Sequence[str]) -> list[dict[str, str]]:
         """For each row a piece of each field that has words of the query, as HTML; of as many as there is time for."""
@@ -184,17 +194,17 @@ class TextSearch:
         for name in fields:
             analyser = self.index.analysers[self.index.names.index(name)]
             for at, (entry, text) in enumerate(zip(found, records[name], strict=True)):
-                if at % SLICE_TEXTS == 0 and call.stopped():
+                if call.stopped():
                     call.degraded.append(f"deadline after pieces of {at} of {len(rows)} texts of {name}")
                     break
-                piece = highlight(text, analyser, *shown[name]) if isinstance(text, str) else ""
+                piece = highlight(text, analyser, *shown[name], call.stopped) if isinstance(text, str) else ""
                 if piece:
                     entry[name] = piece
         return found
 
     def worth(self, terms: Terms, rows: np.ndarray) -> np.ndarray:
         """The score of each of ascending rows of the build, whether or not they match as a whole (float32)."""
-        asked = self.translator.asked(terms)
+        asked = self.asked(terms)
         counted = [one for one in asked.lists if asked.kinds[one[5]] in (KINDS["should"], KINDS["must"])]
         return self.postings.worth(counted, self.translator.views, rows)
 

@@ -7,6 +7,7 @@ that are asked, and where it is a prefix or misspelt one for each word that it m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic_ns
 from typing import NamedTuple
 
 import numpy as np
@@ -26,9 +27,15 @@ FUZZY_FROM, FUZZY_TWICE_FROM = 4, 8  # characters from which a word may have one
 RARE = 50  # a word that is so much rarer than one that is spelt nearly alike is taken for a slip
 SELDOM = 3  # times: words that came more often are no slips
 NEAR_MAX = 16  # words of a query for which others that are spelt nearly so are looked for
-LOOKS = 8  # words between two looks at the clock
+FOREVER = 1 << 62  # ns of the monotonic clock
+SURE = 8  # words that are read whatever the time
 COMMON = 10  # a word that more than one in so many items has says nothing of what it stands beside
 SAME = 1  # characters at the beginning that a slip leaves alone
+
+
+def never() -> bool:
+    """The pulse of what nobody gives up."""
+    return False
 
 
 class Reading(NamedTuple):
@@ -99,8 +106,7 @@ class Translator:
         self.views: list[View] = []
         self._views: dict[tuple[int, ...], int] = {}
         self._long: dict[int, np.ndarray] = {}
-        self._stopped: Callable[[], bool] = lambda: False
-        self._cut = False
+        self._until_ns, self._pulse, self._cut = FOREVER, never, False
         self._alikes: dict[str, list[tuple[int, str, int]]] = {}  # of the query that is read
         self.came: Callable[[str], bool] = lambda _: False  # whether what came since the build has a term
         self.together: Callable[[Group, list[Group]], bool] = lambda *_: False  # whether an item has one and another
@@ -126,29 +132,29 @@ class Translator:
             self._long[field] = self.index.norms(field, self.weights.get(field, 1.0), LENGTH_MAX)[1:]
         return self._long[field]
 
-    def terms(self, query: str, stopped: Callable[[], bool] = lambda: False) -> Terms:
-        """The groups of a query; those beyond what the kernel takes are left out, the commonest first. Once ``stopped``
-        says so the rest is left out, and the terms are ``cut``."""
-        self._stopped, self._cut, self._alikes = stopped, False, {}
+    def terms(self, query: str, until_ns: int = FOREVER, pulse: Callable[[], bool] = never) -> Terms:
+        """The groups of a query; those beyond what the kernel takes are left out, the commonest first. Once the
+        monotonic clock comes to ``until_ns``, or ``pulse`` says so, the rest is left out, and the terms are ``cut``."""
+        self._until_ns, self._pulse, self._cut, self._alikes = until_ns, pulse, False, {}
         groups: dict[Group, int] = {}
         phrases: list[Phrase] = []
         corrections: list[Correction] = []
-        for number, clause in enumerate(parse_query(query, self.index.names), 1):
+        for clause in parse_query(query, self.index.names):
             fields = [self.index.names.index(clause.field)] if clause.field else self.fields
             chains = {
                 self.chain_of[at]: tuple(f for f in fields if self.chain_of[f] == self.chain_of[at]) for at in fields
             }
-            if number % LOOKS == 0 and self._over():
+            if len(groups) >= SURE and self._over():
                 break
             if clause.phrase:
                 self._phrase(clause, chains, groups, phrases)
             else:
                 self._words(clause, chains, groups, corrections)
-        corrections = [one for one in corrections if not self._fits(one, groups)]
+        kept = self._bounded(groups)
+        corrections = [one for one in corrections if not self._fits(one, kept)]
         spelling = query
         for start, end, word, _ in sorted(corrections, key=lambda one: -one.start):
             spelling = spelling[:start] + word + spelling[end:]
-        kept = self._bounded(groups)
         numbers = {group: at for at, group in enumerate(kept)}
         order = {at: numbers.get(group, -1) for at, group in enumerate(groups)}
         phrases = [
@@ -159,13 +165,13 @@ class Translator:
 
     def _over(self) -> bool:
         """Whether there is no more time."""
-        self._cut = self._cut or self._stopped()
+        self._cut = self._cut or self._pulse() or monotonic_ns() >= self._until_ns
         return self._cut
 
     def _fits(self, correction: Correction, groups: Iterable[Group]) -> bool:
         """Whether a word that is taken for a slip is none, since an item has it beside another word of the query."""
         asked = KINDS["should"], KINDS["must"]
-        if not any(one.found and one.factor == 1.0 for one in correction.group.readings):
+        if not any(one.found and one.factor == 1.0 for one in correction.group.readings) or self._over():
             return False
         others = [
             group
@@ -210,7 +216,7 @@ class Translator:
     ) -> None:
         spans = self.analysers[next(iter(chains))].spans(clause.text, limits.query_words_max * 256)
         for at, (start, end) in enumerate(spans):
-            if at and at % LOOKS == 0 and self._over():
+            if len(groups) >= SURE and self._over():
                 return
             word, last = clause.text[start:end], at == len(spans) - 1
             prefix, fuzzy = clause.prefix and last, clause.fuzzy and last
@@ -311,7 +317,8 @@ class Translator:
         return self._alikes[plain]
 
     def _look_for(self, words: Dictionary, plain: str, slips: int) -> list[tuple[int, str, int]]:
-        found = words.near(plain, slips, SAME, 32, limits.prefix_looks_max)
+        found = words.near(plain, slips, SAME, 32, limits.prefix_looks_max, self._until_ns)
+        self._over()  # which may have cut this short
         return [(distance, word.decode("utf-8", "surrogatepass"), count) for distance, word, count in found]
 
     def _meant(self, word: str, chain: int) -> str:

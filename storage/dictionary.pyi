@@ -30,9 +30,12 @@ class Dictionary:
     def beginning(self, prefix: bytes, most: int, looks: int) -> list[tuple[bytes, int, int, int, int]]:
         """The ``most`` commonest entries that begin so, out of the first ``looks``."""
 
-    def near(self, word: str, distance: int, same: int, most: int, looks: int) -> list[tuple[int, bytes, int]]:
+    def near(
+        self, word: str, distance: int, same: int, most: int, looks: int, until_ns: int = 0
+    ) -> list[tuple[int, bytes, int]]:
         """(distance, word, count) of words within an edit distance (with transpositions) that share the first ``same``
-        characters: the nearest, then the commonest; after ``looks`` words it ends with what it has."""
+        characters: the nearest, then the commonest; after ``looks`` words, or when the monotonic clock comes to
+        ``until_ns`` (0: never), it ends with what it has."""
 
 def commonness(entry: tuple) -> tuple: ...
 def nearness(entry: tuple) -> tuple: ...

@@ -8,7 +8,7 @@ order makes them, and whole branches that are too far away already are stepped o
 import numpy as np
 
 cimport numpy as cnp
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 cnp.import_array()
@@ -18,10 +18,14 @@ cdef enum:
     BYTES_MAX = 260             # of a word
     POINTS_MAX = 68             # of a word
     INDEX_WORDS = 3             # of a block: where its words, the first list, and its positions begin
+    LOOKED = 64                 # words between two looks at the clock
 
 cdef extern from "bitpack.h" nogil:
     uint8_t* mixline_put_varint(uint8_t* out, uint32_t value) noexcept
     const uint8_t* mixline_take_varint(const uint8_t* read, uint32_t* value) noexcept
+
+cdef extern from "moment.h" nogil:
+    bint mixline_over(int64_t until_ns) noexcept
 
 INDEX = np.dtype(("<u8", (3,)))
 
@@ -192,7 +196,7 @@ cdef class Dictionary:
         found.sort(key=commonness)
         return found[:most]
 
-    def near(self, str word not None, int distance, int same, Py_ssize_t most, Py_ssize_t looks):
+    def near(self, str word not None, int distance, int same, Py_ssize_t most, Py_ssize_t looks, int64_t until_ns=0):
         """Words within an edit distance that share the first ``same`` characters: the nearest, then the commonest."""
         cdef uint32_t[POINTS_MAX] asked
         cdef uint32_t[POINTS_MAX] points
@@ -213,6 +217,8 @@ cdef class Dictionary:
         c.shared = 0
         while more and looks and c.length >= <size_t>len(head) and not memcmp(c.word, <const uint8_t*>head, len(head)):
             looks -= 1
+            if looks % LOOKED == 0 and mixline_over(until_ns):
+                break
             while depth and ends[depth - 1] > c.shared:
                 depth -= 1
             dead = follow(&c, asked, n, points, ends, rows, &depth, distance)

@@ -1,5 +1,7 @@
 """Searches of postings against scoring every row: by every path, with filters, demands, phrases and in slices."""
 
+import time
+
 import numpy as np
 import pytest
 from paths import each_path
@@ -113,6 +115,53 @@ def test_marks_and_worths(two):
     assert (two.postings.worth(lists, two.views, found[order]) == scores[order]).all()
 
 
+@pytest.mark.parametrize("slop", [0, 3])
+def test_all_that_match_are_marked(two, slop):
+    rng = np.random.default_rng(5)
+    for kinds in ([KINDS["must"]] * 3 + [0], [KINDS["part"]] * 3 + [0], [0, KINDS["must"], KINDS["not"], 0]):
+        lists = two.lists(["w1", "w3", "w2", "w0"])
+        phrases = [] if KINDS["not"] in kinds else [(KINDS["part"] in kinds, slop, [[(0, 0), (1, 1)]])]
+        allowed = bitmap(rng, COUNT, 0.7)
+        marks = np.zeros(-(-COUNT // 64), np.uint64)
+        ranked = Search(two.postings, COUNT, lists, two.views, kinds, phrases, allowed)
+        marked = Search(two.postings, 1, lists, two.views, kinds, phrases, allowed, marks=marks)
+        for search in (ranked, marked):
+            while search.advance(2):
+                pass
+        rows = np.flatnonzero(np.unpackbits(marks.view(np.uint8), bitorder="little"))
+        assert (rows == np.sort(ranked.result()[0])).all() and len(rows) > 100
+        assert not len(marked.result()[0])
+
+
+def test_a_search_ends_when_its_time_is_over(two):
+    words = [f"w{at}" for at in range(30)]
+    lists, now = two.lists(words), time.monotonic_ns()
+    whole = Search(two.postings, 10, lists, two.views, [0] * len(lists))
+    assert not whole.advance(until_ns=now + 10**12)
+    over = Search(two.postings, 10, lists, two.views, [0] * len(lists))
+    assert over.advance(until_ns=now) and over.next == 0 and not len(over.result()[0])
+    marks = np.zeros(-(-COUNT // 64), np.uint64)
+    assert two.postings.mark(marks, lists, two.views, now) == 0 and not marks.any()
+    assert two.postings.mark(marks, lists, two.views, now + 10**12) == len(lists)
+    assert (marks == two.postings.rows_with(lists, two.views)).all()
+
+
+def test_what_a_search_has_when_it_is_cut_short_is_right(two):
+    lists = two.lists([f"w{at}" for at in range(40)])
+    scored = expected(two, lists, [0] * len(lists), COUNT)
+    scores, cut = dict(zip(scored[0].tolist(), scored[1].tolist(), strict=True)), 0
+    for us in [*range(0, 2000, 25)]:
+        search = Search(two.postings, 20, lists, two.views, [0] * len(lists))
+        if search.advance(until_ns=time.monotonic_ns() + 1000 * us):
+            cut += 1
+            assert search.next % postings.WINDOW == 0
+        rows, found = search.result()
+        assert all(scores[row] == score for row, score in zip(rows.tolist(), found.tolist(), strict=True))
+        if not search.advance():  # it was cut between two windows, or not at all
+            assert (search.result()[0] == scored[0][:20]).all()
+    assert cut
+
+
 def test_the_door_refuses(one):
     lists = one.lists(["w0"])
     with pytest.raises(KernelArgumentError):
@@ -121,5 +170,9 @@ def test_the_door_refuses(one):
         Search(one.postings, 1, lists, one.views, [0], allowed=np.zeros(3, np.uint64))
     with pytest.raises(KernelArgumentError):
         Search(one.postings, 1, [(1 << 40, 5, 0, 1.0, 0, 0)], one.views, [0])
+    with pytest.raises(KernelArgumentError):
+        Search(one.postings, 1, lists, one.views, [0], marks=np.zeros(3, np.uint64))
+    with pytest.raises(KernelArgumentError):
+        one.postings.mark(np.zeros(3, np.uint64), lists, one.views)
     with pytest.raises(KernelArgumentError):
         one.postings.worth(lists, one.views, np.array([4, 4], np.uint32))

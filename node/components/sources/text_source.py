@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
-from mixline.node.facets import EVERY, Facet, count_facet, expanded, facet_faults, facet_misfits
+from mixline.node.facets import EVERY, Count, Facet, expanded, facet_faults, facet_misfits
 from mixline.node.text_search import TextSearch
+from mixline.node.text_terms import Terms
 from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
+
+
+COUNTING = 2  # what counting may take of the time that is left is one in so many parts
 
 
 class TextSource(Source, frozen=True, kw_only=True):
@@ -85,15 +90,28 @@ class TextSource(Source, frozen=True, kw_only=True):
         if not group:
             call.told["spelling"] = terms.spelling
         if (self.facets or self.total) and not group:
-            rows = search.all_matching(call, terms, allowed)
-            call.told["total"] = len(rows)
-            call.told["facets"] = facets = {}
-            for name, facet in expanded(self.facets, call.epoch).items():
-                if call.stopped():
-                    call.degraded.append(f"deadline: {name} and what follows are not counted")
-                    break
-                facets[name] = count_facet(call.epoch, name, facet, rows)
+            now_ns, deadline_ns = monotonic_ns(), call.deadline_ns
+            call.deadline_ns = now_ns + (deadline_ns - now_ns) // COUNTING
+            try:
+                self._count(call, search, terms, allowed)
+            finally:
+                call.deadline_ns = deadline_ns
         return search.best(call, terms, self.limit, allowed)
+
+    def _count(self, call: Call, search: TextSearch, terms: Terms, allowed: np.ndarray | None) -> None:
+        """Tell how many items match, and how many of which value."""
+        found = search.all_matching(call, terms, allowed)
+        call.told["total"] = found.total
+        call.told["facets"] = facets = {}
+        for name, facet in expanded(self.facets, call.epoch).items():
+            if call.stopped():
+                call.degraded.append(f"deadline: {name} and what follows are not counted")
+                break
+            count = Count(call.epoch, name, facet)
+            count.add(found, call.stopped)
+            facets[name] = count.entries()
+            if count.done < 1.0:
+                call.degraded.append(f"deadline after {count.done:.0%} of the items were counted by {name}")
 
     def present(self, call: Call, rows: np.ndarray) -> None:
         if self.highlight and call.ask.query:
