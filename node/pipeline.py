@@ -87,6 +87,12 @@ class Step:
             where = f"{surface.file}: {stage} {component.name!r}"
             raise ConfigError([f"{where}: bind: {type(error).__name__}: {error}"]) from error
 
+    def presenting(self) -> Step:
+        """The same source when it says more of what is on the page, which has a cost of its own."""
+        step = copy.copy(self)
+        step.cost = Cost()
+        return step
+
     def entry(self) -> Coverage:
         """A coverage entry, fresh for a request."""
         return Coverage(self.name, self.stage, self.kind, self.state, self.why, how=self.how)
@@ -134,8 +140,12 @@ class Pipeline:
         self.side_effects = steps["side_effect"]
         self.filter_names = [step.name for step in steps["filter"]]
         self.presenting = [
-            at for at, step in enumerate(self.sources) if type(step.component).present is not Source.present
+            (at, step.presenting())
+            for at, step in enumerate(self.sources)
+            if type(step.component).present is not Source.present
         ]
+        behind = [step for step in self.every if step.stage != "query_hydrator"]  # those run before `execute`
+        self.costs = [step.cost for step in (*behind, *(step for _, step in self.presenting))]
         self.source_names = [step.name for step in self.sources]
         self.excluding = [step for step in steps["filter"] if step.excludes]
         self.excluders = [step.component.excludes for step in self.excluding]
@@ -148,8 +158,8 @@ class Pipeline:
 
     def forget_costs(self) -> None:
         """As if no component had ever run: what first runs take says nothing."""
-        for step in self.every:
-            step.cost.forget()
+        for cost in (*self.costs, *(step.cost for step in self.query_hydrators)):
+            cost.forget()
         self.runs, self.whole_ns = 0, 0.0
 
     def choose_orders(self) -> None:
@@ -196,7 +206,7 @@ class Pipeline:
         self.runs += 1
         if self.runs < MEASURED_FIRST or not self.runs % MEASURED_NTH:
             call.measures = True
-            self.whole_ns = sum([step.cost.need_ns for step in self.every])
+            self.whole_ns = sum([cost.need_ns for cost in self.costs])
         call.ahead_ns = self.whole_ns
         found = (yield from self._retrieve(call)) if self.sources else []
         if self.surface.min_coverage:
@@ -208,9 +218,10 @@ class Pipeline:
             yield from stage.execute(call)
         yield from self._select(call, coverage, limit)
         block.settle()
-        for at in self.presenting:
+        for at, step in self.presenting:
             entry, spent_us = coverage[first + at], coverage[first + at].us
-            guard(call, self.sources[at], entry, present)
+            call.ahead_ns -= step.cost.need_ns
+            guard(call, step, entry, present)
             entry.us += spent_us
 
     def _retrieve(self, call: Call) -> Generator[list[Scan] | None, None, list[tuple[str, list[Candidates]]]]:

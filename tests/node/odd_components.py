@@ -54,6 +54,18 @@ class SleepySource(Source, frozen=True, kw_only=True):
         return Candidates(np.arange(3, dtype=np.uint32), np.ones(3, np.float32))
 
 
+class ShowingSource(Source, frozen=True, kw_only=True):
+    """Takes a while to show what it brought at once; tells until when it might have done each."""
+
+    def retrieve(self, call, group):
+        call.told["spelling"] = str(call.deadline_ns)
+        return Candidates(np.arange(3, dtype=np.uint32), np.ones(3, np.float32))
+
+    def present(self, call, rows):
+        call.told["spelling"] += f" {call.deadline_ns}"
+        time.sleep(0.01)
+
+
 class SlowSource(Source, frozen=True, kw_only=True):
     """Takes ten seconds whenever somebody asks, asleep or busy; once it is loaded, at its warm-up, none."""
 

@@ -245,6 +245,17 @@ def test_time_is_kept_for_what_comes_behind():
     assert step.cost.mean_ns == pytest.approx(200) and step.cost.need_ns == pytest.approx(400)
 
 
+def test_time_is_kept_for_what_is_shown(node):
+    shows = '[[source]]\nname = "taste"\nkind = "odd_components.ShowingSource"\n'
+    serving = node(shows=shows + '[[selector]]\nkind = "topk"\nby = "taste.score"\n')
+    for _ in range(3):
+        page = serving.ask("shows", user=1)
+    retrieving, showing = map(int, page.spelling.split())
+    assert showing - retrieving > 9_000_000  # ns: the .01 s that showing took before
+    [(_, step)] = serving.engine.pipelines["shows"].presenting
+    assert step.cost.mean_ns > 9_000_000 > serving.engine.pipelines["shows"].sources[0].cost.mean_ns
+
+
 def test_short_time_is_told_as_such(node):
     GATES["shut"] = threading.Event()
     serving = node(all="min_coverage = 1.0\n" + near() + source("timed", "shut"))
