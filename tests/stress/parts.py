@@ -35,6 +35,8 @@ def make(name, *words, limit_s=LIMIT_S_MAX):
     return Part(name, ("make", *words), limit_s)
 
 
+MIXLINE = (sys.executable, "-m", "mixline.tools")
+SEEDED = ("--json", "--seed", "{seed}")
 ASKS = "tests/node/test_serve.py::test_a_million_damaged_asks"
 
 PARTS = (
@@ -72,6 +74,7 @@ PARTS = (
         tests(f"fuzz-queries-{at}", f"tests/node/test_text_source.py::test_a_quarter_million_strange_queries[{at}]")
         for at in range(4)
     ),
+    Part("search-deadline", (*MIXLINE, "bench", "deadline", "--verdict", "cpu", "--queries", "4800", *SEEDED)),
     tests("search-agrees", "tests/tools/test_search_quality.py"),
     tests("fuzz-messages", "tests/node/test_fuzz.py"),
     *(tests(f"fuzz-asks-{door}-{at}", f"{ASKS}[{door}-{at}]") for door in ("ipc", "tcp") for at in range(4)),

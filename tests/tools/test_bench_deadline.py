@@ -25,6 +25,23 @@ def test_queries_are_of_every_kind_and_the_same_for_a_seed():
     assert max(map(len, some)) > 10_000
 
 
+def test_words_are_made_up_where_there_are_no_real_ones(monkeypatch, tmp_path):
+    monkeypatch.setenv("MIXLINE_DATA", str(tmp_path))
+    some = bench_deadline.some_queries()
+    assert some == bench_deadline.some_queries() and len({word for text in some for word in text.split()}) > 1000
+
+
+@pytest.mark.parametrize("deadline_ms", ["2000", "1"])
+def test_the_verdict_is_that_of_the_bars(queries, monkeypatch, tmp_path, deadline_ms):
+    monkeypatch.setattr(bench_deadline, "BEYOND_P999_MS", 1e4 if deadline_ms == "2000" else -2.0)
+    monkeypatch.setattr(bench_deadline, "BEYOND_MS", 1e4)
+    command = ["--items", "1000", "--queries", "24", "--verdict", "cpu", "--json", "--deadline-ms", deadline_ms]
+    done = CliRunner().invoke(bench_deadline.deadline, [*command, "--store", str(tmp_path)])
+    said = msgspec.json.decode(done.output)
+    assert said["passed"] == (done.exit_code == 0) == (deadline_ms == "2000") and len(said["bars"]) == 6
+    assert [one["met"] for one in said["bars"]] == [said["passed"], True] * 3
+
+
 def test_all_are_answered(queries, tmp_path):
     command = ["--items", "2000", "--queries", "36", "--deadline-ms", "2000", "--store", str(tmp_path), "--json"]
     done = CliRunner().invoke(bench_deadline.deadline, command)
@@ -33,4 +50,5 @@ def test_all_are_answered(queries, tmp_path):
     for name in bench_deadline.SURFACES:
         ended = figures[f"{name}_ended"]
         assert sum(ended.values()) == 36 and ended["OK"] > 10 and set(ended) <= {"OK", "DEGRADED", "BAD_REQUEST"}
+        assert 0 <= figures[f"{name}_empty"] <= ended.get("DEGRADED", 0)
         assert 0 < figures[f"{name}_p50_ms"] <= figures[f"{name}_p999_ms"] <= figures[f"{name}_most_ms"]
