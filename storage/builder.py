@@ -107,8 +107,9 @@ class Builder:
             path = self.folder / "columns" / "items" / "popularity.npy"
             popularity = map_array(path) if path.exists() else None
             past = self.source.past_queries(self.folder / "ids", items, self.complaints)
-            self.completions.close(items.count, popularity, past.asked)
+            self.completions.close(items.count, popularity, past.asked, past.public())
             write_acted(self.folder / TEXT, past)
+            past.askers.write(self.folder / TEXT)
             self.complaints.settle()
         spaces = {name: self._space(name, one, items, users) for name, one in self.spec.spaces.items()}
         self.complaints.settle()

@@ -59,15 +59,18 @@ class CompletionsWriter:
         for writer in (self._keys, self._texts):
             writer.close()
 
-    def close(self, count: int, popularity: np.ndarray | None, queries: dict[str, float]) -> None:
+    def close(
+        self, count: int, popularity: np.ndarray | None, queries: dict[str, float], public: np.ndarray | None = None
+    ) -> None:
         """Write all files. ``popularity`` of the ``count`` rows; ``queries`` with how often each was asked; either is
-        weighed as a share of its greatest."""
+        weighed as a share of its greatest. ``public``: which queries complete at all (bool); all where left out."""
         self.end_rows()
-        more = entries_of(QUERY, list(queries))
+        told = np.ones(len(queries), dtype=bool) if public is None else public
+        more = entries_of(QUERY, [query if shown else None for query, shown in zip(queries, told, strict=True)])
         keys = np.concatenate((map_array(self._keys.path), more[0]))
         texts = np.concatenate((map_array(self._texts.path), more[1]))
-        asked = shares(np.array([*queries.values()]), len(queries))
-        weights = np.concatenate([shares(popularity, count), asked])
+        asked = np.array([*queries.values()], dtype=np.float64)
+        weights = np.concatenate([shares(popularity, count), shares(np.where(told, asked, 0.0), len(queries))])
         order = np.lexsort((texts, keys))
         numbers = texts[order].astype(np.int64)
         found = weights[np.where(numbers >= QUERY, numbers - QUERY + count, numbers)]
@@ -77,7 +80,7 @@ class CompletionsWriter:
             ("keys", keys[order], f"S{KEY}"),
             ("texts", texts[order], "<u4"),
             ("weights", found, "<f4"),
-            ("queries", asked, "<f4"),
+            ("queries", asked, "<f8"),
             ("tops", tops.reshape(-1, PART).max(axis=1), "<f4"),
         ):
             out = ArrayWriter(self.folder / f"{COMPLETIONS}.{name}.npy", dtype)
@@ -130,7 +133,7 @@ class Completions:
         return StringTable.open(self._folder, "queries.")
 
     def past_queries(self) -> dict[str, float]:
-        """Past queries with their shares of the most asked one."""
+        """Past queries with how often each was asked."""
         asked = map_array(self._folder / f"{COMPLETIONS}.queries.npy")
         return dict(zip(self.queries.to_list(), asked.tolist(), strict=True))
 

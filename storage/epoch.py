@@ -14,6 +14,7 @@ from types import TracebackType
 import numpy as np
 
 from mixline.storage.arrays import map_array
+from mixline.storage.askers import Askers
 from mixline.storage.catalogue import Catalogue
 from mixline.storage.completions import Completions
 from mixline.storage.counting import Built
@@ -120,6 +121,12 @@ class Epoch:
         self._owner.check()
         folder = self.path / "text"
         return ActedOn(folder) if has_acted(folder) else None
+
+    @cached_property
+    def askers(self) -> Askers | None:
+        """Which past queries others may be told of; None when the epoch was built before that was asked."""
+        self._owner.check()
+        return Askers.open(self.path / "text")
 
     @cached_property
     def item_times(self) -> Built | None:

@@ -14,12 +14,14 @@ import msgspec
 import numpy as np
 
 from mixline.storage.arrays import map_array, write_array
+from mixline.storage.askers import ASKERS, PARTS
 from mixline.storage.carried import CARRIED, carries, read_carried, write_carried
 from mixline.storage.columns import MISSING
 from mixline.storage.epoch import Epoch
 from mixline.storage.ids import order_keys
 from mixline.storage.log_rewrite import without_user
 from mixline.storage.manifest import KEPT
+from mixline.storage.past_queries import ACTED, ACTED_PARTS, keys_of_queries
 from mixline.storage.records import RECORDS, TABLES, RecordWriter, row_key
 from mixline.storage.snapshot_files import place
 from mixline.storage.strings import StringTableWriter
@@ -47,6 +49,7 @@ def erase_users(epoch: Epoch, rows: np.ndarray, target: Path) -> set[str]:
     erase_seen(epoch, rows, fresh)
     erase_events(epoch, rows, fresh)
     erase_carried(epoch, rows, fresh)
+    erase_queries(epoch, rows, fresh)
     erase_records(epoch, rows, drawn, fresh(f"{RECORDS}/data.mdb").parent.parent)
     for name in epoch.manifest.files:
         if name not in changed:
@@ -176,6 +179,30 @@ def erase_carried(epoch: Epoch, rows: np.ndarray, fresh: Fresh) -> None:
     for user in np.asarray(epoch.users.ids_of(rows)).tolist():
         batches = [without_user(batch, user) for batch in batches]
     write_carried(fresh(CARRIED).parent, batches)
+
+
+def erase_queries(epoch: Epoch, rows: np.ndarray, fresh: Fresh) -> None:
+    """Not among those who asked what is not public; what nobody else asked is there no more."""
+    askers, completions, acted = epoch.askers, epoch.completions, epoch.acted_on
+    if askers is None or not (own := np.isin(askers.users, rows)).any():
+        return
+    left = askers._replace(keys=askers.keys[~own], users=askers.users[~own])
+    left.write(folder := fresh(f"text/{ASKERS}.public.npy").parent)
+    for name in PARTS:
+        fresh(f"text/{ASKERS}.{name}.npy")
+    gone = np.setdiff1d(askers.keys[own], left.keys)
+    if completions is not None and len(gone):
+        queries = completions.queries.to_list()
+        for at in np.flatnonzero(np.isin(keys_of_queries(queries), gone)).tolist():
+            queries[at] = secrets.token_hex(STRANGE_BYTES)
+        fresh("text/queries.bytes.npy")
+        writer = StringTableWriter(fresh("text/queries.offsets.npy").parent, "queries.")
+        writer.extend(queries)
+        writer.close()
+    if acted is not None and len(gone):
+        for name in ACTED_PARTS:
+            fresh(f"text/{ACTED}.{name}.npy")
+        acted.without(gone, folder)
 
 
 def erase_records(epoch: Epoch, rows: np.ndarray, drawn: list[bytes], target: Path) -> None:

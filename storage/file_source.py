@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mixline.storage.askers import Askers
 from mixline.storage.build_source import EventStream, Given
 from mixline.storage.carried_log import carried_up_to
 from mixline.storage.catalogue import NO_ROW
@@ -19,7 +20,7 @@ from mixline.storage.inputs import Input
 from mixline.storage.live_ops import Batch
 from mixline.storage.manifest import CatalogueFacts, IdKind
 from mixline.storage.matrices import open_matrix
-from mixline.storage.past_queries import PastQueries
+from mixline.storage.past_queries import PastQueries, asked_often
 from mixline.storage.progress import Progress
 from mixline.storage.spec import BuildSpec
 from mixline.storage.text_spec import TextSpec
@@ -110,7 +111,8 @@ class FileSource:
                 there = np.flatnonzero((rows != NO_ROW) & np.array([bool(query) for query in queries]))
                 number = np.array([numbers[queries[row]] for row in there.tolist()], dtype=np.uint32)
                 acted.append((number, rows[there], np.array(counts)[there]))
-        past = PastQueries.none()._replace(asked=asked)
+        public = asked_often(asked, text.queries_users)  # nobody knows by whom
+        past = PastQueries.none()._replace(asked=asked, askers=Askers.none()._replace(public=public))
         if acted:
             number, rows, times = (np.concatenate(parts) for parts in zip(*acted, strict=True))
             past = past._replace(numbers=number, rows=rows, counts=times)

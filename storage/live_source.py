@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from mixline.storage.arrays import map_array
+from mixline.storage.askers import USERS_MIN, Askers
 from mixline.storage.build_source import EventStream, Given
 from mixline.storage.carried_state import carried_batches
 from mixline.storage.catalogue import NO_ROW, Catalogue
@@ -29,7 +30,7 @@ from mixline.storage.live_paths import overlay_folder
 from mixline.storage.live_view import LiveReader, LiveView
 from mixline.storage.live_writer import LiveWriter
 from mixline.storage.manifest import KEPT, CatalogueFacts
-from mixline.storage.past_queries import PastQueries, plain_query
+from mixline.storage.past_queries import PastQueries, keys_of_queries, plain_query
 from mixline.storage.progress import Progress
 from mixline.storage.publish import read_current
 from mixline.storage.spec import BuildSpec, EventsSpec, TableSpec
@@ -240,14 +241,18 @@ class LiveSource:
         completions, acted_on = self.epoch.completions, self.epoch.acted_on
         if completions is None:
             return PastQueries.none()
-        past = PastQueries.none()._replace(asked=completions.past_queries())
+        past, known = PastQueries.none()._replace(asked=completions.past_queries()), self.epoch.askers
+        if known is None:
+            known = Askers.none()._replace(public=np.unique(keys_of_queries(past.asked)))
+        past = past._replace(askers=known)
         if acted_on is not None:
             past = past._replace(numbers=acted_on.numbers(), rows=acted_on.rows, counts=acted_on.counts)
         past = and_later(past, self.view)
         rows = self._items.place[past.rows]
         there = rows != NO_ROW
         counts = past.counts[there].astype(np.float64)
-        return past._replace(numbers=past.numbers[there], rows=rows[there], counts=counts)
+        askers = past.askers.placed(self._users.place, NO_ROW)
+        return past._replace(numbers=past.numbers[there], rows=rows[there], counts=counts, askers=askers)
 
     def carried(self) -> Sequence[Batch]:
         lost = self._events.lost if self._events is not None else []
@@ -280,11 +285,14 @@ def and_later(past: PastQueries, view: LiveView) -> PastQueries:
         query = spelt.get(labels[code], labels[code])
         numbers[at] = place.setdefault(query, len(place))
         asked[query] = asked.get(query, 0.0) + count
+    keys = keys_of_queries(labels[code] for code in codes.tolist())
+    text = view.epoch.manifest.text
     return PastQueries(
         asked,
         np.concatenate((past.numbers, numbers[which])).astype(np.uint32),
         np.concatenate((past.rows, acts["item"])).astype(np.uint32),
         np.concatenate((past.counts, np.ones(len(acts)))),
+        past.askers.joined(keys[which], acts["user"], USERS_MIN if text is None else text.queries_users),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from mixline.storage.analysis import AnalyserFacts
+from mixline.storage.askers import USERS_MIN
 from mixline.storage.errors import FormatUnknown, StoreDamaged, StoreMissing
 
 FORMAT = 1
@@ -88,7 +89,8 @@ class TextFieldFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TextFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The inverted index. ``words``: how many are known as they are spelt; ``suggest``: the column that completes."""
+    """The inverted index. ``words``: how many are known as they are spelt; ``suggest``: the column that completes;
+    ``queries_users``: how many must have asked a query before others are told of it."""
 
     fields: dict[str, TextFieldFacts]
     k1: float
@@ -97,6 +99,7 @@ class TextFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     postings: int
     words: int
     suggest: str
+    queries_users: int = USERS_MIN
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

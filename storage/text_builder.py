@@ -89,7 +89,7 @@ class TextBuilder:
         terms, postings = self._write_lists(lengths, norms, progress)
         words = self._write_words() if self.spec.spelling else 0
         spec = self.spec
-        return TextFacts(fields, spec.k1, spec.b, terms, postings, words, spec.suggest)
+        return TextFacts(fields, spec.k1, spec.b, terms, postings, words, spec.suggest, spec.queries_users)
 
     def _write_lists(self, lengths: list[np.ndarray], norms: list[np.ndarray], progress: Progress) -> tuple[int, int]:
         terms = sorted((term.encode("utf-8", "surrogatepass"), number) for term, number in self._inverter.terms.items())

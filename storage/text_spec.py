@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mixline.storage.analysis import GRAM_MAX, STEMS, AnalyserFacts, stemmer, stop_words
+from mixline.storage.askers import USERS_MIN
 from mixline.storage.errors import BadSpec
 from mixline.storage.spec_checks import Check, above_zero, flag, number, one_of, source, text
 from mixline.storage.stop_words import STOP_WORDS
@@ -31,8 +32,8 @@ class TextFieldSpec(msgspec.Struct, frozen=True):
 class TextSpec(msgspec.Struct, frozen=True):
     """``k1`` and ``b`` of BM25 (Robertson and Zaragoza 2009); ``suggest``: the column whose texts complete what is
     typed, and ``queries`` a file of past queries (columns ``query`` and ``count``) that do too, ``queries_item`` its
-    column of the items that were acted on then; ``spelling``: whether words are kept as they are spelt, to correct
-    queries by."""
+    column of the items that were acted on then; ``queries_users``: how many different users must have asked a query
+    before others are told of it; ``spelling``: whether words are kept as they are spelt, to correct queries by."""
 
     fields: dict[str, TextFieldSpec]
     k1: float = 0.9
@@ -41,6 +42,7 @@ class TextSpec(msgspec.Struct, frozen=True):
     suggest: str = ""
     queries: str | None = None
     queries_item: str | None = None
+    queries_users: int = USERS_MIN
 
 
 def words_or_language(value: object) -> str | None:
@@ -64,6 +66,14 @@ def share(value: object) -> str | None:
     return wrong or (None if float(value) <= 1 else f"is {value!r} and must be a number from 0 to 1")  # type: ignore[arg-type]
 
 
+OF_ALL = ("k1", "b", "spelling", "queries", "queries_item", "queries_users")
+
+
+def at_least_one(value: object) -> str | None:
+    good = type(value) is int and value >= 1
+    return None if good else f"is {value!r} and must be a number of users, 1 or more"
+
+
 FIELD: dict[str, Check] = {
     "words": one_of("unicode", "spaces", "whole"),
     "fold": flag,
@@ -81,6 +91,7 @@ TEXT: dict[str, Check] = FIELD | {
     "suggest": text,
     "queries": source,
     "queries_item": text,
+    "queries_users": at_least_one,
     "fields": lambda value: None if isinstance(value, dict) else "must be a table of tables",
 }
 
@@ -111,8 +122,7 @@ def read_text(reader: SpecReader, raw: object, kinds: dict[str, str], given: boo
         reader.fault("text.queries_item", "names a column of the file of past queries: give queries too")
     if not fields:
         return None
-    rest = {key: good[key] for key in ("k1", "b", "spelling", "queries", "queries_item") if key in good}
-    return TextSpec(fields, suggest=column, **rest)
+    return TextSpec(fields, suggest=column, **{key: good[key] for key in OF_ALL if key in good})
 
 
 def read_field(reader: SpecReader, name: str, keys: dict[str, Any]) -> TextFieldSpec:

@@ -35,9 +35,9 @@ by = "popular_for_query.score"
 LATE = '[[filter]]\nkind = "predicate"\nwhere = "year >= 1960"\n'
 
 
-def store_of(folder, clicks=CLICKS):
+def store_of(folder, clicks=CLICKS, users=3):
     (folder / "clicks.csv").write_text(clicks)
-    return build_titles(folder, TEXT)
+    return build_titles(folder, f"{TEXT}queries_users = {users}\n")
 
 
 def told(node, query, surface="asked"):

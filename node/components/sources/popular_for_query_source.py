@@ -23,7 +23,7 @@ class PopularForQuerySource(Source, frozen=True, kw_only=True):
 
     These are the build's, from `[text] queries` where `queries_item` names the column of items, and those of events
     that were recorded with a query since, each counting 1; case, accents and points of a query do not matter. For a
-    query that nobody asked it brings nothing.
+    query that nobody asked, or fewer different users than `[text] queries_users` says (3), it brings nothing.
     """
 
     def disabled(self, epoch: Epoch) -> str:
