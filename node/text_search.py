@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.kernels.postings import KINDS, Postings, Search
-from mixline.kernels.tally import rows_of
+from mixline.kernels.postings import KINDS, LISTS_MAX, Postings, Search
 from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
 from mixline.node.facets import Found
@@ -74,13 +73,19 @@ class TextSearch:
             self._terms[query] = found
         return found
 
-    def together(self, word: Group, others: list[Group]) -> bool:
-        """Whether an item of the build has a word and one of some others."""
+    def together(self, word: Group, others: list[Group], until_ns: int) -> bool:
+        """Whether an item of the build has a word and one of some others, as far as is known by then."""
         one, rest = (self.translator.asked(Terms(some, [1] * len(some), [], "")).lists for some in ([word], others))
         if not one or not rest:
             return False
-        found = self.postings.rows_with(one, self.translator.views)
-        return bool(self.postings.worth(rest, self.translator.views, rows_of(found, 0, len(found))).any())
+        both = [*((*found[:5], 0) for found in one), *((*found[:5], 1) for found in rest)][:LISTS_MAX]
+        search = Search(self.postings, 1, both, self.translator.views, [KINDS["must"]] * 2)
+        while search.advance(1, until_ns):
+            if len(search.result()[0]):
+                return True
+            if monotonic_ns() >= until_ns:
+                return False
+        return len(search.result()[0]) > 0
 
     def asked(self, terms: Terms) -> Asked:
         """The lists of a request's terms; made once as well."""

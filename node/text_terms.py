@@ -7,6 +7,7 @@ that are asked, and where it is a prefix or misspelt one for each word that it m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import log
 from time import monotonic_ns
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 from mixline.kernels.postings import KINDS, LISTS_MAX, WORDS_MAX
 from mixline.node import limits
 from mixline.node.errors import BadRequest
+from mixline.node.slips import slip_cost
 from mixline.node.text_query import Clause, parse_query
 from mixline.storage.analysis import WORD_MAX
 from mixline.storage.dictionary import Dictionary
@@ -24,6 +26,8 @@ from mixline.storage.text_index import Found, TextIndex
 TermList = tuple[int, int, int, float, int, int]  # as the kernel takes a list, and a view of fields
 View = tuple[np.ndarray | None, ...]
 FUZZY_FROM, FUZZY_TWICE_FROM = 4, 8  # characters from which a word may have one slip, and two
+MEANT_FROM = 3  # and one that no text has may lack a letter, or have two changed over
+LIKELY, LIKELY_MAX = 5.0, 4  # what is less likely than the likeliest by such a factor (a logarithm) is not meant
 RARE = 50  # a word that is so much rarer than one that is spelt nearly alike is taken for a slip
 SELDOM = 3  # times: words that came more often are no slips
 NEAR_MAX = 16  # words of a query for which others that are spelt nearly so are looked for
@@ -76,11 +80,12 @@ class Terms(NamedTuple):
 
 
 class Correction(NamedTuple):
-    """What was probably meant by the word in ``start`` .. ``end`` of a query, whose group is ``group``."""
+    """What may be meant by the word in ``start`` .. ``end`` of a query, whose group is ``group``: how likely each is (a
+    logarithm), the likeliest first."""
 
     start: int
     end: int
-    meant: str
+    meant: list[tuple[float, str]]
     group: Group
 
 
@@ -109,7 +114,8 @@ class Translator:
         self._until_ns, self._pulse, self._cut = FOREVER, never, False
         self._alikes: dict[str, list[tuple[int, str, int]]] = {}  # of the query that is read
         self.came: Callable[[str], bool] = lambda _: False  # whether what came since the build has a term
-        self.together: Callable[[Group, list[Group]], bool] = lambda *_: False  # whether an item has one and another
+        # Whether an item has one and another, as far as that is known by a time.
+        self.together: Callable[[Group, list[Group], int], bool] = lambda *_: False
 
     def view(self, fields: tuple[int, ...]) -> int:
         """The number of the view of some fields."""
@@ -153,8 +159,8 @@ class Translator:
         kept = self._bounded(groups)
         corrections = [one for one in corrections if not self._fits(one, kept)]
         spelling = query
-        for start, end, word, _ in sorted(corrections, key=lambda one: -one.start):
-            spelling = spelling[:start] + word + spelling[end:]
+        for one in sorted(corrections, key=lambda one: -one.start):
+            spelling = spelling[: one.start] + self._likeliest(one, kept) + spelling[one.end :]
         numbers = {group: at for at, group in enumerate(kept)}
         order = {at: numbers.get(group, -1) for at, group in enumerate(groups)}
         phrases = [
@@ -170,17 +176,36 @@ class Translator:
 
     def _fits(self, correction: Correction, groups: Iterable[Group]) -> bool:
         """Whether a word that is taken for a slip is none, since an item has it beside another word of the query."""
-        asked = KINDS["should"], KINDS["must"]
         if not any(one.found and one.factor == 1.0 for one in correction.group.readings) or self._over():
             return False
-        others = [
+        others = self._telling(correction.group, groups)
+        return bool(others) and self.together(correction.group, others, self._until_ns)
+
+    def _telling(self, but: Group, groups: Iterable[Group]) -> list[Group]:
+        """Words of the query beside one that say something, being not too common."""
+        return [
             group
             for group in groups
-            if group is not correction.group
-            and group.kind in asked
-            and COMMON * sum(one.found[0] for one in group.readings if one.found) <= self.index.count
+            if group is not but
+            and group.kind in (KINDS["should"], KINDS["must"])
+            and 0 < COMMON * sum(one.found[0] for one in group.readings if one.found) <= self.index.count
         ]
-        return bool(others) and self.together(correction.group, others)
+
+    def _likeliest(self, correction: Correction, groups: Iterable[Group]) -> str:
+        """Of what may be meant the first that an item has beside another word of the query, else the likeliest."""
+        first, others = correction.meant[0][1], self._telling(correction.group, groups)
+        if len(correction.meant) == 1 or not others:
+            return first
+        like = correction.group.readings[0]
+        for _, word in correction.meant:
+            term = self.analysers[like.chain].term(word)
+            if self._over():
+                break
+            if term is not None:
+                group = Group(KINDS["must"], (self._reading(term, like.chain, like.fields),))
+                if self.together(group, others, self._until_ns):
+                    return word
+        return first
 
     def _bounded(self, groups: dict[Group, int]) -> list[Group]:
         """As many groups as their lists are few enough."""
@@ -221,7 +246,7 @@ class Translator:
             word, last = clause.text[start:end], at == len(spans) - 1
             prefix, fuzzy = clause.prefix and last, clause.fuzzy and last
             number = any(one.isdigit() for one in word)  # another number is another thing
-            meant = ""
+            meant: list[tuple[float, str]] = []
             readings = [
                 reading
                 for chain, fields in chains.items()
@@ -232,7 +257,7 @@ class Translator:
                 readings += near if fuzzy or (self.fuzzy and not number) else []
             if not prefix and not number and clause.demand != "not" and readings:
                 came = any(self.came(one.term) for one in readings)
-                meant = "" if came else self._meant(word, next(iter(chains)))
+                meant = [] if came else self._meant(word, next(iter(chains)))
             unique = {(one.term, one.chain): one for one in reversed(readings)}
             if unique or (clause.demand == "must" and prefix):
                 group = Group(KINDS[clause.demand], tuple(reversed(unique.values())))
@@ -299,14 +324,14 @@ class Translator:
         """Terms of words that are spelt nearly so."""
         analyser = self.analysers[chain]
         plain = analyser.plain(word)
-        for distance, near, _ in self._alike(plain)[:8]:
+        for distance, near, _ in self._alike(plain)[:8] if len(plain) >= FUZZY_FROM else ():
             term = analyser.term(near)
             if term is not None:
                 yield self._reading(term, chain, fields, 1.0 / (1.0 + distance))
 
     def _alike(self, plain: str) -> list[tuple[int, str, int]]:
         """Words within as many slips as their length allows; the nearest, then the commonest."""
-        slips = (len(plain) >= FUZZY_FROM) + (len(plain) >= FUZZY_TWICE_FROM)
+        slips = (len(plain) >= MEANT_FROM) + (len(plain) >= FUZZY_TWICE_FROM)
         words = self.index.words or self.index.terms
         if not slips or len(plain) >= WORD_MAX - 2:
             return []
@@ -321,19 +346,25 @@ class Translator:
         self._over()  # which may have cut this short
         return [(distance, word.decode("utf-8", "surrogatepass"), count) for distance, word, count in found]
 
-    def _meant(self, word: str, chain: int) -> str:
-        """The word that a user probably meant, or "": a word that is not known, or much rarer than one nearly alike."""
+    def _meant(self, word: str, chain: int) -> list[tuple[float, str]]:
+        """What a user may have meant by a word that is not known, or much rarer than one nearly alike: how likely each
+        is, by how common it is and by its slip, the likeliest first; of what is left far behind nothing."""
         words = self.index.words
         if words is None:
-            return ""
+            return []
         plain = self.analysers[chain].plain(word)
         known = words.find(plain.encode("utf-8", "surrogatepass"))
-        if known is not None and known[0] > SELDOM:
-            return ""
-        for distance, near, count in self._alike(plain):
-            if near != plain and (known is None or (distance == 1 and count >= RARE * known[0])):
-                return near
-        return ""
+        if known is not None and (known[0] > SELDOM or len(plain) < FUZZY_FROM):
+            return []
+        likely = [
+            (log(count) - slip_cost(plain, near, distance), near)
+            for distance, near, count in self._alike(plain)
+            if near != plain
+            and (known is None or (distance == 1 and count >= RARE * known[0]))
+            and (len(plain) >= FUZZY_FROM or len(near) > len(plain) or sorted(near) == sorted(plain))
+        ]
+        likely.sort(reverse=True)
+        return [one for one in likely[:LIKELY_MAX] if one[0] >= likely[0][0] - LIKELY]
 
     # For the kernel
 

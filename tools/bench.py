@@ -33,6 +33,7 @@ NAMES = {
     "search": "mixline.tools.bench_search:search",
     "serving": "mixline.tools.bench_serving:serving",
     "shared": "mixline.tools.bench_shared:shared",
+    "spelling": "mixline.tools.bench_spelling:spelling",
     "suggest": "mixline.tools.bench_suggest:suggest",
     "counters": "mixline.tools.bench_counters:counters",
     "homefeed": "mixline.tools.bench_homefeed:homefeed",

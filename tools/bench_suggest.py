@@ -39,6 +39,7 @@ user = "user"
 item = "item"
 [text]
 queries = "queries.csv"
+queries_users = 1
 """
 
 
