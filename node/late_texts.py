@@ -8,6 +8,7 @@ these stay; a word that the build does not know is weighted by how many late row
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,7 +37,6 @@ class Matching(NamedTuple):
 
 
 NO_MATCHES = Matching(np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int64))
-SLICE = 32  # texts that are taken between two looks at the clock
 
 
 class LateTexts:
@@ -50,12 +50,13 @@ class LateTexts:
         self._places = [columns.index(name) for name in index.names]
         self._lengths = [array("I") for _ in index.names]
         self._terms: dict[str, tuple[array, array]] = {}  # (row << 8 | field, how often)
+        self._sorted: list[str] = []  # of these
 
     def follow(self, view: LiveView, stopped: Callable[[], bool]) -> bool:
         """Take what came since the last look; whether there was time for all."""
         items = self.epoch.items
         for at in range(self.count, view.items_end - items.base):
-            if at % SLICE == 0 and stopped():
+            if stopped():
                 return False
             record = items.stored_record(items.base + at)
             for field, place in enumerate(self._places):
@@ -80,6 +81,7 @@ class LateTexts:
             known = self._terms.get(term)
             if known is None:
                 known = self._terms[term] = array("Q"), array("I")
+                insort(self._sorted, term)
             known[0].append(at << FIELD_BITS | field)
             known[1].append(times)
         return min(length, LENGTH_MAX)
@@ -100,9 +102,9 @@ class LateTexts:
         sums = np.zeros(count, dtype=np.int64)
         for group, times in zip(terms.groups, terms.times, strict=True):
             found = np.zeros(count, dtype=np.int64)
-            if stopped():
-                return None
             for reading in self._readings(group.readings, translator):
+                if stopped():
+                    return None
                 found += self._worths(reading, times, translator, count)
             if group.kind == KINDS["must"]:
                 matches &= found > 0
@@ -125,6 +127,9 @@ class LateTexts:
     def best(self, found: Matching, k: int) -> Candidates:
         """The best ``k`` of what matches."""
         scores = (found.sums / UNITS).astype(np.float32)
+        if len(scores) > 2 * k:
+            few = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+            found, scores = Matching(found.rows[few], found.sums[few]), scores[few]
         order = np.lexsort((self.epoch.items.keys[found.rows], -scores))[:k]
         return Candidates(found.rows[order], scores[order])
 
@@ -133,9 +138,14 @@ class LateTexts:
         if not given or not given[0].prefix:
             return list(given)
         known = {one.term for one in given}
-        beginning = given[0].term
-        more = [term for term in self._terms if term.startswith(beginning) and term not in known]
-        return [*given, *(given[0]._replace(term=term, found=None) for term in sorted(more))]
+        beginning, more = given[0].term, []
+        for at in range(bisect_left(self._sorted, beginning), len(self._sorted)):
+            term = self._sorted[at]
+            if not term.startswith(beginning):
+                break
+            if term not in known:
+                more.append(given[0]._replace(term=term, found=None))
+        return [*given, *more]
 
     def _worths(self, reading: Reading, times: int, translator: Translator, count: int) -> np.ndarray:
         """What each late row is worth for one reading, as the kernel has it (in units)."""

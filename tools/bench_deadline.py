@@ -10,6 +10,7 @@ command fails where one of the two passes the deadline by more than it may.
 from __future__ import annotations
 
 import gc
+import resource
 import subprocess
 import tempfile
 import time
@@ -173,20 +174,34 @@ def asked(
         ask(node, surface, query, 1000.0)
     ended: Counter[str] = Counter()
     empty = 0
-    spent, cpu, slowest = np.zeros(count), np.zeros(count), ""
+    spent, cpu, slowest, most = np.zeros(count), np.zeros(count), "", {}
     for at, query in enumerate(worst(common, count, seed)):
-        started, began = time.perf_counter(), time.thread_time()
+        before, started, began = resource.getrusage(resource.RUSAGE_THREAD), time.perf_counter(), time.thread_time()
         answered = ask(node, surface, query, deadline_ms)
         spent[at], cpu[at] = 1e3 * (time.perf_counter() - started), 1e3 * (time.thread_time() - began)
         ended[answered.status] += 1
         empty += answered.status == "DEGRADED" and not answered.items
-        slowest = query if cpu[at] == cpu.max() else slowest
+        if cpu[at] == cpu.max():
+            slowest, most = query, used_since(before)
     for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("most", 1.0)):
         yield f"{name}_ms", round(float(np.quantile(spent, share)), 2)
         yield f"{name}_cpu_ms", round(float(np.quantile(cpu, share)), 2)
     yield "slowest", slowest[:60]
+    yield "slowest_used", most
     yield "ended", dict(ended.most_common())
     yield "empty", empty  # of the degraded pages
+
+
+def used_since(before: resource.struct_rusage) -> dict[str, float]:
+    """What this thread spent itself (``user_ms``), what the kernel spent for it, and how often it was held up."""
+    now = resource.getrusage(resource.RUSAGE_THREAD)
+    return {
+        "user_ms": round(1e3 * (now.ru_utime - before.ru_utime), 1),
+        "system_ms": round(1e3 * (now.ru_stime - before.ru_stime), 1),
+        "faults": now.ru_minflt - before.ru_minflt,
+        "reads": now.ru_majflt - before.ru_majflt,
+        "preempted": now.ru_nivcsw - before.ru_nivcsw,
+    }
 
 
 def ask(node: Node, surface: str, query: str, deadline_ms: float) -> Answered:

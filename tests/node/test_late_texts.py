@@ -37,6 +37,24 @@ def test_what_is_written_is_found_in_the_next_request(node):
     assert ids(node, "excalibur") == [] and ids(node, "dune") == [100]
 
 
+def test_late_texts_are_read_as_there_is_time(node, monkeypatch):
+    for first in range(0, 300, 100):
+        columns = [{"title": f"zardoz{one % 7} {'space ' * (one % 5)}late"} for one in range(first, first + 100)]
+        node.apply([{"op": "upsert_item", "id": 900 + first + at, "columns": one} for at, one in enumerate(columns)])
+    with monkeypatch.context() as patch:
+        patch.setattr("mixline.node.text_search.READING", 1 << 60)  # no time at all
+        page = node.ask("texts", query="dune zardoz3", limit=50)
+        [source] = [entry for entry in page.coverage if entry.stage == "source"]
+        assert page.status == "DEGRADED" and "of the texts that came since the build" in source.why
+        known = page.ids.tolist()
+        assert known and max(known) < 900
+    page = node.ask("texts", query="dune zardoz3", limit=50)
+    assert page.status == "OK" and len(page) == len(known) + sum(one % 7 == 3 for one in range(300))
+    few, many = (node.ask("texts", query="zard* space", limit=limit) for limit in (10, 50))
+    assert few.ids.tolist() == many.ids.tolist()[:10] and few.scores.tobytes() == many.scores[:10].tobytes()
+    assert {one % 5 for one in few.ids.tolist() if one >= 900} == {4}
+
+
 def test_scores_of_what_came_later_are_those_of_the_build(tmp_path):
     """An item that is patched to what it says already keeps its score, to the bit."""
     store = build_titles(tmp_path, TEXT)
