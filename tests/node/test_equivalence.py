@@ -224,7 +224,7 @@ WITHOUT_SHRINKING = settings(
 )
 
 
-@settings(WITHOUT_SHRINKING, max_examples=25)
+@settings(WITHOUT_SHRINKING, max_examples=16)
 @given(steps=st.lists(STEP, min_size=1, max_size=14))
 def test_the_answers_are_the_same(pristine, tmp_path_factory, steps):
     check(pristine, tmp_path_factory.mktemp("case"), steps)

@@ -209,9 +209,9 @@ def fuzz_asks(node, cases, seed):
     return statuses
 
 
-def test_ten_thousand_damaged_asks_never_hurt_the_engine(served):
-    statuses = fuzz_asks(served, 5_000, seed=served.endpoint.startswith("ipc"))  # on each of the two transports
-    assert statuses[Status.BAD_REQUEST] > 2000 and statuses[Status.OK] > 50 and statuses[Status.NOT_FOUND]
+def test_five_thousand_damaged_asks_never_hurt_the_engine(served):
+    statuses = fuzz_asks(served, 2_500, seed=served.endpoint.startswith("ipc"))  # on each of the two transports
+    assert statuses[Status.BAD_REQUEST] > 1000 and statuses[Status.OK] > 25 and statuses[Status.NOT_FOUND]
 
 
 @pytest.mark.stress

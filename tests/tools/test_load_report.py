@@ -96,7 +96,8 @@ def bench(*arguments):
     return done.exit_code, done.output
 
 
-def test_a_node_is_pressed_and_accounted_for(store):
+def test_a_node_is_pressed_and_accounted_for(store, monkeypatch):
+    monkeypatch.setattr("mixline.tools.load_steps.CALM_S", 2.0)
     code, out = bench(
         "--store", store, "--capacity", 40, "--curve", "0.5,1", "--steps", "1", "--seconds", 1, "--json",
         "--histograms",
