@@ -4,6 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 from build_case import build, write_table
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mixline.kernels.ivf import ListSearch
 from mixline.kernels.topk import TopK
@@ -12,6 +14,7 @@ from mixline.storage import clusters, ivf
 from mixline.storage.calibration import width_for
 from mixline.storage.clusters import means, nearest, train
 from mixline.storage.codes import Codes, decode
+from mixline.storage.middles import add_up
 from mixline.storage.store import Store
 
 KERNELS = build_kernels()
@@ -187,6 +190,26 @@ def test_the_middle_of_no_rows_is_a_row_of_the_fullest():
     rows = np.array([[0.0], [2.0], [4.0], [10.0]], dtype=np.float32)
     after = means(rows, np.array([1, 1, 1, 3], dtype=np.uint32), np.zeros((4, 1), dtype=np.float32))
     assert after[1] == 2.0 and after[3] == 10.0 and after[0] in rows[:3] and after[2] in rows
+
+
+@given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_sums_are_those_of_the_rows_in_their_order(n, dim, many, seed):
+    rng = np.random.default_rng(seed)
+    rows, found = rng.standard_normal((n, dim), dtype=np.float32), rng.integers(0, many, n, dtype=np.uint32)
+    sums, counts = rng.standard_normal((many, dim)), np.zeros(many, dtype=np.int64)
+    wanted = sums.copy()
+    for row, at in zip(rows, found, strict=True):
+        wanted[at] += row
+    add_up(sums, counts, rows, found)
+    assert sums.tobytes() == wanted.tobytes() and counts.tolist() == np.bincount(found, minlength=many).tolist()
+
+
+@pytest.mark.parametrize(("found", "dim"), [([0, 3], 2), ([0], 2), ([0, 1], 3)], ids=["no centroid", "fewer", "dim"])
+def test_sums_of_what_does_not_fit_are_refused_before_anything_is_added(found, dim):
+    sums, counts = np.zeros((3, 2)), np.zeros(3, dtype=np.int64)
+    with pytest.raises(ValueError, match=r"row 1 lies with centroid 3 of 3|found for 2 rows"):
+        add_up(sums, counts, np.ones((2, dim), dtype=np.float32), np.array(found, dtype=np.uint32))
+    assert not sums.any() and not counts.any()
 
 
 def test_many_rows_are_measured_for_large_pools_too(tmp_path):
