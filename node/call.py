@@ -157,6 +157,11 @@ class Call:
         """Whether to stop with what there is: the deadline has passed or nobody waits. Beats the worker's heart."""
         return self.pulse() or time.monotonic_ns() >= self.deadline_ns
 
+    def until(self, parts: int) -> int:
+        """The moment (monotonic ns) at which one in so many parts of the time that is left is over."""
+        now_ns = time.monotonic_ns()
+        return now_ns + (self.deadline_ns - now_ns) // parts
+
     def slices(self, count: int, slice_rows: int) -> Iterator[tuple[int, int]]:
         """Cut ``count`` rows into slices, until done or stopped; a stop marks the component degraded."""
         for start in range(0, count, slice_rows):

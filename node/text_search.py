@@ -53,8 +53,7 @@ class TextSearch:
     def terms(self, call: Call) -> Terms:
         """The terms of a request's query; asked several times for one request, and made once."""
         query = call.ask.query or ""
-        now_ns = monotonic_ns()
-        until_ns = now_ns + (call.deadline_ns - now_ns) // READING
+        until_ns = call.until(READING)
         if call.view is not None and call.view.items_end > self.epoch.items.base + self._late.count:
             self._terms.clear()
             if not self._late.follow(call.view, lambda: call.pulse() or monotonic_ns() >= until_ns):

@@ -11,15 +11,15 @@ import os
 from mixline.storage.errors import WrongProcess
 
 
-class Here:
-    """This process: asking the kernel for its pid takes as long as looking up several rows."""
+class Process:
+    """The one that this is: asking the kernel for its pid takes as long as looking up several rows."""
 
     pid = os.getpid()
 
 
 def forked() -> None:
     """A child is another process."""
-    Here.pid = os.getpid()
+    Process.pid = os.getpid()
 
 
 os.register_at_fork(after_in_child=forked)
@@ -32,13 +32,13 @@ class Owner:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.pid = Here.pid
+        self.pid = Process.pid
         self.open = True
 
     def check(self) -> None:
-        if self.pid != Here.pid:
+        if self.pid != Process.pid:
             raise WrongProcess(
-                f"{self.name}: opened by process {self.pid}, used by {Here.pid}; open the store again after a fork"
+                f"{self.name}: opened by process {self.pid}, used by {Process.pid}; open the store again after a fork"
             )
         if not self.open:
             raise WrongProcess(f"{self.name}: used after close")

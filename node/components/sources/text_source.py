@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,6 @@ from mixline.storage.epoch import Epoch
 
 if TYPE_CHECKING:
     from mixline.node.call import Call
-
 
 COUNTING = 2  # what counting may take of the time that is left is one in so many parts
 
@@ -90,8 +88,8 @@ class TextSource(Source, frozen=True, kw_only=True):
         if not group:
             call.told["spelling"] = terms.spelling
         if (self.facets or self.total) and not group:
-            now_ns, deadline_ns = monotonic_ns(), call.deadline_ns
-            call.deadline_ns = now_ns + (deadline_ns - now_ns) // COUNTING
+            deadline_ns = call.deadline_ns
+            call.deadline_ns = call.until(COUNTING)
             try:
                 self._count(call, search, terms, allowed)
             finally:
