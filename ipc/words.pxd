@@ -18,18 +18,34 @@ cdef inline uint64_t executing_word(uint32_t slot, uint32_t generation, uint32_t
     return <uint64_t>(slot & 0xFFFFFF) << 40 | <uint64_t>generation << 8 | (attempt & 0xFF)
 
 
-cdef inline bint bell_toll(const uint64_t* flag, int fd) noexcept nogil:
-    """Wake the sleeper if it sleeps: publish the work first. True when that took a system call."""
+cdef enum:
+    AWAKE = 0
+    ASLEEP = 1   # until there is work
+    DOZING = 2   # for a moment, in which work may gather; until somebody has nothing to do
+
+
+cdef inline bint bell_ring(const uint64_t* flag, int fd, uint64_t how) noexcept nogil:
+    """Wake the sleeper if it sleeps in this way. True when that took a system call."""
     cdef uint64_t one = 1
     mx_fence()
-    if not mx_load_acquire(flag):  # SYNC POINT: sleeping flag
+    if mx_load_acquire(flag) != how:  # SYNC POINT: sleeping flag
         return False
     return write(fd, &one, sizeof(one)) >= 0
 
 
-cdef inline void bell_lie_down(uint64_t* flag) noexcept nogil:
+cdef inline bint bell_toll(const uint64_t* flag, int fd) noexcept nogil:
+    """There is work for the sleeper, which was published first."""
+    return bell_ring(flag, fd, ASLEEP)
+
+
+cdef inline bint bell_rouse(const uint64_t* flag, int fd) noexcept nogil:
+    """There is nothing left to do here, so whoever dozes must look."""
+    return bell_ring(flag, fd, DOZING)
+
+
+cdef inline void bell_lie_down(uint64_t* flag, uint64_t how=ASLEEP) noexcept nogil:
     """Say that this process will sleep; it must look for work once more before it does."""
-    mx_store_release(flag, 1)  # SYNC POINT: sleeping flag
+    mx_store_release(flag, how)  # SYNC POINT: sleeping flag
     mx_fence()
 
 
@@ -37,7 +53,7 @@ cdef inline void bell_rise(uint64_t* flag, int fd) noexcept nogil:
     """Take the flag down and empty the eventfd, which must be non-blocking."""
     cdef uint64_t count
     cdef ssize_t _read
-    mx_store_relaxed(flag, 0)
+    mx_store_relaxed(flag, AWAKE)
     _read = read(fd, &count, sizeof(count))
 
 
@@ -61,5 +77,6 @@ cdef class Bell:
     cdef readonly int fd
 
     cpdef bint toll(self) except -1
-    cpdef int lie_down(self) except -1
+    cpdef bint rouse(self) except -1
+    cpdef int lie_down(self, bint dozing=*) except -1
     cpdef int rise(self) except -1

@@ -96,11 +96,15 @@ cdef class Bell:
         """Wake the sleeper if it sleeps; return whether a system call was needed."""
         return bell_toll(self.words.at(self.index), self.fd)
 
-    cpdef int lie_down(self) except -1:
-        """Say that this process will sleep; it must look for work once more before it does."""
+    cpdef bint rouse(self) except -1:
+        """Wake the sleeper if it dozes; return whether a system call was needed."""
+        return bell_rouse(self.words.at(self.index), self.fd)
+
+    cpdef int lie_down(self, bint dozing=False) except -1:
+        """Say that this process will sleep, or doze; it must look for work once more before it does."""
         if not self.words.writable:
             raise SegmentError("bell: only the sleeper, which maps the flag writable, may lie down")
-        bell_lie_down(self.words.at(self.index))
+        bell_lie_down(self.words.at(self.index), DOZING if dozing else ASLEEP)
         return 0
 
     cpdef int rise(self) except -1:

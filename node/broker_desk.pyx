@@ -239,7 +239,7 @@ cdef class Desk(Patience):
                 if self.risky(request, now_ns):
                     self.risk_seat = number
                 self.begin(<uint32_t>slot, number, now_ns)
-                if self.sharing and self.surfaces.at[request.surface].shares:
+                if self.sharing:
                     self.accompany(<uint32_t>slot, number, now_ns)
         if self.places.idle() >= 0:
             self.empty_ns = now_ns
@@ -261,7 +261,8 @@ cdef class Desk(Patience):
         return True
 
     cdef void accompany(self, uint32_t slot, int number, int64_t now_ns) noexcept nogil:
-        """Give the worker that has just got a request its part of those behind it that want the same scan.
+        """Give the worker that has just got a request its part of those behind it that want the same scan; or of short
+        ones a few, for which it then comes and goes once.
 
         Nothing waits for company, and nothing parks behind a busy worker: what is given along would have waited in the
         queue all the same. Not while something that kills is about, for then many would be charged at once.

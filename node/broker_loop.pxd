@@ -23,4 +23,5 @@ cdef class Loop(Desk):
     cdef int serve(self, int64_t until_ns) noexcept nogil
     cdef int reasons(self, int64_t now_ns, int64_t until_ns) noexcept nogil
     cdef void pause(self) noexcept nogil
+    cdef void doze(self) noexcept nogil
     cdef int sleep(self, int64_t until_ns) noexcept nogil

@@ -5,17 +5,17 @@ there is nothing at all: libzmq's descriptor tells of changes alone, so its stat
 """
 
 from libc.stdint cimport int64_t
-from posix.time cimport nanosleep, timespec
+from posix.time cimport timespec
 
 from mixline.ipc import counters
 from mixline.node import limits
 
 from mixline.ipc.clock cimport mx_now_ns
 from mixline.ipc.waits cimport POLLIN, pollfd, ppoll, sched_yield
-from mixline.ipc.words cimport bell_lie_down, bell_rise
+from mixline.ipc.words cimport DOZING, bell_lie_down, bell_rise
 from mixline.node.broker_desk cimport Desk
 
-cdef int64_t NAP_NS = limits.nap_us * 1000
+cdef int64_t DOZE_NS = limits.doze_us * 1000
 cdef int64_t GLANCE_NS = limits.glance_ms * 1_000_000
 cdef int N_WAKES = counters.BROKER_COUNTERS.index("wakes")
 
@@ -67,14 +67,24 @@ cdef class Loop(Desk):
                 return why
 
     cdef void pause(self) noexcept nogil:
-        """Let others have the core before the last look. While many are refused a worker would lose it again with each
-        message, thousands of times a second; then messages may gather for a moment."""
-        cdef timespec nap
-        if self.pressed(mx_now_ns()):
-            nap.tv_sec, nap.tv_nsec = 0, NAP_NS
-            nanosleep(&nap, NULL)
+        """Let others have the core before the last look. While requests wait for workers that are all busy, nothing
+        that comes is urgent until one is not: a core would be lost with each message, thousands of times a second."""
+        if self.queue.count and self.places.idle() < 0:
+            self.doze()
         else:
             sched_yield()
+
+    cdef void doze(self) noexcept nogil:
+        """Sleep for a moment, or until a worker has nothing left to do: one that merely gave way might get its core
+        back only when the worker on it has, while another worker waits beside an idle one."""
+        cdef pollfd bell
+        cdef timespec nap
+        nap.tv_sec, nap.tv_nsec = 0, DOZE_NS
+        bell.fd, bell.events = self.bell_fd, POLLIN
+        bell_lie_down(self.sleeping, DOZING)
+        if not self.places.any_done():
+            ppoll(&bell, 1, &nap, NULL)
+        bell_rise(self.sleeping, self.bell_fd)
 
     cdef int reasons(self, int64_t now_ns, int64_t until_ns) noexcept nogil:
         return (TIME if now_ns >= until_ns else 0) | (QUESTION if self.question_count else 0) | (

@@ -15,6 +15,8 @@ SERVICE_FIRST_NS = 1_000_000
 
 cdef double PASS_SHARE = limits.pass_share
 cdef double PASS_SHARE_PRESSED = limits.pass_share_pressed
+cdef double BATCH_SHARE = limits.batch_share
+cdef double BATCH_NS = limits.batch_us * 1000.0
 cdef double LATE_SHARE = 0.5       # of the time left, beyond which all of a pass would end late
 cdef double FIXED_TIMES = 2.0      # then two thirds of the greatest throughput are reached
 cdef double SPREAD_MIN = 0.05      # of the number in a pass, squared: what tells a line from a point
@@ -104,10 +106,13 @@ cdef class Surfaces:
         """Whether a pass of ``company`` may take one more, whose first request has so much time left.
 
         A long pass keeps others waiting and its first members too: what they add to it may be a share of the time left,
-        smaller while many are refused, or, where reading once is what costs, twice that.
+        smaller while many are refused, or, where reading once is what costs, twice that. Where nothing is shared but
+        the way to the worker and back, only short requests go together, a few at a time.
         """
         cdef const Line* line = &self.at[surface].line
         cdef double added = line.each * (company + 1)
+        if not self.at[surface].shares:
+            return self.at[surface].samples and added <= min(left_ns * BATCH_SHARE, BATCH_NS)
         if line.fixed + added > left_ns * LATE_SHARE:
             return False
         return added <= max(left_ns * (PASS_SHARE_PRESSED if pressed else PASS_SHARE), FIXED_TIMES * line.fixed)

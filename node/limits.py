@@ -27,7 +27,7 @@ arena_plan = ((2 * KIB, 512), (16 * KIB, 128), (128 * KIB, 32), (MIB, 8), (4 * M
 arena_bytes = arena_total(arena_plan)
 
 # Descriptors in flight between the broker and one worker.
-held_max = 64  # asks given to an idle worker at once, when they want the same scan; nothing parks behind a busy one
+held_max = 64  # asks given to an idle worker at once, of one scan or short ones; nothing parks behind a busy one
 held_echo_max = 48  # echoes are over before a second wake-up would be
 ring_slots = 64
 release_slots = 1024
@@ -56,11 +56,13 @@ overstayed_times = 1.5  # of what is let in while many are refused: who waited l
 wait_share_calm = 0.05  # of a budget: while the first of a pass has waited less, the queue does not stand
 pass_share = 1 / 16  # of the time that its first request has left: what all others may add to a shared pass
 pass_share_pressed = 1 / 24  # the same while many are refused
+batch_share = 1 / 48  # the same where requests that share no pass go to a worker together
+batch_us = 2_000  # and no more than that: who is more urgent waits behind them
 queue_standing_ms = 50  # a burst this long may fill the budget; a longer one would show in the p99 of seconds
 queue_stood_ms = 500  # how long a queue that stood is remembered, and that many were refused
 refused_share = 0.15  # of what came within refused_window_ms; a node at its capacity refuses fewer
 refused_window_ms = 100
-nap_us = 300  # while many are refused the broker looks this often, and not at each message
+doze_us = 1_000  # while requests wait and no worker is free; one that has nothing left to do ends it
 peer_open_max = 1024  # requests of one connection that have no reply yet
 peer_messages_in_max = 512  # requests that libzmq holds for the broker, per connection; beyond, the sender waits
 peer_messages_out_max = 4096  # replies that libzmq holds for a peer that does not read; more are dropped and counted

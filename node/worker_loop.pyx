@@ -21,7 +21,7 @@ from mixline.ipc.meters cimport meter_count
 from mixline.ipc.rings cimport Consumer, Fields, Producer, ring_advance, ring_peek, ring_push
 from mixline.ipc.waits cimport POLLIN, poll, pollfd, sched_yield
 from mixline.ipc.words cimport (
-    Words, bell_lie_down, bell_rise, bell_toll, executing_word, mx_fence, mx_load_acquire, mx_load_relaxed,
+    Words, bell_lie_down, bell_rise, bell_rouse, bell_toll, executing_word, mx_fence, mx_load_acquire, mx_load_relaxed,
     mx_store_release)
 
 
@@ -179,6 +179,7 @@ cdef class WorkerLoop:
                 return True
             if self.work.seen != self.work.own:
                 continue
+            bell_rouse(&self.board_words[BROKER_SLEEPING_WORD], self.broker_bell_fd)
             sched_yield()  # whoever waits for this core may have more work for us; then it comes without a wake-up
             if mx_load_relaxed(&self.work.lines.tail) != self.work.own:
                 continue

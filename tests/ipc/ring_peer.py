@@ -25,6 +25,13 @@ def digest(number):
     return (number * MIX ^ number >> 7) & 0xFFFFFFFFFFFFFFFF
 
 
+def wait_for(fd):
+    """Up to a second, whatever the number of the descriptor."""
+    waits = select.poll()
+    waits.register(fd, select.POLLIN)
+    waits.poll(1000)
+
+
 def produce(memory, words, total, own_bell, other_bell):
     ring = Producer(memory, RING_AT, RING_SLOTS)
     message = Descriptor()
@@ -37,7 +44,7 @@ def produce(memory, words, total, own_bell, other_bell):
             continue
         own_bell.lie_down()
         if not ring.push(message):
-            select.select([own_bell.fd], [], [], 1.0)
+            wait_for(own_bell.fd)
         own_bell.rise()
         other_bell.toll()
 
@@ -51,7 +58,7 @@ def consume(memory, words, total, own_bell, other_bell):
         if not ring.peek(message):
             own_bell.lie_down()
             if not ring.peek(message):
-                select.select([own_bell.fd], [], [], 1.0)
+                wait_for(own_bell.fd)
             own_bell.rise()
             continue
         number = ring.position

@@ -93,6 +93,22 @@ def test_bell_rings_only_for_a_sleeper(segment):
         os.close(bell_fd)
 
 
+def test_work_does_not_wake_who_dozes_but_idleness_does(segment):
+    bell_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    try:
+        bell = Bell(Words(map_segment(segment, mmap.PAGESIZE, writable=True), 0, 1), 0, bell_fd)
+        assert not bell.rouse()
+        bell.lie_down(dozing=True)
+        assert not bell.toll() and bell.rouse()
+        assert os.eventfd_read(bell_fd) == 1
+        bell.lie_down()
+        assert not bell.rouse() and bell.toll()
+        bell.rise()
+        assert not bell.rouse() and not bell.toll()
+    finally:
+        os.close(bell_fd)
+
+
 class BlocksMachine(RuleBasedStateMachine):
     """No block is lent twice, none overlaps another, all come back."""
 

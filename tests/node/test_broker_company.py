@@ -1,4 +1,4 @@
-"""Requests that want the same scan are given to an idle worker together, and nothing waits for company."""
+"""Requests that want the same scan, or are short, go to an idle worker together, and nothing waits for company."""
 
 import pytest
 from broker_stage import Stage
@@ -45,12 +45,16 @@ def test_nothing_parks_behind_a_busy_worker(stage):
     assert held(stage) == [2, 1, 0] and stage.loop.queue.count == 0
 
 
-def test_other_surfaces_go_one_by_one():
-    stage = Stage(shares=False)
-    for at in range(10):
-        assert stage.ask(b"%d" % at)
-    stage.running()
-    assert held(stage) == [1, 1, 0] and stage.loop.queue.count == 8
+def test_of_other_surfaces_only_short_requests_go_together():
+    """A few at a time, for which the worker comes and goes once; one by one while nobody knows what they take."""
+    for took_us, budget_ms, many in ((0, 1000, 1), (300, 1000, 6), (300, 48, 3), (900, 1000, 2), (4000, 1000, 1)):
+        stage = Stage(shares=False)
+        for _ in range(100 if took_us else 0):
+            stage.loop.surfaces.record(2, took_us * 1000)
+        for at in range(30):
+            assert stage.loop.ask(b"%d" % at, 1000 * budget_ms)
+        stage.running()
+        assert held(stage) == [many, many, 0] and stage.loop.queue.count == 30 - 2 * many, (took_us, budget_ms)
 
 
 def test_nor_does_any_scan_where_the_node_says_so(stage):
