@@ -89,6 +89,7 @@ class Call:
         self.coverage: list[Coverage] = []
         self.told: dict[str, Any] = {}  # what the reply says besides its items
         self.scans: dict[int, list[Scan]] = {}
+        self.wished: dict[int, Any] = {}  # by group, what a source found out before it was asked for candidates
         self.writes: OwnWrites | None = None  # what is written before the reply; None where nothing may be
         self.block: CandidateBlock
         self.excluders: list[Callable[[Call, int], Excluded]] = []

@@ -240,6 +240,7 @@ class Pipeline:
             call.ahead_ns -= step.cost.need_ns
             call.scans = {}
             if step.scans:
+                call.wished = {}
                 began_ns = monotonic_ns()
                 guard(call, step, entry, wish)
                 if call.scans:

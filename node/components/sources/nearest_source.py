@@ -10,7 +10,7 @@ import numpy as np
 from mixline.node.block import Candidates
 from mixline.node.components.base import Source
 from mixline.node.components.vectors import QueryKind, find_space, query_vectors, space_misfits
-from mixline.node.retrieval_plan import Index
+from mixline.node.retrieval_plan import Index, Plan
 from mixline.node.scans import Scan
 from mixline.node.session import Recent
 from mixline.node.space_search import SpaceSearch
@@ -87,12 +87,12 @@ class NearestSource(Source, frozen=True, kw_only=True):
 
     def scans(self, call: Call, group: int) -> list[Scan]:
         search: SpaceSearch = call.bound
-        vectors, allowed = self._query(call, group)
+        vectors, allowed, plan = call.wished[group] = self._query(call, group)
         if not len(vectors):
             return []
         found = search.late_scans(call, vectors, allowed)
         target, k = search.stock.target, search.k
-        if target is not None and search.plan(allowed, call.groups * len(vectors)).way == "codes":
+        if target is not None and plan.way == "codes":
             found += [Scan(target, vector, k, allowed, call.deadline_ns, call.pulse) for vector in vectors]
         return found
 
@@ -104,13 +104,13 @@ class NearestSource(Source, frozen=True, kw_only=True):
         late = any(scan.target is not search.stock.target for scan in scans) or search.late_stock(call) is None
         if built and late:
             return search.best_of(found)
-        vectors, allowed = self._query(call, group)
+        vectors, allowed, plan = call.wished[group] if group in call.wished else self._query(call, group)
         if not len(vectors):
             return Candidates.none()
         if not late:
             found += search.late(call, vectors, allowed)
         if not built:
-            found += self._run(call, vectors, allowed)
+            found += self._run(call, vectors, allowed, plan)
         return search.best_of(found)
 
     def score_of(self, call: Call, group: int, row: int) -> float | None:
@@ -118,10 +118,9 @@ class NearestSource(Source, frozen=True, kw_only=True):
         scores = [search.score(vector, row) for vector in self._query(call, group)[0]]
         return max((one for one in scores if one == one), default=None)
 
-    def _run(self, call: Call, vectors: np.ndarray, allowed: np.ndarray | None) -> list[Candidates]:
+    def _run(self, call: Call, vectors: np.ndarray, allowed: np.ndarray | None, plan: Plan) -> list[Candidates]:
         """The best of the build's items for each vector, by a way that needs no pass."""
         search: SpaceSearch = call.bound
-        plan = search.plan(allowed, call.groups * len(vectors))
         found: list[Candidates] = []
         for vector in vectors:
             if found and call.stopped():
@@ -130,8 +129,10 @@ class NearestSource(Source, frozen=True, kw_only=True):
             found.append(search.run(call, plan, vector, allowed))
         return found
 
-    def _query(self, call: Call, group: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Vectors to ask with, and the bitmap of what may be found."""
-        vectors = query_vectors(call, call.bound.space, self.query, group, self.recent)
+    def _query(self, call: Call, group: int) -> tuple[np.ndarray, np.ndarray | None, Plan]:
+        """Vectors to ask with, the bitmap of what may be found, and the way."""
+        search: SpaceSearch = call.bound
+        vectors = query_vectors(call, search.space, self.query, group, self.recent)
         allowed = call.allowed(group, call.items if self.query == "item" else None)
-        return vectors, call.bound.with_vectors(call, allowed)
+        allowed = search.with_vectors(call, allowed)
+        return vectors, allowed, search.plan(allowed, call.groups * len(vectors))
