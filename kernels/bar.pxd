@@ -1,6 +1,6 @@
 """A value that about k of many scores reach, with its body here so that every kernel inlines it."""
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, nextafterf
 from libc.stdint cimport int32_t, uint32_t
 from libc.string cimport memcpy, memset
 
@@ -40,6 +40,24 @@ cdef inline float kth_greatest(const float* values, Py_ssize_t count, Py_ssize_t
             low += step
         step >>= 1
     return value_at(low)
+
+
+cdef inline Py_ssize_t keep_greatest(float* values, uint32_t* rows, Py_ssize_t count, Py_ssize_t k,
+                                     float* above) noexcept nogil:
+    """Bring the k greatest of more values, and their rows, to the front; how many. Of equal ones those that came first
+    stay, and ``above`` is what a later one must reach to be better than the least of them."""
+    cdef float bar = kth_greatest(values, count, k)
+    cdef Py_ssize_t at, kept = 0, equals
+    cdef bint better
+    above[0] = nextafterf(bar, <float>INFINITY)
+    equals = k - (count_from(values, count, above[0]) if above[0] > bar else 0)
+    for at in range(count):
+        better = values[at] > bar
+        if better or (values[at] == bar and equals > 0):
+            values[kept], rows[kept] = values[at], rows[at]
+            kept += 1
+            equals -= not better
+    return kept
 
 
 cdef inline float find_bar(const float* lowers, Py_ssize_t count, float bar, Py_ssize_t k) noexcept nogil:

@@ -27,10 +27,14 @@ cdef struct Short:
     const uint64_t* allowed
 
 
+cdef inline bint is_allowed(const uint64_t* words, uint32_t row) noexcept nogil:
+    """Whether a bitmap, NULL for none, has a row."""
+    return words == NULL or words[row >> 6] >> (row & 63) & 1
+
+
 cdef int open_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric, bint estimates) noexcept nogil
 cdef void close_short(Short* short) noexcept nogil
 cdef void begin(Short* short, const float* query, const mixline_frame* frame) noexcept nogil
-cdef void begin_alike(Short* short, const Short* other) noexcept nogil
 cdef void raise_bar(Short* short) noexcept nogil
 cdef void guess_bar(Short* short, const CodedRows* rows) noexcept nogil
 cdef float margin_of(const Short* short, double residual, double reach) noexcept nogil

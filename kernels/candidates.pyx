@@ -6,16 +6,18 @@ rows. So each row has a lower and an upper bound of the score that the float32 k
 greatest lower bound seen is a bar, and only rows whose upper bound reaches it are kept.
 """
 
-from libc.math cimport INFINITY, nextafterf, sqrt
-from libc.stdint cimport int8_t, int16_t, int32_t, uint32_t, uint64_t
+from libc.math cimport INFINITY, sqrt
+from libc.stdint cimport int8_t, int16_t, int32_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
 
-from mixline.kernels.bar cimport count_from, find_bar, kth_greatest
+from mixline.kernels.bar cimport count_from, find_bar, keep_greatest
 from mixline.kernels.codes cimport (
     ABSENT,
     BLOCK_ROWS,
     COSINE,
     L2,
+    MIXLINE_AHEAD_BYTES,
     QUAD,
     CodedRows,
     code_vector,
@@ -24,7 +26,7 @@ from mixline.kernels.codes cimport (
     weigh_codes,
 )
 from mixline.kernels.frame cimport mixline_frame, mixline_place
-from mixline.kernels.candidates cimport Short
+from mixline.kernels.candidates cimport Short, is_allowed
 
 cdef extern from "codes.h" nogil:
     uint32_t mixline_reaching(const float* values, float bar) noexcept
@@ -41,10 +43,6 @@ cdef double TINY = 2.0 ** -125   # per dimension, where numbers are too small fo
 cdef double FAINT = 1e-30        # a query's scale below which float32 does not hold it
 cdef double NORMAL = 1e18        # cosines of vectors this long or short have the error that is assumed
 cdef double GREAT = 1e37         # beyond it float32 scores may overflow
-
-
-cdef inline bint is_allowed(const uint64_t* words, uint32_t row) noexcept nogil:
-    return words == NULL or words[row >> 6] >> (row & 63) & 1
 
 
 cdef void encode(Short* short) noexcept nogil:
@@ -126,19 +124,9 @@ cdef void raise_bar(Short* short) noexcept nogil:
 
 
 cdef void drop_equals(Short* short) noexcept nogil:
-    """Keep the best k exactly; of rows whose estimates are equal those that came first, and let no more of them in."""
-    cdef Py_ssize_t at, kept = 0, better
-    cdef float bar = kth_greatest(short.lowers, short.held, short.k)
-    cdef float above = nextafterf(bar, <float>INFINITY)
-    cdef Py_ssize_t equals = short.k - (count_from(short.lowers, short.held, above) if above > bar else 0)
-    for at in range(short.held):
-        better = short.lowers[at] > bar
-        if better or (short.lowers[at] == bar and equals > 0):
-            short.lowers[kept] = short.uppers[kept] = short.lowers[at]
-            short.listed[kept] = short.listed[at]
-            kept += 1
-            equals -= not better
-    short.held, short.bar = kept, above
+    """Keep the best k estimates exactly, which are their own bounds; of equals those that came first, and no more."""
+    short.held = keep_greatest(short.lowers, short.listed, short.held, short.k, &short.bar)
+    memcpy(short.uppers, short.lowers, short.held * sizeof(float))
 
 
 cdef int make_room(Short* short) noexcept nogil:
@@ -288,6 +276,7 @@ cdef int open_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric, bint
         return -1
     short.asked.query, short.asked.high = short.query, short.halves
     short.asked.low = short.halves + QUAD * short.quads
+    short.asked.ahead = MIXLINE_AHEAD_BYTES
     return 0
 
 
@@ -297,14 +286,6 @@ cdef void begin(Short* short, const float* query, const mixline_frame* frame) no
     short.held, short.wide = 0, False
     mixline_place(query, short.dim, frame, short.placed)
     encode(short)
-
-
-cdef void begin_alike(Short* short, const Short* other) noexcept nogil:
-    """Empty, for the query of ``other``, which must outlive it."""
-    short.bar = short.guess = <float>-INFINITY
-    short.held, short.wide, short.asked = 0, False, other.asked
-    short.query_scale, short.query_length = other.query_scale, other.query_length
-    short.query_residual, short.query_low = other.query_residual, other.query_low
 
 
 cdef void close_short(Short* short) noexcept nogil:

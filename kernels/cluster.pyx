@@ -67,7 +67,7 @@ cdef void assign_group(const float* rows, Py_ssize_t count, Py_ssize_t dim, cons
                                                codes + at * width, halves + 2 * at * width, &asked[at].sum)
         asked[at].query, asked[at].high = codes + at * width, halves + 2 * at * width
         asked[at].low = halves + (2 * at + 1) * width
-        asked[at].out = sums[at % MIXLINE_CODE_QUERIES]
+        asked[at].out, asked[at].ahead = sums[at % MIXLINE_CODE_QUERIES], 0
         for one in range(BLOCK_ROWS):
             seekers[at].best[one] = <float>-INFINITY
             seekers[at].block[one] = 0

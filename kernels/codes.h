@@ -30,6 +30,7 @@ struct mixline_code_query {
     const int8_t *high, *low;
     int32_t sum; /* of all its codes */
     int32_t *out;
+    int64_t ahead; /* of the codes in hand, in bytes: what is fetched meanwhile; 0: nothing */
 };
 
 /* Up to MIXLINE_CODE_QUERIES queries over the same blocks, each of whose bytes is read once. */
@@ -69,7 +70,7 @@ static void mixline_dot_codes_portable(const int8_t *codes, int64_t quads, int64
                     memcpy(&four, asked[at].query + 4 * quad, sizeof four);                                          \
                     q[at] = _mm256_set1_epi64x(four);                                                                \
                 }                                                                                                    \
-                MIXLINE_FETCH_AHEAD(codes);                                                                          \
+                __builtin_prefetch(codes + asked->ahead, 0, 1);                                                      \
                 _Pragma("GCC unroll 4") for (int part = 0; part < 4; part++) {                                       \
                     __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(codes + 16 * part)));         \
                     _Pragma("GCC unroll 2") for (int at = 0; at < MANY; at++)                                        \
@@ -106,7 +107,7 @@ static void mixline_dot_codes_avx2(const int8_t *codes, int64_t quads, int64_t b
 MIXLINE_CODES_VNNI void mixline_quad_vnni(const int8_t *codes, int64_t quad, const struct mixline_code_query *asked,
                                           __m512i sums[][2], const int many) {
     __m512i x = _mm512_xor_si512(_mm512_loadu_si512(codes + quad * MIXLINE_QUAD_BYTES), _mm512_set1_epi8((char)0x80));
-    MIXLINE_FETCH_AHEAD(codes + quad * MIXLINE_QUAD_BYTES);
+    __builtin_prefetch(codes + quad * MIXLINE_QUAD_BYTES + asked->ahead, 0, 1);
     _Pragma("GCC unroll 4") for (int at = 0; at < many; at++) {
         int32_t high, low;
         memcpy(&high, asked[at].high + 4 * quad, sizeof high);
@@ -240,8 +241,8 @@ static int mixline_codes_agree(mixline_dot_codes_fn path) {
         }
         int32_t sum = 0;
         for (int at = 0; at < 4 * QUADS; at++) sum += query[one][at];
-        asked[one] = (struct mixline_code_query){query[one], high[one], low[one], sum, got + one * SUMS};
-        again[one] = (struct mixline_code_query){query[one], high[one], low[one], sum, wanted + one * SUMS};
+        asked[one] = (struct mixline_code_query){query[one], high[one], low[one], sum, got + one * SUMS, 0};
+        again[one] = (struct mixline_code_query){query[one], high[one], low[one], sum, wanted + one * SUMS, 0};
     }
     mixline_dot_codes_portable(codes, QUADS, BLOCKS, again, MANY);
     for (int many = 1; many <= MANY; many++) {

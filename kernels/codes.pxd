@@ -10,7 +10,9 @@ cdef extern from "codes.h" nogil:
         const int8_t* low
         int32_t sum
         int32_t* out
+        int64_t ahead
     enum:
+        MIXLINE_AHEAD_BYTES
         MIXLINE_CODE_QUERIES
     ctypedef void (*dot_codes_fn "mixline_dot_codes_fn")(
         const int8_t* codes, int64_t quads, int64_t blocks, const mixline_code_query* asked, int many) noexcept

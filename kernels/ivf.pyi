@@ -11,8 +11,10 @@ class ListSearch:
     and centroids (empty otherwise). ``signs`` (rounds, dim): how both were turned before they were coded, empty if they
     were not (:func:`~mixline.kernels.frame.placed`). ``matrix`` (n, dim), ``keys`` (n,) and
     ``matrix_norms`` (n,) are as for :func:`~mixline.kernels.scan.scan`. ``lists_of`` (n,): the list of each row; what
-    is no list's number lies in none. Rows must be below n: they are not looked at here. For cosine the centroids are
-    directions. Raises :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments do not fit together.
+    is no list's number lies in none. ``spreads`` (lists,), for dot alone: lists are ranked as if their best rows scored
+    twice that times the query's length above their centroids. Rows must be below n: they are not looked at here. For
+    cosine the centroids are directions. Raises :class:`~mixline.kernels.errors.KernelArgumentError` when the arguments
+    do not fit together.
     """
 
     @property
@@ -38,6 +40,7 @@ class ListSearch:
         center: NDArray[np.float32],
         signs: NDArray[np.int8] | None = None,
         lists_of: NDArray[np.uint32] | None = None,
+        spreads: NDArray[np.float32] | None = None,
         *,
         matrix: NDArray[np.float32],
         keys: NDArray[np.uint64],

@@ -2,7 +2,8 @@
 
 All of it is bound by bytes. Centroids are coded like rows, a byte a dimension, and stay in the caches from one query to
 the next; a list's codes lie together, and the next list is fetched while one is gone over. Estimates tell the best
-few rows, whose float32 scores decide. A bitmap is by row and is asked only for rows whose estimate reaches the bar.
+few rows, whose float32 scores decide. A bitmap is by row and is asked only for rows that may be among these. By dot a
+list is ranked by the best that its rows may have: the score of its centroid, and more the wider it lies.
 
 Where few rows are allowed most codes are read for nothing. Then rows are sifted first, and those that are left have
 their float32 scores at once: place by place of the nearest lists, or, of very few, all that are allowed, each asked for
@@ -13,23 +14,26 @@ import numpy as np
 
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.math cimport INFINITY
 from libc.string cimport memset
 
 from mixline.kernels.order cimport Entry, rank_entries
-from mixline.kernels.scan cimport metric_code, norm_of, scan_rows
+from mixline.kernels.scan cimport metric_code, norm_of, scan_rows, score_entries
 from mixline.kernels.codes cimport (
     ABSENT,
     BLOCK_ROWS,
     COSINE,
     DIM_MAX,
+    DOT,
     L2,
     LINE_BYTES,
+    MIXLINE_AHEAD_BYTES,
     QUAD,
     CodedRows,
 )
-from mixline.kernels.candidates cimport Short, begin, begin_alike, close_short, open_short, raise_bar
+from mixline.kernels.candidates cimport Short, begin, close_short, open_short
+from mixline.kernels.field cimport Field, clear_field, close_field, fill, fit_field, sift
 from mixline.kernels.frame cimport look_at_frame, mixline_frame
-from mixline.kernels.sweep cimport scan_blocks
 from mixline.kernels.topk cimport TopK
 
 from mixline.kernels.errors import KernelArgumentError
@@ -38,9 +42,10 @@ cdef extern from "codes.h" nogil:
     void mixline_fetch_ahead(const void* start, int64_t size) noexcept
 
 cdef enum:
-    FETCHED = 4096        # bytes of the next list
     SPARE = 16            # rows scored beyond k and a quarter of it: beyond that hardly one is among the best
     BATCH = 256           # sifted rows that are scored together, fetched ahead of each other
+
+cdef double SPREAD = 2.0  # deviations from its centroid that the best row of a list is believed to have
 
 cdef enum By:             # what is gone over
     CODES = 0
@@ -52,24 +57,13 @@ cdef dict BY = {"codes": CODES, "places": PLACES, "rows": ROWS}
 cdef extern from *:
     int lowest_bit "__builtin_ctzll" (uint64_t bits) noexcept nogil
 
-cdef int fit_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric) except -1:
-    """Make ``short``, which keeps estimates, one for the best ``k``."""
-    if short.k == k:
-        return 0
-    close_short(short)
-    memset(short, 0, sizeof(Short))
-    if open_short(short, k, dim, metric, True) < 0:
-        close_short(short)
-        memset(short, 0, sizeof(Short))
-        raise MemoryError(f"no memory for a shortlist of {2 * k + 128} rows")
-    return 0
-
-
 cdef class ListSearch:
-    cdef Short near, short            # centroids, and rows
+    cdef Short short                  # the query
+    cdef Field near, field            # lists, and places
     cdef CodedRows centroids, places
-    cdef Entry* ranked
-    cdef Py_ssize_t ranked_room, lists, dim, chosen, done, places_seen
+    cdef Entry* ranked                # the nearest lists, and room to sort them
+    cdef Entry* looked                # what had its second look, and room to sort it
+    cdef Py_ssize_t ranked_room, looked_room, lists, dim, chosen, done, places_seen
     cdef int metric
     cdef object held                  # what the pointers below point into
     cdef const uint32_t* starts
@@ -80,6 +74,7 @@ cdef class ListSearch:
     cdef const float[::1] query
     cdef mixline_frame frame          # of the codes
     cdef const uint64_t[::1] allowed
+    cdef const float* spreads         # by list, NULL where they do not count
     cdef const uint32_t* lists_of     # by row, NULL where that is not known
     cdef uint8_t* marks               # by list, whether it was chosen
     cdef int by
@@ -92,8 +87,9 @@ cdef class ListSearch:
     def __cinit__(self, const int8_t[:, :, :, ::1] centroids, const float[::1] centroid_scales,
                   const float[::1] centroid_norms, const uint32_t[::1] starts, const int8_t[:, :, :, ::1] codes,
                   const float[::1] scales, const uint32_t[::1] rows, const float[::1] norms,
-                  const float[::1] center, const int8_t[:, ::1] signs=None, const uint32_t[::1] lists_of=None, *,
-                  const float[:, ::1] matrix, const uint64_t[::1] keys, const float[::1] matrix_norms, metric="dot"):
+                  const float[::1] center, const int8_t[:, ::1] signs=None, const uint32_t[::1] lists_of=None,
+                  const float[::1] spreads=None, *, const float[:, ::1] matrix, const uint64_t[::1] keys,
+                  const float[::1] matrix_norms, metric="dot"):
         self.metric = metric_code(metric)
         self.dim, self.lists, self.rows_count = matrix.shape[1], starts.shape[0] - 1, matrix.shape[0]
         check_lists(self, centroids, centroid_scales, centroid_norms, starts, codes, scales, rows, norms)
@@ -101,7 +97,7 @@ cdef class ListSearch:
             raise KernelArgumentError(f"{keys.shape[0]} order keys and {matrix_norms.shape[0]} norms for "
                                       f"{matrix.shape[0]} rows")
         self.held = (centroids, centroid_scales, centroid_norms, starts, codes, scales, rows, norms, matrix, keys,
-                     matrix_norms, center, signs, lists_of)
+                     matrix_norms, center, signs, lists_of, spreads)
         self.starts = &starts[0]
         if center.shape[0] != (self.dim if self.metric == L2 else 0):
             raise KernelArgumentError(f"a center of {center.shape[0]} for {self.dim} dimensions; only with l2")
@@ -110,9 +106,15 @@ cdef class ListSearch:
             if lists_of.shape[0] != self.rows_count:
                 raise KernelArgumentError(f"lists of {lists_of.shape[0]} rows for {self.rows_count}")
             self.lists_of = &lists_of[0]
+        if spreads is not None and spreads.shape[0]:
+            if spreads.shape[0] != self.lists or self.metric != DOT:
+                raise KernelArgumentError(f"spreads of {spreads.shape[0]} lists for {self.lists}; only with dot")
+            self.spreads = &spreads[0]
         self.marks = <uint8_t*>malloc(self.lists + 1)
         if self.marks == NULL:
             raise MemoryError(f"no memory to mark {self.lists} lists")
+        if open_short(&self.short, 1, self.dim, self.metric, True) < 0:
+            raise MemoryError(f"no memory for a query of {self.dim} dimensions")
         if not codes.shape[0]:
             return
         self.centroids.codes, self.centroids.scales = &centroids[0, 0, 0, 0], &centroid_scales[0]
@@ -123,9 +125,11 @@ cdef class ListSearch:
         self.matrix, self.keys, self.matrix_norms = &matrix[0, 0], &keys[0], &matrix_norms[0]
 
     def __dealloc__(self):
-        close_short(&self.near)
         close_short(&self.short)
+        close_field(&self.near)
+        close_field(&self.field)
         free(self.ranked)
+        free(self.looked)
         free(self.marks)
 
     @property
@@ -152,44 +156,34 @@ cdef class ListSearch:
         self.by = BY[by]
         self.best = TopK(k) if self.by != CODES else None
         width, kept = min(width, self.lists), min(kept, max(self.rows_count, 1))
-        fit_short(&self.short, kept, self.dim, self.metric)
-        self.make_room(width)
-        self.short.allowed = &allowed[0] if allowed is not None and allowed.shape[0] else NULL
+        fit_field(&self.field, kept)
+        fit_field(&self.near, width)
+        fit_entries(&self.ranked, &self.ranked_room, width)
+        self.field.allowed = &allowed[0] if allowed is not None and allowed.shape[0] else NULL
         with nogil:
             begin(&self.short, &query[0], &self.frame)
+            clear_field(&self.field)
+            clear_field(&self.near)
             if self.places.codes != NULL:
-                self.rank_lists(width)
+                self.rank_lists()
                 self.query_norm = norm_of(&query[0], self.dim) if self.metric == COSINE else 1.0
                 if self.by == ROWS:
                     self.mark_lists()
 
-    cdef int make_room(self, Py_ssize_t width) except -1:
-        """For ranking ``width`` lists."""
-        if width < 1:
-            return 0
-        fit_short(&self.near, width, self.dim, self.metric)
-        if self.ranked_room < self.near.capacity:
-            free(self.ranked)
-            self.ranked_room = 0
-            self.ranked = <Entry*>malloc(2 * self.near.capacity * sizeof(Entry))
-            if self.ranked == NULL:
-                raise MemoryError(f"no memory to rank {self.near.capacity} lists")
-            self.ranked_room = self.near.capacity
-        return 0
-
-    cdef void rank_lists(self, Py_ssize_t width) noexcept nogil:
-        """Put the nearest ``width`` lists into ``ranked``, nearest first."""
-        cdef Short* near = &self.near
+    cdef void rank_lists(self) noexcept nogil:
+        """Put the nearest lists into ``ranked``, nearest first."""
+        cdef Field* near = &self.near
         cdef Py_ssize_t at
-        begin_alike(near, &self.short)
-        scan_blocks(&near, 1, &self.centroids, 0, (self.lists + BLOCK_ROWS - 1) // BLOCK_ROWS)
-        raise_bar(near)
+        near.lifts = self.spreads
+        near.by = <float>(SPREAD * self.short.query_length) if self.short.query_length < INFINITY else 0.0
+        self.short.asked.ahead = MIXLINE_AHEAD_BYTES
+        fill(near, &self.short, &self.centroids, 0, (self.lists + BLOCK_ROWS - 1) // BLOCK_ROWS)
+        sift(near, &self.centroids)
         for at in range(near.held):
-            self.ranked[at].score = near.lowers[at]
-            self.ranked[at].row = near.listed[at]
-            self.ranked[at].key = near.listed[at]
-        rank_entries(self.ranked, self.ranked + self.ranked_room, near.held)
-        self.chosen = min(width, near.held)
+            self.ranked[at].score = near.kept[at]
+            self.ranked[at].key = self.ranked[at].row = near.rows[at]
+        rank_entries(self.ranked, self.ranked + near.held, near.held)
+        self.chosen = near.held
 
     cdef void mark_lists(self) noexcept nogil:
         """So that a row's list tells whether it is one of the nearest."""
@@ -217,14 +211,14 @@ cdef class ListSearch:
             self.score_batch()
 
     cdef void scan_list(self, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-        """The codes of one list, while the beginning of the next is fetched."""
-        cdef Short* short = &self.short
-        cdef Py_ssize_t block, block_bytes = short.quads * LINE_BYTES
+        """The codes of one list, while those of the next are fetched, byte for byte."""
+        cdef Py_ssize_t start = first, stop = first
         if self.done < self.chosen:
-            block = self.starts[self.ranked[self.done].row]
-            mixline_fetch_ahead(self.places.codes + block * block_bytes,
-                                min(<Py_ssize_t>FETCHED, (self.places.count // BLOCK_ROWS - block) * block_bytes))
-        scan_blocks(&short, 1, &self.places, first, last)
+            start, stop = self.starts[self.ranked[self.done].row], self.starts[self.ranked[self.done].row + 1]
+            mixline_fetch_ahead(self.places.scales + start * BLOCK_ROWS, (stop - start) * BLOCK_ROWS * sizeof(float))
+            mixline_fetch_ahead(self.places.listed + stop * BLOCK_ROWS - 1, 1)
+        self.short.asked.ahead = (start - first) * self.places.lines * LINE_BYTES
+        fill(&self.field, &self.short, &self.places, first, last)
 
     cdef void sift_places(self, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
         """The allowed rows of one list; no branch depends on a bit that nobody can foresee."""
@@ -272,28 +266,35 @@ cdef class ListSearch:
 
     def rows(self):
         cdef Py_ssize_t at
-        cdef Short* short = &self.short
         with nogil:
-            raise_bar(short)
-        found = np.empty(short.held, dtype=np.uint32)
+            sift(&self.field, &self.places)
+        found = np.empty(self.field.held, dtype=np.uint32)
         cdef uint32_t[::1] out = found
-        for at in range(short.held):
-            out[at] = short.listed[at]
+        for at in range(self.field.held):
+            out[at] = self.field.rows[at]
         return found
 
     def result(self):
-        cdef Short* short = &self.short
+        cdef Py_ssize_t at, held
         if not self.k:
             raise KernelArgumentError("no query has begun")
         if self.by != CODES:
             return self.best.result()
-        cdef TopK heap = TopK(self.k)
         with nogil:
-            raise_bar(short)
-            if short.held:
-                scan_rows(heap, self.matrix, self.dim, &self.query[0], self.query_norm, self.matrix_norms, self.metric,
-                          self.keys, short.listed, short.held)
-        return heap.result()
+            sift(&self.field, &self.places)
+        held = self.field.held
+        fit_entries(&self.looked, &self.looked_room, held)
+        found = np.empty(min(held, self.k), dtype=np.uint32)
+        scored = np.empty(len(found), dtype=np.float32)
+        cdef uint32_t[::1] rows = found
+        cdef float[::1] scores = scored
+        with nogil:
+            score_entries(self.looked, self.matrix, self.dim, &self.query[0], self.query_norm, self.matrix_norms,
+                          self.metric, self.keys, self.field.rows, held)
+            rank_entries(self.looked, self.looked + held, held)
+            for at in range(rows.shape[0]):
+                rows[at], scores[at] = self.looked[at].row, self.looked[at].score
+        return found, scored
 
     def search(self, const float[::1] query, Py_ssize_t k, Py_ssize_t width, *, keep=None,
                const uint64_t[::1] allowed=None, by="codes"):
@@ -301,6 +302,17 @@ cdef class ListSearch:
         with nogil:
             self.go_over(self.chosen)
         return self.result()
+
+
+cdef int fit_entries(Entry** entries, Py_ssize_t* room, Py_ssize_t count) except -1:
+    """Room for so many entries, and as much to sort them; what they held is lost."""
+    if room[0] < count:
+        free(entries[0])
+        entries[0] = <Entry*>malloc(2 * count * sizeof(Entry))
+        room[0] = count if entries[0] != NULL else 0
+        if entries[0] == NULL:
+            raise MemoryError(f"no memory to rank {count} entries")
+    return 0
 
 
 cdef int check_lists(ListSearch self, const int8_t[:, :, :, ::1] centroids, const float[::1] centroid_scales,

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from mixline.kernels.reference import placed
 
 QUERY_MOST, MOST, SUM_MAX = 16256, 127, 0x7FFFFFFF
+SPREAD = 2.0
+NO_SPREADS = np.zeros(0, dtype=np.float32)
 
 
 def code_vector(values: NDArray[np.floating], unit: float = 1.0) -> tuple[NDArray[np.int64], float]:
@@ -34,15 +36,16 @@ def assign(rows, codes, scales, offsets, units=None):
     return found
 
 
-def nearest_lists(centroids, centroid_scales, centroid_norms, center, query, metric, width):
+def nearest_lists(centroids, centroid_scales, centroid_norms, center, query, metric, width, spreads=NO_SPREADS):
     """The lists that a :class:`mixline.kernels.ivf.ListSearch` goes over, in its order: equal ones by number."""
     query = placed(query, center)
     length = np.sqrt((query**2).sum())
     coded, scale = code_vector(query, 1.0 / length if metric == "cosine" and length > 0 else 1.0)
     scores = (products(centroids, coded) * (centroid_scales * np.float32(scale)))[: len(centroid_norms)]
     if metric == "l2":
-        norms = centroid_norms.astype(np.float64)
-        scores = (2.0 * scores.astype(np.float64) - length**2 - norms**2).astype(np.float32)
+        scores = (2.0 * scores.astype(np.float64) - centroid_norms.astype(np.float64) ** 2).astype(np.float32)
+    if len(spreads):
+        scores = scores + spreads * np.float32(SPREAD * length)
     return np.lexsort((np.arange(len(scores)), -scores))[:width]
 
 

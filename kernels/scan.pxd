@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from mixline.kernels.order cimport Entry
 from mixline.kernels.topk cimport TopK
 
 
@@ -20,3 +21,6 @@ cdef float norm_of(const float* vector, int64_t dim) noexcept nogil
 cdef void scan_rows(TopK heap, const float* matrix, int64_t dim, const float* query, float query_norm,
                     const float* norms, int metric, const uint64_t* keys, const uint32_t* rows,
                     Py_ssize_t count) noexcept nogil
+cdef void score_entries(Entry* entries, const float* matrix, int64_t dim, const float* query, float query_norm,
+                        const float* norms, int metric, const uint64_t* keys, const uint32_t* rows,
+                        Py_ssize_t count) noexcept nogil

@@ -15,6 +15,7 @@ from mixline.kernels.scan cimport (
     mixline_choose_scores,
     score_rows_fn,
 )
+from mixline.kernels.order cimport Entry, sunk
 from mixline.kernels.topk cimport TopK
 
 from mixline.kernels.errors import KernelArgumentError
@@ -150,6 +151,24 @@ cdef void scan_rows(TopK heap, const float* matrix, int64_t dim, const float* qu
         score_rows_chosen(matrix, dim, rows + start, 0, size, query, form, scores)
         finish(scores, size, metric, query_norm, norms, rows + start, 0)
         push_block(heap, scores, size, rows + start, 0, keys)
+        start += size
+
+
+cdef void score_entries(Entry* entries, const float* matrix, int64_t dim, const float* query, float query_norm,
+                        const float* norms, int metric, const uint64_t* keys, const uint32_t* rows,
+                        Py_ssize_t count) noexcept nogil:
+    """The entries of some rows, not yet ranked."""
+    cdef float scores[BLOCK_ROWS]
+    cdef Py_ssize_t start = 0, size, at
+    cdef int form = MIXLINE_SQUARED_DIFFERENCE if metric == L2 else MIXLINE_PRODUCT
+    while start < count:
+        size = min(<Py_ssize_t>BLOCK_ROWS, count - start)
+        score_rows_chosen(matrix, dim, rows + start, 0, size, query, form, scores)
+        finish(scores, size, metric, query_norm, norms, rows + start, 0)
+        for at in range(size):
+            entries[start + at].score = sunk(scores[at])
+            entries[start + at].row = rows[start + at]
+            entries[start + at].key = keys[rows[start + at]]
         start += size
 
 

@@ -33,11 +33,12 @@ UNIT_MAX = 1e38
 STEP = 1 << 17  # rows, whatever the cores: sums of other parts would have other bits
 SEED = 0
 # Rows kept of k; beyond the first where int8 tells neighbours badly: rows far from the origin and near to each other.
-KEEP_PERCENT = (125, 200, 400, 800, 1600)
+KEEP_PERCENT = (100, 125, 200, 400, 800, 1600)
 SPARE = 16
 TOLD = 0.995  # of recall over a quarter of the lists is enough
 TRIED = 50  # queries
 NO_LISTS = np.zeros(0, dtype="<u4")
+NO_SPREADS = np.zeros(0, dtype="<f4")
 
 MakeSearch = Callable[..., Any]
 """What makes a ``kernels.ivf.ListSearch``."""
@@ -50,8 +51,9 @@ class Lists(NamedTuple):
     blocks ``starts[l] .. starts[l + 1]`` of ``codes`` int8 (blocks, quads, 16, 4). By place: ``scales`` float32,
     ``rows`` uint32 (ABSENT for none), and ``norms`` float32 with l2 (empty otherwise). With l2 all vectors are less
     ``center`` float32 (dim,), which is empty otherwise, and norms are those of what the codes stand for. All codes are
-    of vectors turned by ``signs``, those of the space's frame. ``lists_of`` uint32 (n,): the list of each row; empty in
-    epochs from before it was written.
+    of vectors turned by ``signs``, those of the space's frame. ``lists_of`` uint32 (n,): the list of each row.
+    ``spreads`` float32 (lists,), by dot alone: how far the rows of a list are from its centroid, the root of the mean
+    square of a dimension. Both are empty in epochs from before they were written.
     """
 
     centroids: np.ndarray
@@ -65,6 +67,7 @@ class Lists(NamedTuple):
     center: np.ndarray
     signs: np.ndarray = PLAIN.signs
     lists_of: np.ndarray = NO_LISTS
+    spreads: np.ndarray = NO_SPREADS
 
 
 def is_wanted(index: str, count: int) -> bool:
@@ -91,9 +94,10 @@ def build_ivf(
     progress.phase(f"clustering {name}", len(items))
     center = middle_of(items) if metric == "l2" else np.empty(0, dtype="<f4")
     centroids = train(assign, items, lists, SEED, unit=metric == "cosine", center=center)
-    found, centroids = assign_all(assign, items, norms, centroids, center, metric, progress)
+    found, centroids, spreads = assign_all(assign, items, norms, centroids, center, metric, progress)
     progress.phase(f"listing {name}", len(items))
     write_array(folder / "ivf_center.npy", center)
+    write_array(folder / "ivf_spreads.npy", spreads)
     write_centroids(folder, centroids, metric, open_frame(folder).turned)
     write_lists(folder, found, lists, center, progress)
     progress.phase(f"calibrating {name}")
@@ -162,13 +166,16 @@ def assign_all(
     center: np.ndarray,
     metric: str,
     progress: Progress,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The list of every row, uint32 (n,), and the middles of all lists.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The list of every row, uint32 (n,), the middles of all lists, and their spreads.
 
-    With them lists are ranked better than with the centroids of the sample, above all short lists and by dot.
+    With middles lists are ranked better than with the centroids of the sample, above all short lists and by dot. With
+    spreads too, by dot: it is not the middle of a list that is among the best. By cosine centroids are directions, and
+    a wide list, whose middle is short, gains by that already; by l2 it helped nowhere.
     """
     found = np.empty(len(items), dtype=np.uint32)
     sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), dtype=np.int64)
+    squares = np.zeros(len(centroids))
     for at in range(0, len(items), STEP):
         here = slice(at, at + STEP)
         rows, units = items[here] - center if len(center) else items[here], None
@@ -177,9 +184,18 @@ def assign_all(
                 units = np.minimum(1.0 / norms[here], np.float32(UNIT_MAX))
         found[here] = nearest(assign, rows, centroids, units)
         add_up(sums, counts, rows if units is None else directions(rows), found[here])
+        squares += np.bincount(found[here], norms[here].astype(np.float64) ** 2, len(squares))
         progress.advance(len(rows))
     middles = np.where(counts[:, None], sums / np.maximum(counts, 1)[:, None], centroids).astype(np.float32)
-    return found, directions(middles) if metric == "cosine" else middles
+    spreads = spreads_of(middles, squares / np.maximum(counts, 1)) if metric == "dot" else NO_SPREADS
+    return found, directions(middles) if metric == "cosine" else middles, spreads
+
+
+def spreads_of(middles: np.ndarray, squared: np.ndarray) -> np.ndarray:
+    """Of lists with these middles, and mean squared lengths of their rows; 0 where it does not fit a float32."""
+    apart = squared - np.einsum("ij,ij->i", middles, middles, dtype=np.float64)
+    spreads = np.sqrt(np.maximum(apart, 0.0) / middles.shape[1])
+    return np.where(spreads < UNIT_MAX, spreads, 0.0).astype("<f4")
 
 
 def write_centroids(folder: Path, centroids: np.ndarray, metric: str, frame: Frame) -> None:
@@ -260,7 +276,7 @@ def open_lists(folder: Path) -> Lists | None:
     if not (folder / "ivf_center.npy").exists():
         return None
     centroids, codes = map_array(folder / "ivf_centroids_int8.npy"), map_array(folder / "ivf_int8.npy")
-    lists_of = folder / "ivf_lists.npy"
+    lists_of, spreads = folder / "ivf_lists.npy", folder / "ivf_spreads.npy"
     return Lists(
         centroids.reshape(len(centroids), -1, BLOCK_ROWS, QUAD),
         map_array(folder / "ivf_centroids_scales.npy"),
@@ -273,4 +289,5 @@ def open_lists(folder: Path) -> Lists | None:
         map_array(folder / "ivf_center.npy"),
         open_frame(folder).signs,
         map_array(lists_of) if lists_of.exists() else NO_LISTS,
+        map_array(spreads) if spreads.exists() else NO_SPREADS,
     )

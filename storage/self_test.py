@@ -215,6 +215,8 @@ def space_faults(space: Space, items: int, users: int) -> Iterator[str]:
             yield f"{where}/ivf_rows.npy: a row that no item has"
         if len(lists.lists_of) not in (0, items):
             yield f"{where}/ivf_lists.npy: {len(lists.lists_of)} rows instead of {items}"
+        if len(lists.spreads) not in (0, len(starts) - 1):
+            yield f"{where}/ivf_spreads.npy: {len(lists.spreads)} lists instead of {len(starts) - 1}"
     if graph is not None:
         linked = graph.neighbours[sample_of(items)]
         if len(graph.neighbours) != items or int(linked.max(initial=0)) >= max(1, items):

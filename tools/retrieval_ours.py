@@ -31,7 +31,7 @@ from mixline.storage.nibbles import open_nibbles, write_nibbles
 from mixline.storage.progress import Silence
 from mixline.tools.retrieval_contender import Built, Contender, Search, Task, cached
 
-LAYOUT = "mixline-5"  # changes when what a build writes does
+LAYOUT = "mixline-6"  # changes when what a build writes does
 KEPT_INT4 = (2, 3, 4, 5, 8)  # times k, for the second look
 KEPT_INT8 = (1.25, 1.5, 2, 4)
 BEAMS_MAX = 16  # times k

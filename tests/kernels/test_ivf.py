@@ -17,12 +17,12 @@ from mixline.kernels.scan import METRICS
 from mixline.storage.clusters import coded, directions
 from mixline.storage.codes import encode
 from mixline.storage.frames import PLAIN, Frame, signs_for
-from mixline.storage.ivf import ABSENT, Lists
+from mixline.storage.ivf import ABSENT, NO_SPREADS, Lists
 
 simd = each_path(codes)
 
 
-def make_lists(matrix, found, centroids, metric, center=0.0, signs=PLAIN.signs):
+def make_lists(matrix, found, centroids, metric, center=0.0, signs=PLAIN.signs, spreads=NO_SPREADS):
     """Lists in memory, row by row."""
     frame = Frame(PLAIN.center, signs)
     center = np.full(matrix.shape[1] if metric == "l2" else 0, center, dtype=np.float32)
@@ -43,7 +43,7 @@ def make_lists(matrix, found, centroids, metric, center=0.0, signs=PLAIN.signs):
         norms[some] = norms_of(matrix)[rows[some]]
     starts = np.array(starts, dtype=np.uint32)
     codes, middle = (codes.codes, codes.scales), (middle.codes, middle.scales, norms_of(centroids))
-    return Lists(*middle, starts, *codes, rows, norms, center, signs, found.astype(np.uint32))
+    return Lists(*middle, starts, *codes, rows, norms, center, signs, found.astype(np.uint32), spreads)
 
 
 def searcher_of(lists, matrix, keys, metric):
@@ -71,6 +71,8 @@ def problems(draw):
     query = (rng.standard_normal(dim) * draw(st.sampled_from([1.0, 0.0, 100.0]))).astype(np.float32)
     mask = rng.random(n) < draw(st.sampled_from([0.02, 0.5, 1.0]))
     lists = make_lists(matrix, rng.integers(0, many, n), centroids, metric, draw(st.sampled_from([0.0, -3.0, 50.0])))
+    if metric == "dot" and draw(st.booleans()):
+        lists = lists._replace(spreads=rng.exponential(size=many).astype(np.float32))
     return matrix, rng.permutation(n).astype(np.uint64), lists, query, mask, metric
 
 
@@ -81,7 +83,7 @@ def test_the_best_of_the_nearest_lists(problem, k, width, step):
     """With all of their rows kept, the result is a float32 scan of the lists, in one go or in steps."""
     matrix, keys, lists, query, mask, metric = problem
     norms = norms_of(matrix)
-    chosen = reference_ivf.nearest_lists(*lists[:3], lists.center, query, metric, width)
+    chosen = reference_ivf.nearest_lists(*lists[:3], lists.center, query, metric, width, lists.spreads)
     met = reference_ivf.rows_of(chosen, lists.starts, lists.rows)
     wanted = reference.scan(matrix, query, k, keys, metric, norms, mask & np.isin(np.arange(len(matrix)), met))
     searcher, keep = searcher_of(lists, matrix, keys, metric), max(k, len(matrix))
@@ -104,7 +106,7 @@ def test_the_best_of_the_nearest_lists(problem, k, width, step):
 def test_sifted_rows_are_those_of_the_nearest_lists(problem, k, width, step):
     """Place by place or row by row, in one go or in steps: a float32 scan of what is allowed in these lists."""
     matrix, keys, lists, query, mask, metric = problem
-    chosen = reference_ivf.nearest_lists(*lists[:3], lists.center, query, metric, width)
+    chosen = reference_ivf.nearest_lists(*lists[:3], lists.center, query, metric, width, lists.spreads)
     met = np.isin(np.arange(len(matrix)), reference_ivf.rows_of(chosen, lists.starts, lists.rows))
     wanted = reference.scan(matrix, query, k, keys, metric, norms_of(matrix), mask & met)
     searcher, later = searcher_of(lists, matrix, keys, metric), np.ones(100, dtype=bool)
@@ -158,6 +160,57 @@ def test_few_rows_are_kept_and_hardly_any_missed(metric, dim):
     assert (scores >= wanted[-1]).sum() >= 48
 
 
+def estimates_of(lists, query, metric):
+    """Of every place, as its code tells it; minus infinity where no row lies."""
+    coded, scale = reference_ivf.code_vector(query.astype(np.float64))
+    scores = reference_ivf.products(lists.codes, coded) * (lists.scales * np.float32(scale))
+    if metric == "l2":
+        scores = (2.0 * scores.astype(np.float64) - lists.norms.astype(np.float64) ** 2).astype(np.float32)
+    return np.where(lists.rows == ABSENT, -np.inf, scores)
+
+
+@pytest.mark.parametrize("metric", ["dot", "l2"])
+@pytest.mark.parametrize("keep", [1, 300, 9000])
+def test_of_many_places_the_best_estimates_are_kept(metric, keep):
+    """More places than are sifted at once, in lists of any length, all rows allowed or one of a hundred."""
+    rng = np.random.default_rng(keep)
+    matrix, keys = rng.standard_normal((90_000, 6), dtype=np.float32), np.arange(90_000, dtype=np.uint64)
+    found = np.minimum(rng.geometric(0.02, len(matrix)) - 1, 59)
+    lists = make_lists(matrix, found, matrix[:60].copy(), metric)
+    searcher, query = searcher_of(lists, matrix, keys, metric), rng.standard_normal(6, dtype=np.float32)
+    for share in (1.0, 0.01):
+        mask = rng.random(len(matrix)) < share
+        searcher.search(query, 1, 60, keep=keep, allowed=words_of(mask) if share < 1.0 else None)
+        kept = searcher.rows()
+        estimates = np.empty(len(matrix), dtype=np.float32)
+        some = lists.rows != ABSENT
+        estimates[lists.rows[some]] = estimates_of(lists, query, metric)[some]
+        assert len(set(kept.tolist())) == len(kept) == min(keep, mask.sum()) and mask[kept].all()
+        assert estimates[kept].min() >= np.sort(estimates[mask])[-len(kept)]
+
+
+@pytest.mark.parametrize("high", [range(0, 20_000, 17), range(5, 20_000, 17), range(19_600, 20_000), range(0)])
+def test_a_sample_that_misleads_costs_no_row(high):
+    """Whether the places that a sample looks at hold all of the best, or none."""
+    rng = np.random.default_rng(4)
+    matrix = rng.uniform(-1.0, -0.5, (20_000, 4)).astype(np.float32)
+    matrix[list(high), 0] = rng.uniform(0.5, 1.0, len(high))
+    keys, query = np.arange(20_000, dtype=np.uint64), np.array([1, 0, 0, 0], dtype=np.float32)
+    searcher = searcher_of(make_lists(matrix, np.zeros(20_000, int), matrix[:1].copy(), "dot"), matrix, keys, "dot")
+    rows, scores = searcher.search(query, 200, 1, keep=800)
+    assert np.array_equal(scores, np.sort(matrix[:, 0])[::-1][:200]) and len(searcher.rows()) == 800
+    assert np.array_equal(scores, matrix[rows, 0])
+
+
+def test_a_wide_list_comes_before_a_narrow_one_that_is_no_nearer():
+    matrix, keys = np.eye(8, dtype=np.float32), np.arange(8, dtype=np.uint64)
+    lists = make_lists(matrix, np.arange(8) % 2, np.ones((2, 8), dtype=np.float32), "dot")
+    for spreads in ((0.0, 0.5), (0.5, 0.0)):
+        wide = lists._replace(spreads=np.array(spreads, dtype=np.float32))
+        rows, _ = searcher_of(wide, matrix, keys, "dot").search(np.ones(8, np.float32), 8, 1)
+        assert set(rows % 2) == {int(np.argmax(spreads))}
+
+
 def test_one_searcher_for_many_queries():
     """What a query leaves behind, a wider one or a stopped one, changes nothing for the next."""
     rng = np.random.default_rng(1)
@@ -196,6 +249,7 @@ def test_what_does_not_fit_is_refused():
         ({"codes": lists.codes[:, :1].copy()}, "codes of"),
         ({"lists_of": lists.lists_of[1:]}, "lists of 39 rows"),
         ({"centroid_norms": lists.centroid_norms[1:]}, "centroids"),
+        ({"spreads": lists.centroid_norms}, "only with dot"),
     ):
         with pytest.raises(KernelArgumentError, match=match):
             searcher_of(lists._replace(**changed), matrix, keys, "l2")

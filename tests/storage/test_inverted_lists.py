@@ -63,7 +63,9 @@ def test_a_built_index_holds_every_row_and_finds_the_best(tmp_path, metric):
     epoch, space = open_space(tmp_path / "store")
     with epoch:
         lists, codes = space.item_lists, space.item_codes
-        assert space.indexes == (facts,) and facts.parameters == {"lists": 256, "keep_percent": 125}
+        assert (
+            space.indexes == (facts,) and facts.parameters["lists"] == 256 and facts.parameters["keep_percent"] <= 125
+        )
         assert len(lists.starts) == 257
         some = lists.rows != ivf.ABSENT
         assert np.array_equal(np.sort(lists.rows[some]), np.arange(6000))
@@ -153,7 +155,7 @@ def test_rows_far_from_the_origin_are_told_apart(tmp_path):
     """By their codes alone: an int8 step of the rows themselves is wider than these are apart."""
     items = clustered(6000, 6, 60) + np.float32(100.0)
     [facts] = build(write_spec(tmp_path / "in", items, "ivf", "l2"), tmp_path / "store").spaces["taste"].indexes
-    assert facts.parameters["keep_percent"] == 125 and facts.points[-1][1] > 0.99
+    assert facts.parameters["keep_percent"] <= 125 and facts.points[-1][1] > 0.99
 
 
 def test_more_rows_are_kept_where_codes_tell_little(tmp_path):
