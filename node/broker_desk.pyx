@@ -275,7 +275,6 @@ cdef class Desk(Patience):
         # An equal part, the first included, for each worker that is free now or will be after one request.
         cdef uint32_t free = <uint32_t>self.places.lightly_laden()
         cdef uint32_t part = (self.queue.count + free) // free
-        cdef bint pressed = self.pressed(now_ns)
         if place.alone or self.quarantine.count or self.careful(now_ns):
             return
         while self.queue.count and place.held_count < min(part, <uint32_t>HELD_ASK_MAX) and not place.broken:
@@ -283,7 +282,7 @@ cdef class Desk(Patience):
             request = &self.requests[next_slot]
             if request.surface != first.surface or request.kind != KIND_ASK or request.attempts:
                 break
-            if not self.surfaces.has_room(first.surface, place.held_count, first.deadline_ns - now_ns, pressed):
+            if not self.surfaces.has_room(first.surface, place.held_count, first.deadline_ns - now_ns):
                 break
             if self.claim(<uint32_t>next_slot, now_ns):
                 self.begin(<uint32_t>next_slot, number, now_ns)

@@ -35,4 +35,4 @@ cdef class Surfaces:
     cdef void learn(self, int surface, int64_t took_ns) noexcept nogil
     cdef void reckon(self, int surface, int64_t took_ns, uint32_t company) noexcept nogil
     cdef void draw_line(self, int surface) noexcept nogil
-    cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns, bint pressed) noexcept nogil
+    cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns) noexcept nogil

@@ -14,7 +14,6 @@ from mixline.node import limits
 SERVICE_FIRST_NS = 1_000_000
 
 cdef double PASS_SHARE = limits.pass_share
-cdef double PASS_SHARE_PRESSED = limits.pass_share_pressed
 cdef double BATCH_SHARE = limits.batch_share
 cdef double BATCH_NS = limits.batch_us * 1000.0
 cdef double LATE_SHARE = 0.5       # of the time left, beyond which all of a pass would end late
@@ -102,12 +101,12 @@ cdef class Surfaces:
             line.each = min(max((passes.product - passes.company * passes.took) / spread, 0.0), at.service_ns)
             line.fixed = max(passes.took - line.each * passes.company, 0.0)
 
-    cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns, bint pressed) noexcept nogil:
+    cdef bint has_room(self, int surface, uint32_t company, int64_t left_ns) noexcept nogil:
         """Whether a pass of ``company`` may take one more, whose first request has so much time left.
 
         A long pass keeps others waiting and its first members too: what they add to it may be a share of the time left,
-        smaller while many are refused, or, where reading once is what costs, twice that. Where nothing is shared but
-        the way to the worker and back, only short requests go together, a few at a time.
+        or, where reading once is what costs, twice that. Where nothing is shared but the way to the worker and back,
+        only short requests go together, a few at a time.
         """
         cdef const Line* line = &self.at[surface].line
         cdef double added = line.each * (company + 1)
@@ -115,7 +114,7 @@ cdef class Surfaces:
             return self.at[surface].samples and added <= min(left_ns * BATCH_SHARE, BATCH_NS)
         if line.fixed + added > left_ns * LATE_SHARE:
             return False
-        return added <= max(left_ns * (PASS_SHARE_PRESSED if pressed else PASS_SHARE), FIXED_TIMES * line.fixed)
+        return added <= max(left_ns * PASS_SHARE, FIXED_TIMES * line.fixed)
 
     def record(self, int surface, int64_t service_ns) -> None:
         """For tests: one request, alone."""
@@ -136,5 +135,5 @@ cdef class Surfaces:
 
     def room_for(self, int surface, int64_t left_ns) -> int:
         """For tests: how many a pass may have, up to a thousand."""
-        full = (company for company in range(1, 1000) if not self.has_room(surface, company, left_ns, False))
+        full = (company for company in range(1, 1000) if not self.has_room(surface, company, left_ns))
         return next(full, 1000)
