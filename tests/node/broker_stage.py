@@ -1,5 +1,8 @@
 """A stage for the broker's rules: they run on a probe, and the test plays the workers of three seats."""
 
+import os
+import weakref
+
 from mixline.ipc import seats
 from mixline.ipc.board import Board
 from mixline.ipc.meters import Meters
@@ -15,11 +18,20 @@ BUDGET_US = 30_000_000
 SEATS = 3
 
 
+def close_all(exchange):
+    """Every descriptor of an exchange: a session makes hundreds of stages, and select() takes none beyond 1,023."""
+    for part in (exchange, *exchange.seats):
+        for name, value in vars(part).items():
+            if name.endswith("_fd"):
+                os.close(value)
+
+
 class Stage:
     """A broker's rules with three seats, of which the first two are active and the third stands by."""
 
     def __init__(self, shares=False):
         exchange = Exchange(SEATS)
+        weakref.finalize(self, close_all, exchange)
         ends = [(at.number, limits.seat_layout, at.seat_fd, at.bell_fd) for at in exchange.seats]
         fds = [(at.arena_read_fd, at.arena_fd) for at in exchange.seats]
         self.workers = [seats.WorkerSide(*end, fd, limits.arena_bytes) for end, (_, fd) in zip(ends, fds, strict=True)]
