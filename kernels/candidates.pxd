@@ -2,7 +2,6 @@
 
 from libc.stdint cimport int8_t, int16_t, int32_t, uint32_t, uint64_t
 
-
 from mixline.kernels.codes cimport CodedRows, mixline_code_query
 from mixline.kernels.frame cimport mixline_frame
 
@@ -25,11 +24,6 @@ cdef struct Short:
     float guess           # the bar that it began with; -infinity: none
     bint may_guess
     const uint64_t* allowed
-
-
-cdef inline bint is_allowed(const uint64_t* words, uint32_t row) noexcept nogil:
-    """Whether a bitmap, NULL for none, has a row."""
-    return words == NULL or words[row >> 6] >> (row & 63) & 1
 
 
 cdef int open_short(Short* short, Py_ssize_t k, Py_ssize_t dim, int metric, bint estimates) noexcept nogil

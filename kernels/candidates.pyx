@@ -13,7 +13,6 @@ from libc.string cimport memcpy
 
 from mixline.kernels.bar cimport count_from, find_bar, keep_greatest
 from mixline.kernels.codes cimport (
-    ABSENT,
     BLOCK_ROWS,
     COSINE,
     L2,
@@ -26,10 +25,10 @@ from mixline.kernels.codes cimport (
     weigh_codes,
 )
 from mixline.kernels.frame cimport mixline_frame, mixline_place
-from mixline.kernels.candidates cimport Short, is_allowed
+from mixline.kernels.candidates cimport Short
 
 cdef extern from "codes.h" nogil:
-    uint32_t mixline_reaching(const float* values, float bar) noexcept
+    uint32_t mixline_reaching(const float* values, float bar, bint strays) noexcept
     int mixline_lowest_bit(uint32_t bits) noexcept
 
 cdef enum:
@@ -154,14 +153,8 @@ cdef int make_room(Short* short) noexcept nogil:
     return 0
 
 
-cdef int keep(Short* short, const float* estimates, float margin, const uint32_t* listed, uint32_t first,
-              uint32_t reaching) noexcept nogil:
-    """Keep those of one block's rows that may reach the bar; -1 without memory.
-
-    The rows are ``listed``, or ``first`` and what follows. Of listed ones the bitmap is asked here, since they lie
-    anywhere in it and few get so far.
-    """
-    cdef uint32_t row
+cdef int keep(Short* short, const float* estimates, float margin, uint32_t first, uint32_t reaching) noexcept nogil:
+    """Keep those of the rows of one block, from ``first`` on, that may reach the bar; -1 without memory."""
     cdef Py_ssize_t at
     if short.held + BLOCK_ROWS > short.capacity:
         if make_room(short) < 0:
@@ -171,14 +164,11 @@ cdef int keep(Short* short, const float* estimates, float margin, const uint32_t
     while reaching:
         at = mixline_lowest_bit(reaching)
         reaching &= reaching - 1
-        row = first + <uint32_t>at if listed == NULL else listed[at]
         if margin == 0.0 and estimates[at] != estimates[at]:
             continue  # what overflowed tells nothing, and whoever wants estimates does not want it
-        if listed != NULL and (row == ABSENT or not is_allowed(short.allowed, row)):
-            continue
         short.lowers[short.held] = estimates[at] - margin if margin < INFINITY else -<float>INFINITY
         short.uppers[short.held] = estimates[at] + margin if margin < INFINITY else <float>INFINITY
-        short.listed[short.held] = row
+        short.listed[short.held] = first + <uint32_t>at
         short.held += 1
     return 0
 
@@ -195,14 +185,14 @@ cdef uint32_t weigh(const Short* short, const int32_t* sums, const CodedRows* ro
         return reaching
     for at in range(min(<Py_ssize_t>BLOCK_ROWS, rows.count - first)):
         estimates[at] = <float>(2.0 * estimates[at] - base - <double>norms[at] * norms[at])
-    return mixline_reaching(estimates, bar)
+    return mixline_reaching(estimates, bar, True)
 
 
 cdef uint32_t allowed_rows(const Short* short, const CodedRows* rows, Py_ssize_t block) noexcept nogil:
-    """As bits, which rows of a block there are and may be kept. Of listed ones it is asked later."""
+    """As bits, which rows of a block there are and may be kept."""
     cdef Py_ssize_t size = min(<Py_ssize_t>BLOCK_ROWS, rows.count - block * BLOCK_ROWS)
     cdef uint32_t allowed = (1 << size) - 1
-    if short.allowed != NULL and rows.listed == NULL:
+    if short.allowed != NULL:
         allowed &= <uint32_t>(short.allowed[block >> 2] >> ((block & 3) * BLOCK_ROWS))
     return allowed
 
@@ -222,7 +212,7 @@ cdef int offer_block(Short* short, const int32_t* sums, const CodedRows* rows, P
     rest &= weigh(short, sums, rows, block, short.bar - margin, estimates)
     if not rest:
         return 0
-    return keep(short, estimates, margin, rows.listed + first if rows.listed != NULL else NULL, <uint32_t>first, rest)
+    return keep(short, estimates, margin, <uint32_t>first, rest)
 
 
 cdef void guess_bar(Short* short, const CodedRows* rows) noexcept nogil:

@@ -177,15 +177,19 @@ __attribute__((target("avx2"))) static uint32_t mixline_weigh_avx2(const int32_t
 }
 #endif
 
-/* Which of a block's values are at least `bar`, or not a number, as bits. */
-static inline uint32_t mixline_reaching(const float *values, float bar) {
+/* Which of a block's values are at least `bar`, as bits; what is no number is one of them where `strays` says so. */
+static inline uint32_t mixline_reaching(const float *values, float bar, int strays) {
     uint32_t bits = 0;
 #if defined(__x86_64__)
     __m128 wanted = _mm_set1_ps(bar);
-    for (int part = 0; part < 4; part++)
-        bits |= (uint32_t)_mm_movemask_ps(_mm_cmpnlt_ps(_mm_loadu_ps(values + 4 * part), wanted)) << (4 * part);
+    for (int part = 0; part < 4; part++) {
+        __m128 here = _mm_loadu_ps(values + 4 * part);
+        __m128 reached = strays ? _mm_cmpnlt_ps(here, wanted) : _mm_cmpge_ps(here, wanted);
+        bits |= (uint32_t)_mm_movemask_ps(reached) << (4 * part);
+    }
 #else
-    for (int row = 0; row < MIXLINE_CODE_ROWS; row++) bits |= (uint32_t)!(values[row] < bar) << row;
+    for (int row = 0; row < MIXLINE_CODE_ROWS; row++)
+        bits |= (uint32_t)(strays ? !(values[row] < bar) : values[row] >= bar) << row;
 #endif
     return bits;
 }

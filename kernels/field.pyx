@@ -7,18 +7,16 @@ which those behind the first count where they beat what was kept.
 """
 
 from libc.math cimport INFINITY, NAN, sqrt
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from mixline.kernels.bar cimport keep_greatest, kth_greatest
-from mixline.kernels.candidates cimport Short, is_allowed, scale_of
+from mixline.kernels.candidates cimport Short, scale_of
 from mixline.kernels.codes cimport ABSENT, BLOCK_ROWS, L2, LINE_BYTES, CodedRows, dot_codes, mixline_code_query
 
-cdef extern from "field.h" nogil:
-    uint32_t mixline_at_least(const float* values, float bar) noexcept
-
 cdef extern from "codes.h" nogil:
+    uint32_t mixline_reaching(const float* values, float bar, bint strays) noexcept
     int mixline_lowest_bit(uint32_t bits) noexcept
     void mixline_fetch_ahead(const void* start, int64_t size) noexcept
 
@@ -141,6 +139,11 @@ cdef float guess(const Field* field, const CodedRows* rows) noexcept nogil:
     return kth_greatest(sample, many, <Py_ssize_t>share) if share < many else <float>-INFINITY
 
 
+cdef inline bint is_allowed(const uint64_t* words, uint32_t row) noexcept nogil:
+    """Whether a bitmap, NULL for none, has a row."""
+    return words == NULL or words[row >> 6] >> (row & 63) & 1
+
+
 cdef inline uint32_t place_of(const Field* field, Py_ssize_t at) noexcept nogil:
     return field.blocks[at // BLOCK_ROWS] * BLOCK_ROWS + <uint32_t>(at % BLOCK_ROWS)
 
@@ -159,7 +162,7 @@ cdef void take(Field* field, const CodedRows* rows, float bar) noexcept nogil:
     cdef uint32_t bits, row
     cdef Py_ssize_t block, at, many = 0
     for block in range(field.filled // BLOCK_ROWS):
-        bits = mixline_at_least(field.values + block * BLOCK_ROWS, bar)
+        bits = mixline_reaching(field.values + block * BLOCK_ROWS, bar, False)
         while bits:
             found[many] = <uint16_t>(block * BLOCK_ROWS + mixline_lowest_bit(bits))
             bits &= bits - 1

@@ -91,7 +91,7 @@ cdef inline bint wants(const Short* short, const CodedRows* rows, Py_ssize_t sta
     """Whether any row of the run can be kept for this query."""
     if short.wide:
         return False
-    return short.allowed == NULL or rows.listed != NULL or any_allowed(short.allowed, start, run, rows.count)
+    return short.allowed == NULL or any_allowed(short.allowed, start, run, rows.count)
 
 
 cdef void look_at(Stretch* stretch, const CodedRows* rows, bint squares) noexcept nogil:
