@@ -3,6 +3,9 @@
 Address space for both is taken at once. The epoch's file is mapped at its start, the tail's at a page further on, when
 there is one; until then zeros lie there. So a row is found in the same way wherever it lies, nothing is copied, and
 arrays that were made before the tail came see it.
+
+It begins at a multiple of what a huge page has: where the page cache holds a file in pages of that size, each is then
+mapped as one, and a row anywhere costs no walk through page tables.
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
@@ -18,11 +21,14 @@ cdef extern from "sys/mman.h" nogil:
 
 PAGE = 4096
 cdef Py_ssize_t PAGE_BYTES = 4096
+cdef Py_ssize_t HUGE_BYTES = 2 << 20
 
 
 cdef class Stitched:
     """``head_bytes`` of file ``fd``, zeros up to ``tail_at`` (a multiple of :data:`PAGE`), then room for a tail."""
 
+    cdef void* taken          # address space of `room` bytes; what it holds begins at `base`
+    cdef Py_ssize_t room
     cdef char* base
     cdef Py_ssize_t total
     cdef readonly Py_ssize_t tail_at
@@ -34,17 +40,19 @@ cdef class Stitched:
             raise ValueError(f"head of {head_bytes} bytes and a tail of {tail_bytes} at {tail_at}: no whole pages")
         self.total = tail_at + tail_bytes
         self.tail_at, self.tail_bytes = tail_at, tail_bytes
-        found = mmap(NULL, self.total, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        self.room = self.total + HUGE_BYTES - PAGE_BYTES
+        found = mmap(NULL, self.room, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         if found == MAP_FAILED:
             raise OSError(errno, strerror(errno).decode())
-        self.base = <char*>found
+        self.taken = found
+        self.base = <char*>((<uintptr_t>found + HUGE_BYTES - 1) & ~<uintptr_t>(HUGE_BYTES - 1))
         found = mmap(self.base, head_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0)
         if found == MAP_FAILED:
             raise OSError(errno, strerror(errno).decode())
 
     def __dealloc__(self):
-        if self.base != NULL:
-            munmap(self.base, self.total)
+        if self.taken != NULL:
+            munmap(self.taken, self.room)
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         if flags & PyBUF_WRITABLE:
