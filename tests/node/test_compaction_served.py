@@ -91,6 +91,7 @@ class Crowd:
                 self.wrong.append(f"seen and shown: {seen & set(fresh.ids.tolist())}")
             self.epochs.add(page.epoch)
             self.pages += 2
+            time.sleep(0.005)  # whoever folds needs a processor too
 
 
 def everything(node, crowd):
