@@ -89,7 +89,7 @@ class WarmOrders(msgspec.Struct, frozen=True):
     store: str
     config: str | None = None
     replay: str = ""
-    huge: bool = False
+    huge: bool = True
     log: str = "text"
 
 

@@ -8,10 +8,11 @@ from mixline.node.orders import ENGINE
 
 
 class WarmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[warm]`` of NODE.toml: ``replay`` is a file of recorded requests, asked once the files are in memory."""
+    """``[warm]`` of NODE.toml: ``replay`` is a file of recorded requests, asked once the files are in memory, in
+    ``huge`` pages where the file system has them."""
 
     replay: str = ""
-    huge: bool = False
+    huge: bool = True
 
 
 class CompactionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

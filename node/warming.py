@@ -4,6 +4,9 @@ A request walks the graph and scans codes over pages all over the file, reads co
 rows for a few. So graph and codes come first, float32 rows last, and what memory cannot hold is left out from the end
 and told. Only pages are warmed, which all workers share; so any process may do it, and a node has one do it before it
 says that it is ready.
+
+Files are read in huge pages where the file system has them: half of what a lookup of a row costs is the way to its
+page. What is in memory in small ones, and mapped by nobody, is read once more.
 """
 
 from __future__ import annotations
@@ -14,21 +17,23 @@ from typing import NamedTuple
 
 import msgspec
 
-from mixline.ipc.residency import resident_bytes
+from mixline.ipc.residency import huge_share, resident_bytes
 from mixline.ipc.room import available_bytes
-from mixline.ipc.warming import populate
+from mixline.ipc.warming import forget, populate
 from mixline.node.errors import ConfigError, NodeError
 from mixline.storage.epoch import Epoch
 
 CLASSES = ("graph", "codes", "columns", "ids", "rows")
 ROOM_LEFT = 64 << 20  # of what is available: for whoever else starts
 REPLAY_DEADLINE_MS = 60_000
+HUGE_ENOUGH = 0.5  # of a file in huge pages: it is left as it is
 
 
 class Warmed(NamedTuple):
     """One file: bytes in all, resident before and after (None where the kernel does not tell), and how it was read.
 
-    ``way``: huge, populated, read, resident (nothing to do), or, for want of memory, "in part" or "left out".
+    ``way``: huge (asked for, whatever came), populated, read, resident (nothing to do), or, for want of memory, "in
+    part" or "left out".
     """
 
     file: str
@@ -74,14 +79,16 @@ def warm(
     epoch: Epoch,
     advance: Callable[[int], None] = lambda _: None,
     *,
-    huge: bool = False,
+    huge: bool = True,
     room: int | None = None,
 ) -> Iterator[Warmed]:
     """Warm the files of an epoch in order. ``room``: bytes of memory for all of them, by default what is available.
 
-    A file that fits in part is warmed in part, from its beginning, and whatever comes later is left out.
+    A file that fits in part is warmed in part, from its beginning, and whatever comes later is left out. Where one that
+    was in memory lies in small pages again after it was read for huge ones, no other is read for that.
     """
     left = max(0, available_bytes() - ROOM_LEFT) if room is None else room
+    again = huge
     for kind, name, size in in_order(epoch):
         path = epoch.path / name
         before = resident_bytes(path)
@@ -89,6 +96,10 @@ def warm(
         left -= wanted
         if before is not None and before >= size:
             way = "resident"
+            if again and wanted == size and in_small_pages(path):
+                forget(path)
+                way = populate(path, size, advance, huge)
+                again = not in_small_pages(path)
         elif not wanted:
             way = "left out"
         elif wanted < size:
@@ -99,6 +110,14 @@ def warm(
         if way not in ("huge", "populated", "read"):
             advance(size - (wanted if way == "in part" else 0))
         yield Warmed(name, kind, size, before, resident_bytes(path), way)
+
+
+def in_small_pages(path: Path) -> bool:
+    """Whether a file lies there in small pages where it could in huge ones."""
+    try:
+        return huge_share(path) < HUGE_ENOUGH
+    except OSError:
+        return False  # a kernel that does not tell has none for files
 
 
 def read_recorded(path: Path) -> list[Recorded]:

@@ -39,6 +39,7 @@ NAMES = {
     "homefeed": "mixline.tools.bench_homefeed:homefeed",
     "live": "mixline.tools.bench_live:live",
     "notifications": "mixline.tools.bench_notifications:notifications",
+    "pages": "mixline.tools.bench_pages:pages",
     "snapshot": "mixline.tools.bench_snapshot:snapshot",
     "walk": "mixline.tools.bench_walk:walk",
     "warm": "mixline.tools.bench_warm:warm_up",

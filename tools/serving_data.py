@@ -66,7 +66,7 @@ by = "final"
 """
 SURFACES = {"exact": ("exact", 1.0), "approximate": ("auto", 0.99)}  # index and recall of each
 RECALL_MIN = 0.99
-LAYOUT = "4"  # changes when what is written below does
+LAYOUT = "5"  # changes when what is written below does
 
 
 class Case(NamedTuple):
@@ -141,7 +141,7 @@ def write_store(folder: Path, matrices: dict[str, np.ndarray]) -> None:
     for name, (way, recall) in SURFACES.items():
         text = SURFACE % (name, way, recall, columns_kept, terms)
         (folder / "surfaces" / f"{name}.toml").write_text(text)
-    (folder / "node.toml").write_text('surfaces = "surfaces"\n')
+    (folder / "node.toml").write_text('surfaces = "surfaces"\n[warm]\n')
     command = [sys.executable, "-m", "mixline.tools", "build", str(folder / "spec.toml")]
     subprocess.run([*command, "--out", str(folder / "store"), "--quiet"], check=True)
 

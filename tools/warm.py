@@ -31,7 +31,7 @@ class LockRefused(click.ClickException):
 @click.argument("store", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--epoch", "number", type=click.IntRange(min=1), help="Which epoch; the active one by default.")
 @click.option("--memory", metavar="SIZE", help="Use no more than this (4GiB); by default what is available.")
-@click.option("--huge", is_flag=True, help="Ask for huge pages of the page cache, where the file system has them.")
+@click.option("--huge/--no-huge", default=True, help="In huge pages of the page cache, where the file system has them.")
 @click.option("--lock", is_flag=True, help="Lock all of it in memory, and stay until SIGTERM or Ctrl-C.")
 @click.option("--replay", "recorded", type=click.Path(path_type=Path, dir_okay=False), help="Then ask these requests.")
 @click.option("--config", type=click.Path(exists=True, dir_okay=False), help="NODE.toml for the replay's surfaces.")

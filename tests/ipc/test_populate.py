@@ -6,7 +6,7 @@ import os
 import pytest
 
 from mixline.ipc import _os, warming
-from mixline.ipc.residency import resident_bytes
+from mixline.ipc.residency import HUGE_BYTES, huge_share, mapped_huge, resident_bytes
 from mixline.ipc.room import available_bytes
 from mixline.ipc.warming import forget, hold, populate
 
@@ -61,6 +61,34 @@ def test_huge_falls_back(cold, monkeypatch):
     monkeypatch.setattr(warming._os, "lib", NoHuge())
     assert populate(cold, 1 << 40, lambda _: None, huge=True) == "populated"
     assert calls == [True, False]
+
+
+def in_small_pages(path, whole):
+    """A file of so many huge pages, read 4 KiB at a time by one who says that it reads anywhere."""
+    path.write_bytes(os.urandom(whole * HUGE_BYTES + 17))
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    for at in range(0, whole * HUGE_BYTES, PAGE):
+        os.pread(fd, PAGE, at)
+    os.close(fd)
+
+
+def test_in_what_pages_a_file_lies(cold):
+    assert huge_share(cold) == 1.0, "it has no whole one"
+    path = cold.with_name("large")
+    in_small_pages(path, 3)
+    assert huge_share(path) == 0.0
+    forget(path)
+    way = populate(path, 1 << 40, lambda _: None, huge=True)
+    if not huge_share(path):
+        pytest.skip("this file system has no huge pages")
+    assert way == "huge" and huge_share(path) == 1.0 and resident_bytes(path) == path.stat().st_size
+
+
+def test_where_nothing_is_mapped_nothing_is_huge():
+    assert mapped_huge(1) == 0
 
 
 def test_steps(cold, monkeypatch):

@@ -11,6 +11,7 @@ from node_process import running
 
 from mixline.ipc.residency import resident_bytes
 from mixline.ipc.warming import forget
+from mixline.node import warming
 from mixline.node.client import Client
 from mixline.node.config import load_node_config
 from mixline.node.errors import ConfigError
@@ -55,12 +56,32 @@ def test_cold_becomes_warm(store):
         assert {one.way for one in warm(epoch)} == {"resident"}
 
 
+@pytest.mark.parametrize("helps", [True, False])
+def test_what_lies_in_small_pages_is_read_once_more_while_that_helps(store, monkeypatch, helps):
+    looked = []
+
+    def share(path):
+        looked.append(path)
+        return float(helps and looked.count(path) > 1)
+
+    monkeypatch.setattr(warming, "huge_share", share)
+    with Store(store).open() as epoch:
+        paths = [epoch.path / name for _, name, _ in in_order(epoch)]
+        list(warm(epoch, huge=False))
+        assert not looked
+        files = list(warm(epoch))
+    again = [one.file for one in files if one.way != "resident"]
+    assert again == ([one.file for one in files] if helps else [files[0].file])
+    assert sorted(looked) == sorted(2 * paths if helps else 2 * paths[:1])
+    assert all(one.after == one.bytes for one in files)
+
+
 def test_what_does_not_fit_is_told_and_comes_last(store):
     cool(store)
     with Store(store).open() as epoch:
         total = sum(facts.bytes for facts in epoch.manifest.files.values())
         files = list(warm(epoch, room=total - 5000))
-        assert {one.way for one in files[:-1]} <= {"populated", "resident"}
+        assert {one.way for one in files[:-1]} <= {"huge", "populated", "resident"}
         assert (files[-1].way, files[-1].kind) == ("in part", "rows")
     cool(store)
     with Store(store).open() as epoch:

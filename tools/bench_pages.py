@@ -1,0 +1,115 @@
+"""``mixline bench pages``: what a request costs where the store lies in huge pages, and where in small ones.
+
+Two copies of one store, one read 4 KiB at a time and one as a node with ``[warm]`` reads it, are asked the same in turn
+in one process: CPU time of the engine, medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+import click
+
+from mixline.ipc.residency import huge_share
+from mixline.ipc.warming import forget
+from mixline.node.config import load_node_config
+from mixline.node.engine import Asked, Engine
+from mixline.node.inprocess import never
+from mixline.node.request import prepare
+from mixline.node.warming import warm
+from mixline.storage.store import Store
+from mixline.tools.bench import report
+from mixline.tools.bench_warm import files_of, warm_data
+from mixline.tools.serving_data import PAGE, SURFACES, USERS
+
+TOGETHER = 4  # requests that a worker is given at once
+ASKED = 2000  # in a round
+HOUR_NS = 3600 * 10**9
+MOSTLY = 0.9
+
+
+def in_small_pages(path: Path) -> None:
+    """Into memory by somebody who says that he reads anywhere, for whom nothing is read ahead."""
+    forget(path)
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        while file.read(mmap.PAGESIZE):
+            pass
+
+
+def lay_out(small: Path, huge: Path) -> None:
+    """Both stores into memory, in their pages; ClickException where the system does not have it so."""
+    for path in files_of(small):
+        in_small_pages(path)
+    for path in files_of(huge):
+        forget(path)
+    with Store(huge).open() as epoch:
+        list(warm(epoch))
+    lies = {store: huge_share(max(files_of(store), key=lambda path: path.stat().st_size)) for store in (small, huge)}
+    if lies[small] > 1 - MOSTLY or lies[huge] < MOSTLY:
+        told = f"{lies[small]:.0%} of {small} and {lies[huge]:.0%} of {huge}"
+        raise click.ClickException(f"{told} lie in huge pages: this system does not have them, or not small ones")
+
+
+def copied(store: Path) -> Path:
+    """The same store in files of its own."""
+    other = store.with_name("store_again")
+    if not other.exists():
+        shutil.copytree(store, other.with_suffix(".part"), symlinks=True)
+        os.sync()  # what is not on the disk yet cannot be dropped
+        other.with_suffix(".part").rename(other)
+    return other
+
+
+class Asking:
+    """One engine and what it is asked."""
+
+    def __init__(self, store: Path, config: Path, surface: str) -> None:
+        self.engine = Engine.open(store, load_node_config(config))
+        self.asks = [prepare(surface, user=user, limit=PAGE, deadline_ms=5000.0) for user in range(USERS)]
+        self.us: list[float] = []
+
+    def ask(self, count: int) -> float:
+        """CPU time of so many requests, microseconds each."""
+        until_ns = time.monotonic_ns() + HOUR_NS
+        began_ns = time.thread_time_ns()
+        for first in range(0, count, TOGETHER):
+            asked = [Asked(*self.asks[at % USERS], until_ns, never) for at in range(first, first + TOGETHER)]
+            for _, answer in self.engine.answer_many(asked, lambda _: None):
+                if isinstance(answer, Exception):
+                    raise answer
+        return (time.thread_time_ns() - began_ns) / count / 1000
+
+
+@click.command("pages")
+@click.option("--items", default=1_000_000, show_default=True, type=click.IntRange(1000))
+@click.option("--surface", default="approximate", show_default=True, type=click.Choice(sorted(SURFACES)))
+@click.option("--rounds", default=9, show_default=True, type=click.IntRange(1, 100))
+@click.option("--json", "as_json", is_flag=True)
+def pages(items: int, surface: str, rounds: int, as_json: bool) -> None:
+    """CPU time of a request on a store in huge pages against the same in small ones."""
+    data = warm_data(items)
+    stores = {"small": data / "store", "huge": copied(data / "store")}
+    lay_out(*stores.values())
+    asking = {name: Asking(store, data / "node.toml", surface) for name, store in stores.items()}
+    for one in asking.values():
+        one.ask(ASKED)
+    for _ in range(rounds):
+        for one in asking.values():
+            one.us.append(one.ask(ASKED))
+    ratios = [small / huge for small, huge in zip(*(one.us for one in asking.values()), strict=True)]
+    result = {
+        "items": items,
+        "surface": surface,
+        **{f"{name}_us": round(statistics.median(one.us), 1) for name, one in asking.items()},
+        "small_to_huge": round(statistics.median(ratios), 3),
+        "ratios": [round(one, 3) for one in ratios],
+    }
+    for one in asking.values():
+        one.engine.close()
+    report(result, as_json)
