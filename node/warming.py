@@ -84,8 +84,8 @@ def warm(
 ) -> Iterator[Warmed]:
     """Warm the files of an epoch in order. ``room``: bytes of memory for all of them, by default what is available.
 
-    A file that fits in part is warmed in part, from its beginning, and whatever comes later is left out. Where one that
-    was in memory lies in small pages again after it was read for huge ones, no other is read for that.
+    A file that fits in part is warmed in part, from its beginning, and whatever comes later is left out. Where one lies
+    in small pages though all of it was read for huge ones, no other is read again for that.
     """
     left = max(0, available_bytes() - ROOM_LEFT) if room is None else room
     again = huge
@@ -96,10 +96,6 @@ def warm(
         left -= wanted
         if before is not None and before >= size:
             way = "resident"
-            if again and wanted == size and in_small_pages(path):
-                forget(path)
-                way = populate(path, size, advance, huge)
-                again = not in_small_pages(path)
         elif not wanted:
             way = "left out"
         elif wanted < size:
@@ -109,6 +105,11 @@ def warm(
             way = populate(path, wanted, advance, huge)
         if way not in ("huge", "populated", "read"):
             advance(size - (wanted if way == "in part" else 0))
+        if again and wanted == size and in_small_pages(path):
+            if before:  # what was there stayed as it was
+                forget(path)
+                way = populate(path, size, lambda _: None, huge)
+            again = bool(before) and not in_small_pages(path)
         yield Warmed(name, kind, size, before, resident_bytes(path), way)
 
 

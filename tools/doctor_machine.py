@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mixline.ipc import segments
-from mixline.ipc.residency import resident_bytes
+from mixline.ipc.residency import huge_share, resident_bytes
 
 CLOCK_READS = 20_000
 MIB = 1 << 20
@@ -162,6 +162,13 @@ class Machine:
 
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def huge(self, path: Path) -> float:
+        """The share of a file that memory holds in huge pages; raises Unseen."""
+        try:
+            return huge_share(path)
+        except OSError as error:
+            raise Unseen(f"{path}: {error.strerror}") from None
 
     def resident(self, path: Path) -> int | None:
         """Bytes of a file in memory, None where the kernel would not tell; raises Unseen."""

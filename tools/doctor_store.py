@@ -18,6 +18,7 @@ from mixline.tools.doctor_machine import MIB, Unseen
 from mixline.tools.doctor_memory import memory_limit, node_bytes
 
 RESIDENT_OK, RESIDENT_NOTE = 0.99, 0.9
+LARGE_BYTES, HUGE_OK = 32 * MIB, 0.5
 FREE_BYTES_MIN = 64 * MIB
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "fuse", "fuseblk", "virtiofs")
 MEMORY = ("tmpfs", "ramfs")
@@ -107,6 +108,26 @@ def judge_residency(folder: Path, files: list[dict[str, Any]]) -> Finding:
     coldest = details[0]
     found += f"; coldest: {coldest['file']}, {coldest['resident']:.0%}"
     return Finding("residency", state, found, costs, f"mixline warm {folder.parent.parent}", details)
+
+
+def page_sizes(case: Case) -> Iterator[Finding]:
+    """Of the large files that lie in memory, how much does so in huge pages."""
+    folder, manifest = quietly(case)
+    large = {name: facts.bytes for name, facts in manifest.files.items() if facts.bytes >= LARGE_BYTES}
+    there = {
+        name: many for name, many in large.items() if (case.machine.resident(folder / name) or 0) >= RESIDENT_NOTE * many
+    }
+    if not there:
+        yield Finding("store pages", "ok", f"no file of {size(LARGE_BYTES)} and more lies in memory")
+        return
+    share = sum(many * case.machine.huge(folder / name) for name, many in there.items()) / sum(there.values())
+    found = f"{share:.0%} of {size(sum(there.values()))} in {len(there)} large files are huge ones"
+    if share >= HUGE_OK:
+        yield Finding("store pages", "ok", found)
+    else:
+        costs = "every row that a request looks up is a walk through page tables, a seventh of its time or so"
+        mend = f"mixline warm {folder.parent.parent}, or [warm] in NODE.toml, on ext4 (Linux 6.16), XFS or btrfs"
+        yield Finding("store pages", "note", found, costs, mend)
 
 
 def head_room(case: Case) -> Iterator[Finding]:
@@ -217,6 +238,7 @@ def stray_locks(case: Case) -> Iterator[Finding]:
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("active epoch", active_epoch),
     ("residency", residency),
+    ("store pages", page_sizes),
     ("disk head-room", head_room),
     ("file system", file_system),
     ("epoch readers", leases),

@@ -76,6 +76,15 @@ def test_what_lies_in_small_pages_is_read_once_more_while_that_helps(store, monk
     assert all(one.after == one.bytes for one in files)
 
 
+def test_what_was_cold_is_not_read_twice(store, monkeypatch):
+    looked = []
+    monkeypatch.setattr(warming, "in_small_pages", lambda path: looked.append(path) is None)
+    monkeypatch.setattr(warming, "resident_bytes", lambda _: 0)
+    with Store(store).open() as epoch:
+        list(warm(epoch))
+    assert len(looked) == 1, "its file system has none"
+
+
 def test_what_does_not_fit_is_told_and_comes_last(store):
     cool(store)
     with Store(store).open() as epoch:

@@ -15,6 +15,7 @@ class Sick(Machine):
 
     refused, core_count, clock_ns = "", 8, 60.0
     shown = True
+    in_huge_pages = 1.0
 
     def __init__(self, root):
         super().__init__(root, {})
@@ -57,6 +58,9 @@ class Sick(Machine):
 
     def resident(self, path):
         return super().resident(path) if self.shown else None
+
+    def huge(self, path):
+        return self.in_huge_pages
 
 
 def examined(module, name, machine, **about):

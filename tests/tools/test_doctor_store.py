@@ -91,6 +91,14 @@ def test_residency_verdicts(sick, built, tmp_path):
     verdict(store, "residency", sick, "note", "owner", store=built)
 
 
+def test_page_sizes(sick, built, monkeypatch):
+    verdict(store, "store pages", sick, "ok", "no file of 32 MiB", store=built)
+    monkeypatch.setattr(store, "LARGE_BYTES", 1)
+    verdict(store, "store pages", sick, "ok", "100% of", store=built)
+    sick.in_huge_pages = 0.2
+    verdict(store, "store pages", sick, "note", "20% of", "mixline warm", store=built)
+
+
 def test_active_epoch(sick, built, tmp_path):
     sick.meminfo()
     verdict(store, "active epoch", sick, "ok", store=built)
