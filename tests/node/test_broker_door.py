@@ -14,7 +14,7 @@ STANDING_S = limits.queue_standing_ms / 1000
 CALM_S = limits.wait_share_calm * BUDGET_US / 1e6
 PASS_S = SERVICE_NS / 1e9  # of which half may be what is read once, while passes are all of one size
 BURST = 25  # fewer than a burst may bring: .6 of 1.4 s, at 50 ms each, for two workers
-STEADY = 14  # more than a standing queue may hold: a fifth of 1.4 s
+STEADY = 20  # more than a standing queue may hold: three tenths of 1.4 s
 PRESSED = 6  # more than is let in while many are refused: .05 of the budget, or most of a pass
 OVERSTAYED_S = 1.2 * limits.overstayed_times * max(limits.wait_share_pressed * BUDGET_US / 1e6, PASS_S)
 
