@@ -114,9 +114,8 @@ def page_sizes(case: Case) -> Iterator[Finding]:
     """Of the large files that lie in memory, how much does so in huge pages."""
     folder, manifest = quietly(case)
     large = {name: facts.bytes for name, facts in manifest.files.items() if facts.bytes >= LARGE_BYTES}
-    there = {
-        name: many for name, many in large.items() if (case.machine.resident(folder / name) or 0) >= RESIDENT_NOTE * many
-    }
+    resident = {name: case.machine.resident(folder / name) or 0 for name in large}
+    there = {name: many for name, many in large.items() if resident[name] >= RESIDENT_NOTE * many}
     if not there:
         yield Finding("store pages", "ok", f"no file of {size(LARGE_BYTES)} and more lies in memory")
         return
