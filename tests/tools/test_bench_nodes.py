@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from mixline.tools import bench_serving, serving_contenders
+from mixline.tools.bench_pages import pages
 from mixline.tools.bench_shared import shared
 from mixline.tools.bench_snapshot import snapshot
 from mixline.tools.bench_warm import warm_up
@@ -53,6 +54,16 @@ def test_warm_compares_two_first_minutes():
     assert figures["p99_warmed_to_cold"] == pytest.approx(
         figures["warmed"]["p99_ms"] / figures["cold"]["p99_ms"], abs=0.001
     )
+
+
+def test_pages_compares_two_copies():
+    done = CliRunner().invoke(pages, ["--items", "20000", "--surface", "exact", "--rounds", "1", "--json"])
+    if done.exit_code == 1 and "lie in huge pages" in done.output:
+        pytest.skip("this system has no huge pages for files, or keeps what it is asked to drop")
+    assert done.exit_code == 0, done.output or done.exception
+    figures = json.loads(done.stdout)
+    assert figures["ratios"] == [figures["small_to_huge"]]
+    assert figures["small_to_huge"] == pytest.approx(figures["small_us"] / figures["huge_us"], abs=0.01)
 
 
 def test_snapshot_compares_with_calm():
