@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mixline.node.warming import HUGE_ENOUGH
 from mixline.storage.errors import StorageError
 from mixline.storage.live_paths import log_exists
 from mixline.storage.manifest import MANIFEST, Manifest, read_manifest
@@ -18,7 +19,7 @@ from mixline.tools.doctor_machine import MIB, Unseen
 from mixline.tools.doctor_memory import memory_limit, node_bytes
 
 RESIDENT_OK, RESIDENT_NOTE = 0.99, 0.9
-LARGE_BYTES, HUGE_OK = 32 * MIB, 0.5
+LARGE_BYTES = 32 * MIB
 FREE_BYTES_MIN = 64 * MIB
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "fuse", "fuseblk", "virtiofs")
 MEMORY = ("tmpfs", "ramfs")
@@ -121,7 +122,7 @@ def page_sizes(case: Case) -> Iterator[Finding]:
         return
     share = sum(many * case.machine.huge(folder / name) for name, many in there.items()) / sum(there.values())
     found = f"{share:.0%} of {size(sum(there.values()))} in {len(there)} large files are huge ones"
-    if share >= HUGE_OK:
+    if share >= HUGE_ENOUGH:
         yield Finding("store pages", "ok", found)
     else:
         costs = "every row that a request looks up is a walk through page tables, a seventh of its time or so"

@@ -9,6 +9,7 @@ from mixline.ipc import _os, warming
 from mixline.ipc.residency import HUGE_BYTES, huge_share, mapped_huge, resident_bytes
 from mixline.ipc.room import available_bytes
 from mixline.ipc.warming import forget, hold, populate
+from mixline.tools.bench_pages import in_small_pages
 
 PAGE = mmap.PAGESIZE
 
@@ -63,22 +64,12 @@ def test_huge_falls_back(cold, monkeypatch):
     assert calls == [True, False]
 
 
-def in_small_pages(path, whole):
-    """A file of so many huge pages, read 4 KiB at a time by one who says that it reads anywhere."""
-    path.write_bytes(os.urandom(whole * HUGE_BYTES + 17))
-    fd = os.open(path, os.O_RDONLY)
-    os.fsync(fd)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-    for at in range(0, whole * HUGE_BYTES, PAGE):
-        os.pread(fd, PAGE, at)
-    os.close(fd)
-
-
 def test_in_what_pages_a_file_lies(cold):
     assert huge_share(cold) == 1.0, "it has no whole one"
     path = cold.with_name("large")
-    in_small_pages(path, 3)
+    path.write_bytes(os.urandom(3 * HUGE_BYTES + 17))
+    os.sync()  # what is not on the disk yet cannot be dropped
+    in_small_pages(path)
     assert huge_share(path) == 0.0
     forget(path)
     way = populate(path, 1 << 40, lambda _: None, huge=True)
