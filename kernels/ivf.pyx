@@ -18,11 +18,10 @@ from libc.math cimport INFINITY
 from libc.string cimport memset
 
 from mixline.kernels.order cimport Entry, rank_entries
-from mixline.kernels.scan cimport metric_code, norm_of, scan_rows, score_entries
+from mixline.kernels.scan cimport FloatRows, ask_rows, metric_code, scan_rows, score_entries
 from mixline.kernels.codes cimport (
     ABSENT,
     BLOCK_ROWS,
-    COSINE,
     DIM_MAX,
     DOT,
     L2,
@@ -67,9 +66,7 @@ cdef class ListSearch:
     cdef int metric
     cdef object held                  # what the pointers below point into
     cdef const uint32_t* starts
-    cdef const float* matrix
-    cdef const float* matrix_norms
-    cdef const uint64_t* keys
+    cdef FloatRows floats             # what the second look is at
     cdef Py_ssize_t rows_count
     cdef const float[::1] query
     cdef mixline_frame frame          # of the codes
@@ -79,7 +76,6 @@ cdef class ListSearch:
     cdef uint8_t* marks               # by list, whether it was chosen
     cdef int by
     cdef TopK best                    # of sifted rows
-    cdef float query_norm
     cdef uint32_t batch[BATCH]
     cdef Py_ssize_t batched, left
     cdef readonly Py_ssize_t k
@@ -122,7 +118,8 @@ cdef class ListSearch:
         self.places.codes, self.places.scales, self.places.listed = &codes[0, 0, 0, 0], &scales[0], &rows[0]
         self.centroids.lines = self.places.lines = (self.dim + QUAD - 1) // QUAD
         self.places.norms, self.places.count = &norms[0] if norms.shape[0] else NULL, rows.shape[0]
-        self.matrix, self.keys, self.matrix_norms = &matrix[0, 0], &keys[0], &matrix_norms[0]
+        self.floats.matrix, self.floats.keys, self.floats.norms = &matrix[0, 0], &keys[0], &matrix_norms[0]
+        self.floats.dim, self.floats.metric = self.dim, self.metric
 
     def __dealloc__(self):
         close_short(&self.short)
@@ -166,7 +163,7 @@ cdef class ListSearch:
             clear_field(&self.near)
             if self.places.codes != NULL:
                 self.rank_lists()
-                self.query_norm = norm_of(&query[0], self.dim) if self.metric == COSINE else 1.0
+                ask_rows(&self.floats, &query[0])
                 if self.by == ROWS:
                     self.mark_lists()
 
@@ -254,8 +251,7 @@ cdef class ListSearch:
 
     cdef void score_batch(self) noexcept nogil:
         """The float32 scores of the rows that were sifted."""
-        scan_rows(self.best, self.matrix, self.dim, &self.query[0], self.query_norm, self.matrix_norms, self.metric,
-                  self.keys, self.batch, self.batched)
+        scan_rows(self.best, &self.floats, self.batch, self.batched)
         self.left += self.batched
         self.batched = 0
 
@@ -289,8 +285,7 @@ cdef class ListSearch:
         cdef uint32_t[::1] rows = found
         cdef float[::1] scores = scored
         with nogil:
-            score_entries(self.looked, self.matrix, self.dim, &self.query[0], self.query_norm, self.matrix_norms,
-                          self.metric, self.keys, self.field.rows, held)
+            score_entries(self.looked, &self.floats, self.field.rows, held)
             rank_entries(self.looked, self.looked + held, held)
             for at in range(rows.shape[0]):
                 rows[at], scores[at] = self.looked[at].row, self.looked[at].score

@@ -16,11 +16,19 @@ cdef extern from "simd.h" nogil:
         MIXLINE_SQUARED_DIFFERENCE
 
 
+ctypedef struct FloatRows:
+    # Float32 rows, and the query that they are scored for. ``norms``: of the rows, by cosine.
+    const float* matrix
+    const float* norms
+    const uint64_t* keys
+    const float* query
+    int64_t dim
+    int metric
+    float query_norm
+
 cdef int metric_code(metric) except -1
 cdef float norm_of(const float* vector, int64_t dim) noexcept nogil
-cdef void scan_rows(TopK heap, const float* matrix, int64_t dim, const float* query, float query_norm,
-                    const float* norms, int metric, const uint64_t* keys, const uint32_t* rows,
-                    Py_ssize_t count) noexcept nogil
-cdef void score_entries(Entry* entries, const float* matrix, int64_t dim, const float* query, float query_norm,
-                        const float* norms, int metric, const uint64_t* keys, const uint32_t* rows,
+cdef void ask_rows(FloatRows* floats, const float* query) noexcept nogil
+cdef void scan_rows(TopK heap, const FloatRows* floats, const uint32_t* rows, Py_ssize_t count) noexcept nogil
+cdef void score_entries(Entry* entries, const FloatRows* floats, const uint32_t* rows,
                         Py_ssize_t count) noexcept nogil

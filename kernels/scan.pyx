@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from mixline.kernels.scan cimport (
     MIXLINE_PRODUCT,
     MIXLINE_SQUARED_DIFFERENCE,
+    FloatRows,
     mixline_choose_scores,
     score_rows_fn,
 )
@@ -54,22 +55,30 @@ def path():
 choose_path(in_use())
 
 
-cdef void finish(float* scores, Py_ssize_t count, int metric, float query_norm, const float* norms,
-                 const uint32_t* rows, uint32_t first) noexcept nogil:
-    """Raw sums become scores: cosine divides by both norms (0 when either is 0), l2 is minus the squared distance."""
+cdef void score_block(const FloatRows* floats, const uint32_t* rows, uint32_t first, Py_ssize_t count,
+                      float* scores) noexcept nogil:
+    """Scores of some rows, or where ``rows`` is NULL of ``count`` from ``first`` on. Cosine divides raw sums by both
+    norms (0 when either is 0), l2 is minus the squared distance."""
     cdef Py_ssize_t i
     cdef float scale
-    if metric == COSINE:
+    cdef int form = MIXLINE_SQUARED_DIFFERENCE if floats.metric == L2 else MIXLINE_PRODUCT
+    score_rows_chosen(floats.matrix, floats.dim, rows, first, count, floats.query, form, scores)
+    if floats.metric == COSINE:
         for i in range(count):
-            scale = query_norm * norms[rows[i] if rows != NULL else first + i]
+            scale = floats.query_norm * floats.norms[rows[i] if rows != NULL else first + i]
             scores[i] = scores[i] / scale if scale != 0.0 else 0.0
-    elif metric == L2:
+    elif floats.metric == L2:
         for i in range(count):
             scores[i] = -scores[i]
 
 
-cdef void push_block(TopK heap, const float* scores, Py_ssize_t count, const uint32_t* rows, uint32_t first,
-                     const uint64_t* keys) noexcept nogil:
+cdef void ask_rows(FloatRows* floats, const float* query) noexcept nogil:
+    floats.query = query
+    floats.query_norm = norm_of(query, floats.dim) if floats.metric == COSINE else 1.0
+
+
+cdef void push_block(TopK heap, const uint64_t* keys, const uint32_t* rows, uint32_t first, Py_ssize_t count,
+                     const float* scores) noexcept nogil:
     """Push a block; keys are read only for rows that reach the worst score of the best k so far.
 
     One pass without branches lists them. It may pass over what is not finite only while that worst is finite, since all
@@ -115,15 +124,13 @@ cdef Py_ssize_t allowed_rows(const uint64_t* words, int64_t* first, int64_t stop
     return found
 
 
-cdef void scan_slice(TopK heap, const float* matrix, int64_t dim, const float* query, float query_norm,
-                     const float* norms, int metric, const uint64_t* keys, const uint64_t* words,
-                     uint32_t start, uint32_t stop) noexcept nogil:
+cdef void scan_slice(TopK heap, const FloatRows* floats, const uint64_t* words, uint32_t start,
+                     uint32_t stop) noexcept nogil:
     cdef float scores[BLOCK_ROWS]
     cdef uint32_t listed[BLOCK_ROWS]
     cdef const uint32_t* rows
     cdef Py_ssize_t count
     cdef int64_t first = start, begun
-    cdef int form = MIXLINE_SQUARED_DIFFERENCE if metric == L2 else MIXLINE_PRODUCT
     while first < stop:
         begun, rows = first, NULL
         if words != NULL:
@@ -135,41 +142,30 @@ cdef void scan_slice(TopK heap, const float* matrix, int64_t dim, const float* q
         else:
             count = min(<Py_ssize_t>BLOCK_ROWS, <Py_ssize_t>(stop - first))
             first += count
-        score_rows_chosen(matrix, dim, rows, begun, count, query, form, scores)
-        finish(scores, count, metric, query_norm, norms, rows, <uint32_t>begun)
-        push_block(heap, scores, count, rows, <uint32_t>begun, keys)
+        score_block(floats, rows, <uint32_t>begun, count, scores)
+        push_block(heap, floats.keys, rows, <uint32_t>begun, count, scores)
 
 
-cdef void scan_rows(TopK heap, const float* matrix, int64_t dim, const float* query, float query_norm,
-                    const float* norms, int metric, const uint64_t* keys, const uint32_t* rows,
-                    Py_ssize_t count) noexcept nogil:
+cdef void scan_rows(TopK heap, const FloatRows* floats, const uint32_t* rows, Py_ssize_t count) noexcept nogil:
     cdef float scores[BLOCK_ROWS]
     cdef Py_ssize_t start = 0, size
-    cdef int form = MIXLINE_SQUARED_DIFFERENCE if metric == L2 else MIXLINE_PRODUCT
     while start < count:
         size = min(<Py_ssize_t>BLOCK_ROWS, count - start)
-        score_rows_chosen(matrix, dim, rows + start, 0, size, query, form, scores)
-        finish(scores, size, metric, query_norm, norms, rows + start, 0)
-        push_block(heap, scores, size, rows + start, 0, keys)
+        score_block(floats, rows + start, 0, size, scores)
+        push_block(heap, floats.keys, rows + start, 0, size, scores)
         start += size
 
 
-cdef void score_entries(Entry* entries, const float* matrix, int64_t dim, const float* query, float query_norm,
-                        const float* norms, int metric, const uint64_t* keys, const uint32_t* rows,
+cdef void score_entries(Entry* entries, const FloatRows* floats, const uint32_t* rows,
                         Py_ssize_t count) noexcept nogil:
     """The entries of some rows, not yet ranked."""
     cdef float scores[BLOCK_ROWS]
-    cdef Py_ssize_t start = 0, size, at
-    cdef int form = MIXLINE_SQUARED_DIFFERENCE if metric == L2 else MIXLINE_PRODUCT
-    while start < count:
-        size = min(<Py_ssize_t>BLOCK_ROWS, count - start)
-        score_rows_chosen(matrix, dim, rows + start, 0, size, query, form, scores)
-        finish(scores, size, metric, query_norm, norms, rows + start, 0)
-        for at in range(size):
-            entries[start + at].score = sunk(scores[at])
-            entries[start + at].row = rows[start + at]
-            entries[start + at].key = keys[rows[start + at]]
-        start += size
+    cdef Py_ssize_t at
+    for at in range(count):
+        if at % BLOCK_ROWS == 0:
+            score_block(floats, rows + at, 0, min(<Py_ssize_t>BLOCK_ROWS, count - at), scores)
+        entries[at].score = sunk(scores[at % BLOCK_ROWS])
+        entries[at].row, entries[at].key = rows[at], floats.keys[rows[at]]
 
 
 cdef float norm_of(const float* vector, int64_t dim) noexcept nogil:
@@ -186,16 +182,27 @@ cdef int metric_code(metric) except -1:
     return code
 
 
-cdef int check_fit(const float[:, ::1] matrix, const float[::1] query, int metric, const float[::1] norms) except -1:
+cdef int open_rows(FloatRows* floats, const float[:, ::1] matrix, const float[::1] query, metric,
+                   const float[::1] norms, const uint64_t[::1] keys) except -1:
+    """Check that they fit one another, and point into them. ``keys`` None: nothing is ranked."""
+    floats.metric = metric_code(metric)
     if matrix.shape[1] != query.shape[0]:
         raise KernelArgumentError(f"the query has {query.shape[0]} dimensions and the matrix {matrix.shape[1]}")
     if matrix.shape[0] >= 0xFFFFFFFF:
         raise KernelArgumentError(f"the matrix has {matrix.shape[0]} rows; at most 2^32 - 2 fit a uint32 row")
-    if metric == COSINE:
+    if floats.metric == COSINE:
         if norms is None:
             raise KernelArgumentError("the cosine metric needs norms=, the L2 norm of each row")
         if norms.shape[0] != matrix.shape[0]:
             raise KernelArgumentError(f"{norms.shape[0]} norms for {matrix.shape[0]} rows")
+    if keys is not None and keys.shape[0] != matrix.shape[0]:
+        raise KernelArgumentError(f"{keys.shape[0]} order keys for {matrix.shape[0]} rows")
+    floats.dim = matrix.shape[1]
+    if matrix.shape[0] and floats.dim:
+        floats.matrix = &matrix[0, 0]
+        floats.norms = &norms[0] if floats.metric == COSINE else NULL
+        floats.keys = &keys[0] if keys is not None else NULL
+        ask_rows(floats, &query[0])
     return 0
 
 
@@ -209,59 +216,40 @@ cdef int check_rows(const uint32_t[::1] rows, Py_ssize_t n) except -1:
 
 def scan(const float[:, ::1] matrix, const float[::1] query, TopK heap not None, const uint64_t[::1] keys, *,
          metric="dot", const float[::1] norms=None, const uint64_t[::1] allowed=None, start=0, stop=None):
-    cdef int code = metric_code(metric)
-    check_fit(matrix, query, code, norms)
+    cdef FloatRows floats
     cdef Py_ssize_t n = matrix.shape[0]
     cdef Py_ssize_t begin = start, end = n if stop is None else stop
     if not 0 <= begin <= end <= n:
         raise KernelArgumentError(f"rows {begin}..{end} lie outside a matrix of {n} rows")
-    if keys.shape[0] != n:
-        raise KernelArgumentError(f"{keys.shape[0]} order keys for {n} rows")
+    open_rows(&floats, matrix, query, metric, norms, keys)
     if allowed is not None and allowed.shape[0] * 64 < n:
         raise KernelArgumentError(f"a bitmap of {allowed.shape[0]} words covers {allowed.shape[0] * 64} of {n} rows")
     if begin == end or heap.k == 0 or matrix.shape[1] == 0:
         return
-    cdef const float* norms_at = &norms[0] if code == COSINE else NULL
     cdef const uint64_t* words = &allowed[0] if allowed is not None else NULL
-    cdef float query_norm
     with nogil:
-        query_norm = norm_of(&query[0], query.shape[0]) if code == COSINE else 1.0
-        scan_slice(heap, &matrix[0, 0], matrix.shape[1], &query[0], query_norm, norms_at, code, &keys[0], words,
-                   <uint32_t>begin, <uint32_t>end)
+        scan_slice(heap, &floats, words, <uint32_t>begin, <uint32_t>end)
 
 
 def scan_listed(const float[:, ::1] matrix, const float[::1] query, TopK heap not None, const uint64_t[::1] keys,
                 const uint32_t[::1] rows, *, metric="dot", const float[::1] norms=None):
-    cdef int code = metric_code(metric)
-    check_fit(matrix, query, code, norms)
+    cdef FloatRows floats
+    open_rows(&floats, matrix, query, metric, norms, keys)
     check_rows(rows, matrix.shape[0])
-    if keys.shape[0] != matrix.shape[0]:
-        raise KernelArgumentError(f"{keys.shape[0]} order keys for {matrix.shape[0]} rows")
     if rows.shape[0] == 0 or heap.k == 0 or matrix.shape[1] == 0:
         return
-    cdef const float* norms_at = &norms[0] if code == COSINE else NULL
-    cdef float query_norm
     with nogil:
-        query_norm = norm_of(&query[0], query.shape[0]) if code == COSINE else 1.0
-        scan_rows(heap, &matrix[0, 0], matrix.shape[1], &query[0], query_norm, norms_at, code, &keys[0], &rows[0],
-                  rows.shape[0])
+        scan_rows(heap, &floats, &rows[0], rows.shape[0])
 
 
 def score_rows(const float[:, ::1] matrix, const float[::1] query, const uint32_t[::1] rows, *, metric="dot",
                const float[::1] norms=None):
-    cdef int code = metric_code(metric)
-    check_fit(matrix, query, code, norms)
-    cdef Py_ssize_t count = rows.shape[0]
+    cdef FloatRows floats
+    open_rows(&floats, matrix, query, metric, norms, None)
     check_rows(rows, matrix.shape[0])
-    out = np.zeros(count, dtype=np.float32)
-    if count == 0 or matrix.shape[1] == 0:
-        return out
+    out = np.zeros(rows.shape[0], dtype=np.float32)
     cdef float[::1] scores = out
-    cdef const float* norms_at = &norms[0] if code == COSINE else NULL
-    cdef int form = MIXLINE_SQUARED_DIFFERENCE if code == L2 else MIXLINE_PRODUCT
-    cdef float query_norm
-    with nogil:
-        query_norm = norm_of(&query[0], query.shape[0]) if code == COSINE else 1.0
-        score_rows_chosen(&matrix[0, 0], matrix.shape[1], &rows[0], 0, count, &query[0], form, &scores[0])
-        finish(&scores[0], count, code, query_norm, norms_at, &rows[0], 0)
+    if scores.shape[0] and matrix.shape[1]:
+        with nogil:
+            score_block(&floats, &rows[0], 0, scores.shape[0], &scores[0])
     return out

@@ -16,7 +16,6 @@ from pathlib import Path
 import click
 
 from mixline.ipc.residency import huge_share
-from mixline.ipc.warming import forget
 from mixline.node.config import load_node_config
 from mixline.node.engine import Asked, Engine
 from mixline.node.inprocess import never
@@ -24,7 +23,7 @@ from mixline.node.request import prepare
 from mixline.node.warming import warm
 from mixline.storage.store import Store
 from mixline.tools.bench import report
-from mixline.tools.bench_warm import files_of, warm_data
+from mixline.tools.bench_warm import cool, files_of, warm_data
 from mixline.tools.serving_data import PAGE, SURFACES, USERS
 
 TOGETHER = 4  # requests that a worker is given at once
@@ -35,7 +34,6 @@ MOSTLY = 0.9
 
 def in_small_pages(path: Path) -> None:
     """Into memory by somebody who says that he reads anywhere, for whom nothing is read ahead."""
-    forget(path)
     with path.open("rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         while file.read(mmap.PAGESIZE):
@@ -44,10 +42,10 @@ def in_small_pages(path: Path) -> None:
 
 def lay_out(small: Path, huge: Path) -> None:
     """Both stores into memory, in their pages; ClickException where the system does not have it so."""
+    for store in (small, huge):
+        cool(files_of(store))
     for path in files_of(small):
         in_small_pages(path)
-    for path in files_of(huge):
-        forget(path)
     with Store(huge).open() as epoch:
         list(warm(epoch))
     lies = {store: huge_share(max(files_of(store), key=lambda path: path.stat().st_size)) for store in (small, huge)}
