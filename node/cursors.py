@@ -15,6 +15,7 @@ from _operator import _compare_digest as same
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -23,6 +24,10 @@ from mixline.node import limits
 from mixline.node.draws import draw
 from mixline.node.errors import BadRequest, NotReady
 from mixline.node.request import Ask
+
+if TYPE_CHECKING:
+    from mixline.node.call import Call
+    from mixline.node.config import Surface
 
 KEY_FILE, KEY_BYTES, MAC_BYTES = "cursor.key", 32, 16
 HEAD = struct.Struct("<BBHIQ")  # version, bytes of a step, items, second in which it was made, draw of the question
@@ -78,6 +83,15 @@ class Cursors:
         head = HEAD.pack(VERSION, width, len(keys), self.now(), question(surface, ask))
         signed = head + steps.view(np.uint8).reshape(-1, 8)[:, :width].tobytes()
         return urlsafe_b64encode(signed + mac(key, signed)).decode()
+
+    def behind(self, call: Call, surface: Surface, limit: int) -> str | None:
+        """For the page behind the one that was just made; None where there is none."""
+        block = call.block
+        if not surface.paging or call.ask.users is not None or len(block.slate) < limit:
+            return None
+        keys = block.key[block.slate]
+        shown = np.concatenate((call.shown, keys)) if len(call.shown) else keys
+        return self.make(surface.name, call.asked, shown)
 
     def read(self, surface: str, ask: Ask) -> np.ndarray:
         """The order keys (uint64) that a request's cursor stands behind; :class:`BadRequest` where it cannot be."""

@@ -11,38 +11,33 @@ from time import monotonic, monotonic_ns, sleep
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from mixline.ipc.counters import Counters
 from mixline.ipc.meters import Meters
 from mixline.ipc.wire import RequestHeader, Status
 from mixline.kernels.accumulate import Scratch
-from mixline.kernels.gather import gather
-from mixline.node import limits
+from mixline.node.answering import answer_of
+from mixline.node.ask_checks import check_ask, check_users
 from mixline.node.batches import Parts, merged
-from mixline.node.block import DROPPED
 from mixline.node.call import Call
-from mixline.node.components.base import Component, in_turn
-from mixline.node.config import STAGES, NodeConfig, Surface
+from mixline.node.config import NodeConfig
 from mixline.node.cursors import Cursors
 from mixline.node.engine_meters import EngineMeters
-from mixline.node.errors import BadRequest, ConfigError, NodeError, NotFound, NotReady
-from mixline.node.explain import explain_slate
+from mixline.node.errors import BadRequest, ConfigError, NodeError, NotReady
+from mixline.node.misfits import misfits
 from mixline.node.names import nearest
 from mixline.node.outlets import Failures, Outlets, Replied
 from mixline.node.own_writes import Applies
-from mixline.node.page import Answer, Coverage, encode_answer, encode_ids
+from mixline.node.page import Answer, Coverage, encode_answer
 from mixline.node.pipeline import Pipeline
 from mixline.node.request import Ask, decode_ask, encode_ask
 from mixline.node.scans import Scan, make_passes
 from mixline.node.settings import Arms, Variants
 from mixline.node.shadow import Shadow
 from mixline.node.threads import THREADS
-from mixline.node.why import why
 from mixline.storage.carried import carries
-from mixline.storage.catalogue import NO_ROW
 from mixline.storage.epoch import Epoch
-from mixline.storage.errors import StoreDamaged, UnknownName
+from mixline.storage.errors import StoreDamaged
 from mixline.storage.live_log import last_sequence
 from mixline.storage.live_paths import overlay_folder
 from mixline.storage.live_view import LiveReader, LiveView
@@ -205,7 +200,7 @@ class Engine:
                 for scans in pipeline.execute(call, pipeline.surface.limit):
                     for _ in make_passes(scans or ()):
                         pass
-                self._answer(call, pipeline, [], pipeline.surface.limit)
+                self._answer(call, pipeline, pipeline.surface.limit)
             except NodeError:
                 continue  # a surface that needs an item or a vector says so; that much is warm
             finally:
@@ -278,7 +273,7 @@ class Engine:
             hint = nearest(header.surface, self.pipelines)
             raise BadRequest(f"unknown surface {header.surface!r}{hint}; there are {', '.join(self.pipelines)}")
         ask = decode_ask(body)
-        limit = self._check(ask, variants.surface)
+        limit = check_ask(ask, variants.surface, self.epoch.items)
         view, arms = self.live.view(), variants.arms_of(ask, header.tenant)
         if len(arms) == 1:
             return self._set_up(Asked(header, body, deadline_ns, pulse), ask, arms[0], limit, started_ns, view)
@@ -310,7 +305,7 @@ class Engine:
         if ask.live_seq > here:
             raise NotReady(f"live_seq {ask.live_seq} is asked for, and this node has come to {here}", NOT_YET_US)
         if surface.unknown_user == "error":
-            self._check_users(call, surface)
+            check_users(call, surface)
         pipeline = variants.understood(call, pipeline)
         return Running(pipeline, call, limit, started_ns, asked)
 
@@ -318,9 +313,9 @@ class Engine:
         """The reply of a pipeline that ran to its end, counted; then its side effects."""
         executed_ns = monotonic_ns()
         first = running.parts[0]
-        answer = self._answer(first.call, first.pipeline, first.call.coverage, first.limit)
+        answer = self._answer(first.call, first.pipeline, first.limit)
         if isinstance(running, Parts):
-            rest = [self._answer(one.call, one.pipeline, one.call.coverage, one.limit) for one in running.parts[1:]]
+            rest = [self._answer(one.call, one.pipeline, one.limit) for one in running.parts[1:]]
             answer = merged([answer, *rest], running.places)
         pipeline, call, coverage = first.pipeline, first.call, answer.coverage
         answer.timing = {
@@ -355,6 +350,9 @@ class Engine:
             self.effect = [one.call for one in running.parts]
         return status, encoded
 
+    def _answer(self, call: Call, pipeline: Pipeline, limit: int) -> Answer:
+        return answer_of(call, pipeline, self.cursors.behind(call, pipeline.surface, limit))
+
     def run_effect(self, effect: list[Call]) -> None:
         """What follows a reply that was sent."""
         for call in effect:
@@ -372,129 +370,7 @@ class Engine:
         if self.shadow is not None and self.shadow.wants(pipeline.surface.name, call.request_id):
             self.shadow.take(call)
 
-    def _check(self, ask: Ask, surface: Surface) -> int:
-        """Refuse what no pipeline should see; return the page's limit."""
-        limit = surface.limit if ask.limit is None else ask.limit
-        if not 1 <= limit <= limits.limit_max:
-            raise BadRequest(f"limit {limit}: must lie in 1 .. {limits.limit_max}")
-        if ask.users is not None:
-            if ask.user is not None:
-                raise BadRequest("user and users: give one of them")
-            check_count("users", ask.users, 1, limits.groups_max)
-        if ask.items is not None:
-            if ask.item is not None:
-                raise BadRequest("item and items: give one of them")
-            check_count("items", ask.items, 1, limits.candidates_max)
-        if ask.candidates is not None:
-            check_count("candidates", ask.candidates, 0, limits.candidates_max)
-        if ask.time is not None and not 0 <= ask.time <= limits.time_max:
-            raise BadRequest(f"time {ask.time}: give seconds since 1970, at most {limits.time_max}")
-        if ask.why is not None:
-            check_count("why", ask.why, 1, limits.why_max)
-        if ask.cursor is not None and not surface.paging:
-            raise BadRequest("cursor: this surface has no paging")
-        if ask.cursor is not None and ask.users is not None:
-            raise BadRequest("cursor: pages of several users have none")
-        if ask.fields:
-            known = self.epoch.items.fields
-            for name in ask.fields:
-                if name in known or name == "*":
-                    continue
-                raise BadRequest(f"fields: no field {name!r}{nearest(name, known)}; there are {', '.join(known)}")
-        return limit
-
-    def _check_users(self, call: Call, surface: Surface) -> None:
-        """NOT_FOUND for a user that the store lacks."""
-        if NO_ROW not in (rows := call.users.tolist()):
-            return
-        named: list[int | str | None] = [*call.ask.users] if call.ask.users else [call.ask.user]
-        lost = [one for one, row in zip(named, rows, strict=True) if row == NO_ROW]
-        if lost == [None]:
-            raise BadRequest(f"surface {surface.name!r} needs user= or users=")
-        raise NotFound(f"surface {surface.name!r}: unknown user {lost[0]!r} ({len(lost)} of {len(named)})")
-
-    def _answer(self, call: Call, pipeline: Pipeline, coverage: list[Coverage], limit: int) -> Answer:
-        block, slate = call.block, call.block.slate
-        columns = [block.row, block.sources]
-        if pipeline.final:
-            columns.append(call.numbers(pipeline.final))
-        rows, sources, *scored = gather(columns, slate.astype(np.uint32))
-        scores = scored[0] if scored else np.zeros(len(slate), dtype=np.float32)
-        groups = b""
-        if call.ask.users is not None:
-            groups = np.searchsorted(block.group[slate], np.arange(call.groups + 1)).astype("<u4").tobytes()
-        try:
-            wanted = call.ask.fields or []
-            wanted = self.epoch.items.fields if "*" in wanted else wanted
-            fields = self.epoch.items.records(rows, wanted) if wanted else {}
-        except UnknownName as error:
-            raise BadRequest(str(error)) from None
-        return Answer(
-            ids=encode_ids(self.epoch.items.ids_of(rows)),
-            scores=scores.astype("<f4", copy=False).tobytes(),
-            sources=sources.astype("<u8", copy=False).tobytes(),
-            source_names=pipeline.source_names,
-            coverage=coverage,
-            timing={},
-            groups=groups,
-            fields=fields,
-            explain=explain_slate(call, pipeline) if call.ask.explain else None,
-            why=why(call, pipeline, call.ask.why) if call.ask.why else None,
-            assignments=call.assignments if call.ask.users is None else {},
-            user_assignments=[call.assignments] * call.groups
-            if call.assignments and call.ask.users is not None
-            else [],
-            quality=call.quality,
-            cursor=self._cursor(call, pipeline, limit),
-            told=call.told,
-        )
-
-    def _cursor(self, call: Call, pipeline: Pipeline, limit: int) -> str | None:
-        """For the page behind this one, None where there is none."""
-        block = call.block
-        if not pipeline.surface.paging or call.ask.users is not None or len(block.slate) < limit:
-            return None
-        keys = block.key[block.slate]
-        shown = np.concatenate((call.shown, keys)) if len(call.shown) else keys
-        return self.cursors.make(pipeline.surface.name, call.asked, shown)
-
 
 def whole() -> float:
     """The quality factor where nothing presses."""
     return 1.0
-
-
-def check_count(name: str, ids: list[int | str], least: int, most: int) -> None:
-    """Refuse a list of ids that is too short or too long."""
-    if not least <= len(ids) <= most:
-        raise BadRequest(f"{name}: {len(ids)} ids; give 1 to {most}")
-
-
-def misfits(surface: Surface, epoch: Epoch) -> Iterator[str]:
-    """Everything about a surface that cannot work on this epoch, each with file and component."""
-    written, committed = set(epoch.items.columns), ""
-    if len(surface.components.get("filter", ())) > 255 - DROPPED:
-        yield f"{surface.file}: at most {255 - DROPPED} filters"
-    for stage, component in as_run(surface, written):
-        where = f"{surface.file}: {stage} {component.name!r}"
-        yield from (f"{where}: {problem}" for problem in component.misfits(epoch))
-        for name in sorted(component.needs() - written):
-            rival = next((one for one in surface.components[stage] if name in one.writes()), None)
-            circle = f": {rival.name!r} does, and reads what this writes" if rival not in (None, component) else ""
-            yield f"{where}: reads column {name!r}, which nothing before it writes{circle or nearest(name, written)}"
-        written |= component.writes()
-        if getattr(component, "commits", False):
-            committed = component.name
-        elif stage == "selector" and committed:
-            yield f"{where}: stands behind {committed!r}, which cannot choose again; put it before that"
-
-
-def as_run(surface: Surface, stored: set[str]) -> list[tuple[str, Component]]:
-    """All components with their stages, in the order in which they run; late filters last."""
-    found: list[tuple[str, Component]] = []
-    given = set(stored)
-    for stage in STAGES:
-        some = surface.components.get(stage, ())
-        found += [(stage, some[at]) for at in in_turn(some, given)]
-        given.update(*(one.writes() for one in some))
-    return sorted(found, key=lambda each: getattr(each[1], "late", False))

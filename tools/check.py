@@ -6,8 +6,8 @@ import click
 import msgspec
 
 from mixline.node.config import load_node_config
-from mixline.node.engine import misfits
 from mixline.node.errors import ConfigError
+from mixline.node.misfits import misfits
 from mixline.storage.store import Store
 
 
