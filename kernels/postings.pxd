@@ -64,3 +64,19 @@ cdef extern from "postings.h" nogil:
     void mixline_read_times(mixline_list* found) noexcept
     int mixline_places(mixline_list* found, int field, int64_t offset, int64_t* out) noexcept
     bint mixline_within(const int64_t* places, const int* many, int count, int64_t slop) noexcept
+
+
+cdef const mixline_postings* path        # of the instruction set in use
+
+cdef const uint64_t* check_words(str name, const uint64_t[::1] words, Py_ssize_t rows) except NULL
+
+cdef class Postings:
+    cdef mixline_texts texts
+    cdef list kept
+    cdef const uint8_t* lists
+    cdef const uint8_t* positions
+    cdef const uint64_t* keys
+    cdef readonly Py_ssize_t rows
+    cdef size_t lists_bytes, position_bytes
+    cdef int open(self, mixline_list* out, size_t start, uint32_t count, size_t places, float weight,
+                  tuple view) except -1

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mixline.kernels.bitmap import holds_rows
-from mixline.kernels.postings import KINDS, UNITS
+from mixline.kernels.maxscore import KINDS
+from mixline.kernels.postings import UNITS
 from mixline.node.block import Candidates
 from mixline.node.text_terms import Phrase, Reading, Terms, Translator
 from mixline.storage.completions import plain_words

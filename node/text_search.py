@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixline.kernels.postings import KINDS, LISTS_MAX, Postings, Search
+from mixline.kernels.maxscore import KINDS, LISTS_MAX, Search
+from mixline.kernels.postings import Postings
 from mixline.kernels.topk import TopK
 from mixline.node.block import Candidates
 from mixline.node.facets import Found

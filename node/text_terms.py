@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixline.kernels.postings import KINDS, LISTS_MAX, WORDS_MAX
+from mixline.kernels.maxscore import KINDS, LISTS_MAX, WORDS_MAX
 from mixline.node import limits
 from mixline.node.errors import BadRequest
 from mixline.node.slips import slip_cost
@@ -54,7 +54,7 @@ class Reading(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A word of the query; ``kind`` as of :data:`mixline.kernels.postings.KINDS`."""
+    """A word of the query; ``kind`` as of :data:`mixline.kernels.maxscore.KINDS`."""
 
     kind: int
     readings: tuple[Reading, ...]

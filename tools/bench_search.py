@@ -18,7 +18,8 @@ from typing import Any
 import click
 import numpy as np
 
-from mixline.kernels.postings import Postings, Search
+from mixline.kernels.maxscore import Search
+from mixline.kernels.postings import Postings
 from mixline.node.text_terms import Translator
 from mixline.storage.analysis import AnalyserFacts
 from mixline.storage.progress import Silence

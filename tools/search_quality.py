@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mixline.kernels.postings import Postings, Search
+from mixline.kernels.maxscore import Search
+from mixline.kernels.postings import Postings
 from mixline.node.text_terms import Translator
 from mixline.storage.analysis import AnalyserFacts, stop_words
 from mixline.storage.progress import Silence

@@ -9,7 +9,7 @@ from text_case import Case, texts
 
 from mixline.kernels import postings
 from mixline.kernels.errors import KernelArgumentError
-from mixline.kernels.postings import KINDS, Search
+from mixline.kernels.maxscore import KINDS, WINDOW, Search
 from mixline.kernels.reference_postings import best_rows, read_list, worths
 
 simd = each_path(postings)
@@ -154,7 +154,7 @@ def test_what_a_search_has_when_it_is_cut_short_is_right(two):
         search = Search(two.postings, 20, lists, two.views, [0] * len(lists))
         if search.advance(until_ns=time.monotonic_ns() + 1000 * us):
             cut += 1
-            assert search.next % postings.WINDOW == 0
+            assert search.next % WINDOW == 0
         rows, found = search.result()
         assert all(scores[row] == score for row, score in zip(rows.tolist(), found.tolist(), strict=True))
         if not search.advance():  # it was cut between two windows, or not at all

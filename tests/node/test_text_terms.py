@@ -5,7 +5,7 @@ from film_store import write_config
 from test_text_source import SURFACE
 from text_store import build_titles
 
-from mixline.kernels.postings import LISTS_MAX
+from mixline.kernels.maxscore import LISTS_MAX
 from mixline.node import Node
 from mixline.node.text_terms import Translator
 from mixline.storage.store import Store

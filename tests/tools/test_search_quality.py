@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mixline.kernels.postings import Postings, Search
+from mixline.kernels.maxscore import Search
+from mixline.kernels.postings import Postings
 from mixline.storage.analysis import AnalyserFacts, stop_words
 from mixline.storage.progress import Silence
 from mixline.storage.text_builder import TextBuilder
