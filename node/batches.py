@@ -32,13 +32,12 @@ class Parts:
         self.started_ns, self.parsed_ns = parts[0].started_ns, parts[-1].parsed_ns
         self._at = 0
 
-    def resume(self) -> list[Scan] | None:
-        """Go on to the next scans that one of them waits for; None at the end of all."""
-        while self._at < len(self.parts):
-            scans = self.parts[self._at].resume()
-            if scans:
-                return scans
-            self._at += 1
+    def step(self) -> Sequence[Scan] | None:
+        """One component further in the first that is not at its end; no scans: all are."""
+        scans = self.parts[self._at].step()
+        if scans is None or scans or self._at == len(self.parts) - 1:
+            return scans
+        self._at += 1
         return None
 
 

@@ -47,6 +47,8 @@ WHOLE = ("ok", "disabled")
 WARM_UP_NS = 1_000_000_000
 AWAIT_S = 0.005
 NOT_YET_US = 10_000
+ABREAST = 8  # requests: the first of many is not kept until the last has its page
+END: Sequence[Scan] = ()
 
 
 class Trace(NamedTuple):
@@ -85,12 +87,13 @@ class Running:
         """As of a request that has several."""
         return (self,)
 
-    def resume(self) -> list[Scan] | None:
-        """Go on to the next scans that it waits for; None at its end."""
-        for scans in self.steps:
-            if scans:
-                return scans
-        return None
+    def step(self) -> Sequence[Scan] | None:
+        """One component further: None, or the scans that it waits for; no scans: it is at its end. Where components
+        wait in threads, of which there are only so many, it goes on as far as it can."""
+        scans = next(self.steps, END)
+        while scans is None and self.pipeline.waits:
+            scans = next(self.steps, END)
+        return scans
 
 
 class Engine:
@@ -216,8 +219,8 @@ class Engine:
     ) -> tuple[Status, bytes]:
         """Answer one request of kind ASK; raises a :class:`~mixline.node.errors.NodeError` instead of an answer."""
         running = self.begin(header, body, deadline_ns, pulse)
-        while scans := running.resume():
-            for _ in make_passes(scans):
+        while (scans := running.step()) is None or scans:
+            for _ in make_passes(scans or ()):
                 pass
         return self._finish(running)
 
@@ -226,42 +229,53 @@ class Engine:
     ) -> Iterator[tuple[int, tuple[Status, bytes] | Exception]]:
         """Answer several requests in one go, those that want the same scan with one pass over its bytes.
 
-        Yields each one's place with its answer, or the exception that ends it, as soon as there is one. ``turn`` is
-        told whose work is done next, None for a pass that all who wait have a share in.
+        They go from component to component side by side, a few at a time: what one has just used, code and data, the
+        next finds in the caches. Yields each one's place with its answer, or the exception that ends it, as soon as
+        there is one. ``turn`` is told whose work is done next, None for a pass that all who wait have a share in.
         """
         waiting: dict[int, Running | Parts] = {}
         open_scans: dict[Scan, int] = {}
-        for at, asked in enumerate(asks):
-            turn(at)
-            try:
-                waiting[at] = self.begin(*asked)
-            except Exception as error:  # noqa: BLE001  # it is this request's outcome
-                yield at, error
-                continue
-            yield from self._advance(at, waiting, open_scans)
+        for some in abreast(range(len(asks))):
+            for at in some:
+                turn(at)
+                try:
+                    waiting[at] = self.begin(*asks[at])
+                except Exception as error:  # noqa: BLE001  # it is this request's outcome
+                    yield at, error
+            yield from self._advance([at for at in some if at in waiting], waiting, open_scans, turn)
         while open_scans:
             turn(None)
             for done in make_passes([*open_scans]):
                 owners = dict.fromkeys(open_scans.pop(scan) for scan in done)
-                for at in owners:
-                    if at not in open_scans.values():
-                        turn(at)
-                        yield from self._advance(at, waiting, open_scans)
+                for some in abreast([at for at in owners if at not in open_scans.values()]):
+                    yield from self._advance(some, waiting, open_scans, turn)
                 turn(None)
 
     def _advance(
-        self, at: int, waiting: dict[int, Running | Parts], open_scans: dict[Scan, int]
+        self,
+        going: Sequence[int],
+        waiting: dict[int, Running | Parts],
+        open_scans: dict[Scan, int],
+        turn: Callable[[int | None], None],
     ) -> Iterator[tuple[int, tuple[Status, bytes] | Exception]]:
-        """Take one request to its next wait, or its end."""
-        try:
-            scans = waiting[at].resume()
-            if scans:
-                open_scans.update(dict.fromkeys(scans, at))
-                return
-            yield at, self._finish(waiting[at])
-        except Exception as error:  # noqa: BLE001  # as above
-            yield at, error
-        del waiting[at]
+        """Take some requests to their next wait, or their end."""
+        while going:
+            free = []
+            for at in going:
+                turn(at)
+                try:
+                    scans = waiting[at].step()
+                    if scans is None:
+                        free.append(at)
+                        continue
+                    if scans:
+                        open_scans.update(dict.fromkeys(scans, at))
+                        continue
+                    yield at, self._finish(waiting[at])
+                except Exception as error:  # noqa: BLE001  # as above
+                    yield at, error
+                del waiting[at]
+            going = free
 
     def begin(
         self, header: RequestHeader, body: bytes | memoryview, deadline_ns: int, pulse: Callable[[], bool]
@@ -369,6 +383,11 @@ class Engine:
                 self.failures.say(pipeline.surface.name, entry)
         if self.shadow is not None and self.shadow.wants(pipeline.surface.name, call.request_id):
             self.shadow.take(call)
+
+
+def abreast(places: Sequence[int]) -> Iterator[Sequence[int]]:
+    """As many at a time as go side by side."""
+    return (places[first : first + ABREAST] for first in range(0, len(places), ABREAST))
 
 
 def whole() -> float:

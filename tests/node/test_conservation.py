@@ -62,8 +62,8 @@ def test_every_candidate_has_exactly_one_end(film_store, tmp_path, surface, user
     pipeline = node.engine.pipelines["random"]
     call = Call(Ask(users=list(users)), node.engine.epoch, Scratch(), time.monotonic_ns() + 10**12, never)
     running = Running(pipeline, call, limit, time.monotonic_ns())
-    while scans := running.resume():
-        for _ in make_passes(scans):
+    while (scans := running.step()) is None or scans:
+        for _ in make_passes(scans or ()):
             pass
     block, coverage = call.block, call.coverage
     assert all(entry.state == "ok" for entry in coverage), coverage

@@ -1,6 +1,7 @@
 """Requests answered together: the same bytes as alone, one pass over what they scan alike, each by its own clock."""
 
 import time
+from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -9,7 +10,7 @@ from film_store import DIM, ITEMS, USERS, node_with
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixline.node import scans
+from mixline.node import engine, scans
 from mixline.node.engine import Asked
 from mixline.node.errors import BadRequest, NodeError, NotFound
 from mixline.node.inprocess import never
@@ -52,6 +53,21 @@ terms = { "one.score" = 1.0, "two.score" = 0.5 }
 kind = "topk"
 by = "final"
 """
+FILTERED = """
+[[source]]
+name = "popular"
+kind = "popular"
+limit = 30
+[[filter]]
+kind = "seen"
+[[scorer]]
+name = "final"
+kind = "weighted"
+terms = { "popular.score" = 2.0 }
+[[selector]]
+kind = "topk"
+by = "final"
+"""
 FAR_NS = 10**12
 
 
@@ -62,6 +78,7 @@ def node(film_store, tmp_path_factory):
         "strict": NEAR.format(unknown="error", space="taste", limit=8),
         "wide": NEAR.format(unknown="cold", space="taste", limit=200),
         "two": TWO,
+        "filtered": FILTERED,
     }
     opened = node_with(film_store, tmp_path_factory.mktemp("scans"), **surfaces)
     yield opened
@@ -82,7 +99,7 @@ def asked(surface, pulse=never, deadline_ns=None, **arguments):
     return Asked(header, body, deadline_ns or time.monotonic_ns() + FAR_NS, pulse)
 
 
-SURFACES = st.sampled_from(["near", "strict", "wide", "two"])
+SURFACES = st.sampled_from(["near", "strict", "wide", "two", "filtered"])
 SOME = st.lists(st.integers(0, USERS), min_size=1, max_size=4)
 REQUESTS = st.one_of(
     st.builds(lambda surface, user: {"surface": surface, "user": user}, SURFACES, st.integers(0, USERS + 5)),
@@ -92,7 +109,7 @@ REQUESTS = st.one_of(
 )
 
 
-@given(requests=st.lists(REQUESTS, min_size=1, max_size=9))
+@given(requests=st.lists(REQUESTS, min_size=1, max_size=20))
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_together_gives_what_alone_gives(node, requests):
     found = {}
@@ -144,11 +161,29 @@ def test_a_scan_whose_guess_was_wrong_is_made_again():
 
 
 def test_whose_turn_it_is_is_told(node):
-    turns = []
+    turns, ended = [], {}
     asks = [asked("near", user=1), asked("nowhere"), asked("near", user=2)]
-    outcomes = list(node.engine.answer_many(asks, turns.append))
-    assert turns == [0, 1, 2, None, 0, 2, None]
-    assert isinstance(dict(outcomes)[1], BadRequest)
+    for at, outcome in node.engine.answer_many(asks, turns.append):
+        ended[at] = outcome
+        assert turns[-1] == at
+    assert isinstance(ended[1], BadRequest) and len(ended) == 3
+    first, *others = [[*some] for _, some in groupby(turns, key=lambda at: at is None)]
+    assert first[:3] == [0, 1, 2] and others[0] == others[-1] == [None]
+    assert len(others) == 3 and set(others[1]) == {0, 2}
+
+
+def test_they_go_from_component_to_component_side_by_side(node, monkeypatch):
+    """But for those that wait in threads, and no more at a time than have their pages soon."""
+    turns = []
+    monkeypatch.setattr(engine, "ABREAST", 3)
+    outcomes = list(node.engine.answer_many([asked("filtered", user=user) for user in range(1, 5)], turns.append))
+    assert [at for at, _ in outcomes] == [0, 1, 2, 3]
+    alone = turns.count(3)
+    assert turns == [0, 1, 2] * alone + [3] * alone and alone > 3
+    monkeypatch.setattr(node.engine.pipelines["filtered"], "waits", True)
+    turns.clear()
+    list(node.engine.answer_many([asked("filtered", user=user) for user in range(1, 4)], turns.append))
+    assert turns == [0, 1, 2, 0, 1, 2]
 
 
 def test_ask_many_keeps_the_order_and_the_failures(node):
