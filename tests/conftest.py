@@ -13,6 +13,8 @@ MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 def pytest_configure():
     """Stores lie in memory where there is room for them and ``TMPDIR`` says nothing else: half of the time of all tests
     was the disk's. What is asked of a disk is asked all the same, and watched where a test is about it."""
+    # Where Python is told to keep nothing of what it compiled, each process of a test would compile mixline anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 

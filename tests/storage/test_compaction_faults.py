@@ -40,7 +40,8 @@ class Case:
                 assert isinstance(outcome, Ack)
             writer.close()
         self.last = last_sequence(self.store)
-        self.fold = [sys.executable, "-m", "mixline.tools", "epoch", "build", str(self.store), "--from-live", "--json"]
+        words = ["epoch", "build", str(self.store), "--from-live", "--json"]
+        self.fold = [sys.executable, "-B", "-m", "mixline.tools", *words]  # writes nothing but the store
 
     def calls(self) -> list[tuple[str, int]]:
         """Every call on the store that a fold makes: its name, and how many of that name came before it."""

@@ -34,7 +34,7 @@ from mixline.tools.epoch import epoch as epoch_command
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace: apt-get install strace")
 CALLS = "write,pwrite64,pwritev,writev,fsync,fdatasync,msync,ftruncate,fallocate,rename,openat"
-CHILD = [sys.executable, str(Path(__file__).with_name("live_faults_child.py"))]
+CHILD = [sys.executable, "-B", str(Path(__file__).with_name("live_faults_child.py"))]
 
 
 def calls_of(store: Path, log: Path) -> list[tuple[str, int]]:

@@ -37,7 +37,7 @@ class Case:
 
     def command(self, what: str) -> list[str]:
         words = ["create", self.store] if what == "create" else ["restore", self.folder / "new", "--from", self.store]
-        return [sys.executable, "-m", "mixline.tools", "snapshot", *map(str, words), "--json"]
+        return [sys.executable, "-B", "-m", "mixline.tools", "snapshot", *map(str, words), "--json"]
 
     def calls(self, what: str) -> list[tuple[str, int]]:
         """Every call that the command makes itself: its name, and how many of that name came before it."""
