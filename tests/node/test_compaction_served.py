@@ -71,7 +71,7 @@ class Crowd:
                     done = client.record(39, first, "view", deadline_ms=20_000)
                     self.seen.add(first)
             self.live_seq = done.live_seq
-            time.sleep(0.002)
+            time.sleep(0.004)
 
     def read(self, client):
         while not self.over.is_set():
@@ -91,7 +91,7 @@ class Crowd:
                 self.wrong.append(f"seen and shown: {seen & set(fresh.ids.tolist())}")
             self.epochs.add(page.epoch)
             self.pages += 2
-            time.sleep(0.005)  # whoever folds needs a processor too
+            time.sleep(0.02)  # whoever folds needs a processor too
 
 
 def everything(node, crowd):
@@ -106,7 +106,7 @@ def everything(node, crowd):
 
 def test_a_node_folds_by_itself(store, tmp_path):
     config = write_config(tmp_path, **SURFACES)
-    config.write_text(config.read_text() + "[compaction]\noperations = 200\nkeep = 2\n")
+    config.write_text(config.read_text() + "[compaction]\noperations = 100\nkeep = 2\n")
     with running(store.parent, store=store, workers=2, serve=["--config", config]) as node:
         with Crowd(node.endpoint) as crowd:
             wait_until(lambda: crowd.wrong or (Store(store).current() >= 3 and 3 in crowd.epochs), 90)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -71,7 +72,7 @@ def expected_pages(store):
     return found
 
 
-def load(endpoint, expected, over, errors):
+def load(endpoint, expected, over, errors, pause_s):
     """Ask until it is over; counts of pages by epoch. Any failure, or a page of two versions, is noted."""
     counts, random = {1: 0, 2: 0}, Random(threading.get_ident())
     with Client(endpoint) as client:
@@ -85,15 +86,16 @@ def load(endpoint, expected, over, errors):
             if page.status is not Status.OK or told(page) != expected[page.epoch][user]:
                 errors.append(f"user {user}: {page.status} from epoch {page.epoch}, another page than that epoch's")
             counts[page.epoch] += 1
+            time.sleep(pause_s)
     return counts
 
 
-def flip_under_load(store, folder, flips):
+def flip_under_load(store, folder, flips, pause_s=0.0):
     expected = expected_pages(store)
     over, errors = threading.Event(), []
     with running(folder, store=store) as node, ThreadPoolExecutor(CLIENTS) as pool:
         try:
-            loads = [pool.submit(load, node.endpoint, expected, over, errors) for _ in range(CLIENTS)]
+            loads = [pool.submit(load, node.endpoint, expected, over, errors, pause_s) for _ in range(CLIENTS)]
             for at in range(flips):
                 target = 1 + at % 2
                 if target == 1:
@@ -114,7 +116,7 @@ def flip_under_load(store, folder, flips):
 
 
 def test_flips_under_load_fail_nothing_and_mix_nothing(store, tmp_path):
-    flip_under_load(store, tmp_path, 4)
+    flip_under_load(store, tmp_path, 4, pause_s=0.002)
 
 
 @pytest.mark.stress

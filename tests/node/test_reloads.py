@@ -30,11 +30,11 @@ def numbers(page):
 
 
 class Load:
-    """Clients that ask without a pause."""
+    """Clients that ask one after the other; a pause leaves the successors of workers some of the processor."""
 
-    def __init__(self, endpoint, clients):
+    def __init__(self, endpoint, clients, pause_s):
         self.over, self.faults, self.asked = threading.Event(), [], 0
-        self.generations = [0] * clients
+        self.generations, self.pause_s = [0] * clients, pause_s
         self.threads = [threading.Thread(target=self.ask, args=(endpoint, at)) for at in range(clients)]
         for thread in self.threads:
             thread.start()
@@ -52,6 +52,7 @@ class Load:
                 one, other = numbers(page)
                 if one != other or str(page.status) != "OK":
                     self.faults.append(f"{page.status}, generation {page.config_generation}: {one} and {other}")
+                time.sleep(self.pause_s)
 
     def end(self):
         self.over.set()
@@ -59,14 +60,14 @@ class Load:
             thread.join()
 
 
-def reload_under_load(store, folder, count, seed):
+def reload_under_load(store, folder, count, seed, pause_s=0.0):
     """Edit and reload ``count`` times; the times until the edit was in force on all workers, and what went wrong."""
     rng = random.Random(seed)
     config = write_config(folder, near=surface(0))
     took = []
     serve = ["--config", config]
     with running(folder, store=store, workers=2, serve=serve) as node, Client(node.endpoint) as client:
-        load = Load(node.endpoint, 3)
+        load = Load(node.endpoint, 3, pause_s)
         try:
             for at in range(1, count + 1):
                 good = rng.random() > 0.1
@@ -95,7 +96,7 @@ def refused_by(at, seed):
 
 
 def test_a_few(film_store, tmp_path):
-    took, load = reload_under_load(film_store, tmp_path, 6, seed=3)
+    took, load = reload_under_load(film_store, tmp_path, 6, seed=3, pause_s=0.002)
     assert load.faults == [] and load.asked > 100 and took
 
 
