@@ -119,9 +119,9 @@ def test_the_most_popular_of_all_that_are_one_slip_away(tmp_path):
     writer.close(len(titles), popularity, {})
     found = Completions(tmp_path / "epoch")
     for typed in ("film0123x", "flim", "fixm1", "film9999", "filmm12"):
-        begin = {one.decode() for one in variants(typed).tolist()}
-        near = [at for at, title in enumerate(titles) if any(title.startswith(one) for one in begin)]
-        exact = [at for at, title in enumerate(titles) if title.startswith(typed)]
+        begin = tuple(one.decode() for one in variants(typed).tolist())
+        near = [at for at, title in enumerate(titles) if title.startswith(begin)]
+        exact = {at for at, title in enumerate(titles) if title.startswith(typed)}
         wanted = sorted(exact, key=lambda at: -popularity[at])[:10]
         wanted += [at for at in sorted(near, key=lambda at: -popularity[at]) if at not in exact][: 10 - len(wanted)]
         assert [one.text for one in found.best(typed, 10)] == wanted and wanted, typed

@@ -192,8 +192,11 @@ def test_the_table_is_sound():
 
 
 def test_every_stress_test_is_in_a_part():
+    marked = [path for path in (ROOT / "tests").rglob("*.py") if "mark.stress" in path.read_text()]
+    assert all(path.name.startswith("test_") for path in marked), "a file could get the mark without saying so"
     command = [sys.executable, "-m", "pytest", "-m", "stress", "--collect-only", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTEST_ADDOPTS": ""})
+    environ = {**os.environ, "PYTEST_ADDOPTS": ""}
+    done = subprocess.run([*command, *marked], cwd=ROOT, capture_output=True, text=True, env=environ)
     found = [line for line in done.stdout.splitlines() if line.startswith("tests/")]
     assert found, done.stdout + done.stderr
     chosen = [word for part in table.PARTS for word in part.command if word.startswith("tests/")]
