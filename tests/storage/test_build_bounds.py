@@ -62,10 +62,10 @@ def dumped(store: Path) -> bytes:
 
 
 def test_spill_agnosticism(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = write_events(tmp_path / "in", 20_000, users=300, items=80)
+    spec = write_events(tmp_path / "in", 8000, users=300, items=80)
     build(spec, tmp_path / "whole")
     expected = dumped(tmp_path / "whole")
-    for settle_events in (1 << 14, 3000, 100, 8):
+    for settle_events in (1 << 12, 1200, 50, 8):
         monkeypatch.setattr(events, "SETTLE_EVENTS", settle_events)
         build(spec, tmp_path / f"{settle_events}")
         assert dumped(tmp_path / f"{settle_events}") == expected, settle_events

@@ -144,8 +144,8 @@ def store(tmp_path_factory):
 
 def test_two_workers_are_killed_and_nobody_gets_a_foreign_page(store, monkeypatch):
     """A whole trial; whether it was fast enough is for a quiet machine to say."""
-    monkeypatch.setattr("mixline.tools.resilience_kills.SEGMENT_S", 6.0)
-    words = ["kills", "--store", store, "--count", 2, "--calm", 1, "--capacity", 60, "--workers", 1, "--json"]
+    monkeypatch.setattr("mixline.tools.resilience_kills.SEGMENT_S", 3.0)
+    words = ["kills", "--store", store, "--count", 2, "--calm", 1, "--capacity", 90, "--workers", 1, "--json"]
     done = CliRunner().invoke(command, ["bench", "resilience", *map(str, words)])
     result = json.loads(done.output.splitlines()[-1])
     assert done.exit_code in (0, 1) and result["kills"] == 2 and result["counters"]["deaths"] >= 2
