@@ -30,11 +30,15 @@ class Parts:
         self.parts, self.places = parts, places
         self.asked, self.limit = parts[0].asked, parts[0].limit
         self.started_ns, self.parsed_ns = parts[0].started_ns, parts[-1].parsed_ns
+        self.spent_ns = 0
         self._at = 0
 
     def step(self) -> Sequence[Scan] | None:
         """One component further in the first that is not at its end; no scans: all are."""
-        scans = self.parts[self._at].step()
+        part = self.parts[self._at]
+        spent_ns = part.spent_ns
+        scans = part.step()
+        self.spent_ns += part.spent_ns - spent_ns
         if scans is None or scans or self._at == len(self.parts) - 1:
             return scans
         self._at += 1

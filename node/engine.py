@@ -69,9 +69,9 @@ class Asked(NamedTuple):
 
 
 class Running:
-    """A request whose pipeline is on its way."""
+    """A request whose pipeline is on its way. ``spent_ns``: by its components, and the passes that it waited for."""
 
-    __slots__ = ("asked", "call", "limit", "parsed_ns", "pipeline", "started_ns", "steps")
+    __slots__ = ("asked", "call", "limit", "parsed_ns", "pipeline", "spent_ns", "started_ns", "steps")
 
     def __init__(self, pipeline: Pipeline, call: Call, limit: int, started_ns: int, asked: Asked | None = None) -> None:
         self.pipeline = pipeline
@@ -80,6 +80,7 @@ class Running:
         self.asked = asked
         self.started_ns = started_ns
         self.parsed_ns = monotonic_ns()
+        self.spent_ns = 0
         self.steps = pipeline.execute(call, limit)
 
     @property
@@ -90,9 +91,11 @@ class Running:
     def step(self) -> Sequence[Scan] | None:
         """One component further: None, or the scans that it waits for; no scans: it is at its end. Where components
         wait in threads, of which there are only so many, it goes on as far as it can."""
+        began_ns = monotonic_ns()
         scans = next(self.steps, END)
         while scans is None and self.pipeline.waits:
             scans = next(self.steps, END)
+        self.spent_ns += monotonic_ns() - began_ns
         return scans
 
 
@@ -220,8 +223,10 @@ class Engine:
         """Answer one request of kind ASK; raises a :class:`~mixline.node.errors.NodeError` instead of an answer."""
         running = self.begin(header, body, deadline_ns, pulse)
         while (scans := running.step()) is None or scans:
+            began_ns = monotonic_ns()
             for _ in make_passes(scans or ()):
                 pass
+            running.spent_ns += monotonic_ns() - began_ns
         return self._finish(running)
 
     def answer_many(
@@ -245,9 +250,14 @@ class Engine:
             yield from self._advance([at for at in some if at in waiting], waiting, open_scans, turn)
         while open_scans:
             turn(None)
+            began_ns = monotonic_ns()
             for done in make_passes([*open_scans]):
                 owners = dict.fromkeys(open_scans.pop(scan) for scan in done)
-                for some in abreast([at for at in owners if at not in open_scans.values()]):
+                free = [at for at in owners if at not in open_scans.values()]
+                passed_ns = monotonic_ns() - began_ns
+                for at in free:
+                    waiting[at].spent_ns += passed_ns
+                for some in abreast(free):
                     yield from self._advance(some, waiting, open_scans, turn)
                 turn(None)
 
@@ -334,7 +344,7 @@ class Engine:
         pipeline, call, coverage = first.pipeline, first.call, answer.coverage
         answer.timing = {
             "parse_us": (running.parsed_ns - running.started_ns) // 1000,
-            "execute_us": (executed_ns - running.parsed_ns) // 1000,
+            "execute_us": running.spent_ns // 1000,
             "encode_us": (monotonic_ns() - executed_ns) // 1000,
         }
         encoded = encode_answer(answer)
@@ -345,8 +355,7 @@ class Engine:
                 status = Status.DEGRADED
         self.trace = Trace(pipeline.deadline_ns // 1000, answer.timing, coverage)
         if self.meters is not None:
-            taken_us = (monotonic_ns() - running.started_ns) // 1000
-            self.meters.answered(pipeline.surface.name, status, taken_us, coverage)
+            self.meters.answered(pipeline.surface.name, status, sum(answer.timing.values()), coverage)
         shadows = self.shadow is not None and self.shadow.wants(pipeline.surface.name, call.request_id)
         if (pipeline.side_effects or shadows) and running.asked is not None:
             for one in running.parts:
