@@ -10,30 +10,25 @@ import mmap
 import os
 import shutil
 import statistics
-import time
 from pathlib import Path
 
 import click
 
 from mixline.ipc.residency import huge_share
-from mixline.node.config import load_node_config
-from mixline.node.engine import Asked, Engine
-from mixline.node.inprocess import never
-from mixline.node.request import prepare
 from mixline.node.warming import warm
 from mixline.storage.store import Store
+from mixline.tools.asking import Asking
 from mixline.tools.bench import report
 from mixline.tools.bench_warm import cool, files_of, warm_data
-from mixline.tools.serving_data import PAGE, SURFACES, USERS
+from mixline.tools.serving_data import SURFACES
 
 TOGETHER = 4  # requests that a worker is given at once
 ASKED = 2000  # in a round
-HOUR_NS = 3600 * 10**9
 MOSTLY = 0.9
 
 
 def in_small_pages(path: Path) -> None:
-    """Into memory by somebody who says that he reads anywhere, for whom nothing is read ahead."""
+    """Into memory, where none of it is, by somebody who says that he reads anywhere, for whom nothing is read ahead."""
     with path.open("rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         while file.read(mmap.PAGESIZE):
@@ -64,26 +59,6 @@ def copied(store: Path) -> Path:
     return other
 
 
-class Asking:
-    """One engine and what it is asked."""
-
-    def __init__(self, store: Path, config: Path, surface: str) -> None:
-        self.engine = Engine.open(store, load_node_config(config))
-        self.asks = [prepare(surface, user=user, limit=PAGE, deadline_ms=5000.0) for user in range(USERS)]
-        self.us: list[float] = []
-
-    def ask(self, count: int) -> float:
-        """CPU time of so many requests, microseconds each."""
-        until_ns = time.monotonic_ns() + HOUR_NS
-        began_ns = time.thread_time_ns()
-        for first in range(0, count, TOGETHER):
-            asked = [Asked(*self.asks[at % USERS], until_ns, never) for at in range(first, first + TOGETHER)]
-            for _, answer in self.engine.answer_many(asked, lambda _: None):
-                if isinstance(answer, Exception):
-                    raise answer
-        return (time.thread_time_ns() - began_ns) / count / 1000
-
-
 @click.command("pages")
 @click.option("--items", default=1_000_000, show_default=True, type=click.IntRange(1000))
 @click.option("--surface", default="approximate", show_default=True, type=click.Choice(sorted(SURFACES)))
@@ -95,16 +70,17 @@ def pages(items: int, surface: str, rounds: int, as_json: bool) -> None:
     stores = {"small": data / "store", "huge": copied(data / "store")}
     lay_out(*stores.values())
     asking = {name: Asking(store, data / "node.toml", surface) for name, store in stores.items()}
+    us: dict[str, list[float]] = {name: [] for name in asking}
     for one in asking.values():
-        one.ask(ASKED)
+        one.ask(ASKED, TOGETHER)
     for _ in range(rounds):
-        for one in asking.values():
-            one.us.append(one.ask(ASKED))
-    ratios = [small / huge for small, huge in zip(*(one.us for one in asking.values()), strict=True)]
+        for name, one in asking.items():
+            us[name].append(one.ask(ASKED, TOGETHER))
+    ratios = [small / huge for small, huge in zip(*us.values(), strict=True)]
     result = {
         "items": items,
         "surface": surface,
-        **{f"{name}_us": round(statistics.median(one.us), 1) for name, one in asking.items()},
+        **{f"{name}_us": round(statistics.median(found), 1) for name, found in us.items()},
         "small_to_huge": round(statistics.median(ratios), 3),
         "ratios": [round(one, 3) for one in ratios],
     }

@@ -69,6 +69,7 @@ def test_in_what_pages_a_file_lies(cold):
     path = cold.with_name("large")
     path.write_bytes(os.urandom(3 * HUGE_BYTES + 17))
     os.sync()  # what is not on the disk yet cannot be dropped
+    forget(path)
     in_small_pages(path)
     assert huge_share(path) == 0.0
     forget(path)

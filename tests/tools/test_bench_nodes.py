@@ -12,6 +12,7 @@ from mixline.tools import bench_serving, serving_contenders
 from mixline.tools.bench_pages import pages
 from mixline.tools.bench_shared import shared
 from mixline.tools.bench_snapshot import snapshot
+from mixline.tools.bench_together import together
 from mixline.tools.bench_warm import warm_up
 
 ABSENT = [name for name in serving_contenders.NEEDED if importlib.util.find_spec(name) is None]
@@ -60,6 +61,14 @@ def test_pages_compares_two_copies():
     figures = figures_of(pages, *size, unless="lie in huge pages")
     assert figures["ratios"] == [figures["small_to_huge"]]
     assert figures["small_to_huge"] == pytest.approx(figures["small_us"] / figures["huge_us"], abs=0.01)
+
+
+@pytest.mark.parametrize("surface", ["exact", "approximate"])
+def test_together_compares_with_alone(surface):
+    figures = figures_of(together, "--items", "6000", "--surface", surface, "--rounds", "1")
+    for company in (1, 2, 4, 8, 16):
+        share = figures[f"{company}_us"] / figures["1_us"]
+        assert figures[f"{company}_to_alone"] == pytest.approx(share, abs=0.01) and figures[f"{company}_us"] > 0
 
 
 def test_snapshot_compares_with_calm():

@@ -1,0 +1,42 @@
+"""``mixline bench together``: what a request costs alone, and among others that a worker is given at once.
+
+The typical request of ``mixline bench serving``, in one process, so many at once in turn: CPU time of the engine,
+medians over the rounds. By lists nothing is read together: what is gained is that requests go side by side. An exact
+search shares its pass.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+import click
+
+from mixline.tools.asking import Asking
+from mixline.tools.bench import report
+from mixline.tools.serving_data import SURFACES, serving_data
+
+COMPANIES = (1, 2, 4, 8, 16)
+ASKED = 1600  # in a round
+
+
+@click.command("together")
+@click.option("--items", default=1_000_000, show_default=True, type=click.IntRange(1000))
+@click.option("--surface", default="approximate", show_default=True, type=click.Choice(sorted(SURFACES)))
+@click.option("--rounds", default=25, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--json", "as_json", is_flag=True)
+def together(items: int, surface: str, rounds: int, as_json: bool) -> None:
+    """CPU time of a request alone against the same among others."""
+    data = serving_data(items)
+    asking = Asking(data / "store", data / "node.toml", surface)
+    us: dict[int, list[float]] = {company: [] for company in COMPANIES}
+    asking.ask(ASKED, 1)
+    for _ in range(rounds):
+        for company, found in us.items():
+            found.append(asking.ask(ASKED, company))
+    asking.engine.close()
+    result = {"items": items, "surface": surface}
+    for company, found in us.items():
+        shares = [one / alone for one, alone in zip(found, us[1], strict=True)]
+        result[f"{company}_us"] = round(statistics.median(found), 1)
+        result[f"{company}_to_alone"] = round(statistics.median(shares), 3)
+    report(result, as_json)
