@@ -13,7 +13,8 @@ import click
 
 from mixline.tools.asking import Asking
 from mixline.tools.bench import report
-from mixline.tools.serving_data import SURFACES, serving_data
+from mixline.tools.bench_warm import warm_data
+from mixline.tools.serving_data import SURFACES
 
 COMPANIES = (1, 2, 4, 8, 16)
 ASKED = 1600  # in a round
@@ -26,7 +27,7 @@ ASKED = 1600  # in a round
 @click.option("--json", "as_json", is_flag=True)
 def together(items: int, surface: str, rounds: int, as_json: bool) -> None:
     """CPU time of a request alone against the same among others."""
-    data = serving_data(items)
+    data = warm_data(items)
     asking = Asking(data / "store", data / "node.toml", surface)
     us: dict[int, list[float]] = {company: [] for company in COMPANIES}
     asking.ask(ASKED, 1)
