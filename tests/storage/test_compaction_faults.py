@@ -46,7 +46,7 @@ class Case:
     def calls(self) -> list[tuple[str, int]]:
         """Every call on the store that a fold makes: its name, and how many of that name came before it."""
         log = self.folder / "calls"
-        traced = ["strace", "-f", "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log)]
+        traced = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log)]
         subprocess.run([*traced, *self.fold], check=True, capture_output=True)
         counts: dict[str, int] = {}
         found = []
@@ -63,7 +63,7 @@ class Case:
         """Let one call of a fold fail; returns its exit code."""
         inject = f"inject={call}:error={error}:when={at}"
         done = subprocess.run(
-            ["strace", "-f", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *self.fold],
+            ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *self.fold],
             capture_output=True,
             text=True,
         )

@@ -39,7 +39,7 @@ CHILD = [sys.executable, "-B", str(Path(__file__).with_name("live_faults_child.p
 
 def calls_of(store: Path, log: Path) -> list[tuple[str, int]]:
     """Every call on living data that the child makes: its name, and how many of that name came before it."""
-    traced = ["strace", "-f", "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log)]
+    traced = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log)]
     subprocess.run([*traced, *CHILD, str(store)], check=True, capture_output=True)
     counts: dict[str, int] = {}
     found = []
@@ -57,7 +57,7 @@ def fail(store: Path, call: str, at: int, error: str) -> str:
     shutil.rmtree(store / "live", ignore_errors=True)
     inject = f"inject={call}:error={error}:when={at}"
     done = subprocess.run(
-        ["strace", "-f", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *CHILD, str(store)],
+        ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *CHILD, str(store)],
         capture_output=True,
         text=True,
     )

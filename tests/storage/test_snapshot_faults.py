@@ -43,7 +43,7 @@ class Case:
         """Every call that the command makes itself: its name, and how many of that name came before it."""
         log = self.folder / "calls"
         subprocess.run(
-            ["strace", "-f", "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log), *self.command(what)],
+            ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log), *self.command(what)],
             check=True,
             capture_output=True,
         )
@@ -68,7 +68,7 @@ class Case:
         """Let one call of a command fail; returns its exit code."""
         inject = f"inject={call}:error={error}:when={at}"
         done = subprocess.run(
-            ["strace", "-f", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *self.command(what)],
+            ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *self.command(what)],
             capture_output=True,
             text=True,
         )
