@@ -22,6 +22,7 @@ from mixline.storage.log_check import log_faults
 from mixline.storage.publish import epoch_folder, write_current
 from mixline.storage.store import Store
 
+STRACE = ("strace", "-f", "--seccomp-bpf")  # which stops at the calls that it looks at alone
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace: apt-get install strace")
 CALLS = "write,pwrite64,pwritev,writev,fsync,fdatasync,msync,rename,renameat2,mkdir,chmod,fchmodat,ftruncate,fallocate"
 BATCHES = 12
@@ -46,7 +47,7 @@ class Case:
     def calls(self) -> list[tuple[str, int]]:
         """Every call on the store that a fold makes: its name, and how many of that name came before it."""
         log = self.folder / "calls"
-        traced = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log)]
+        traced = [*STRACE, "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log)]
         subprocess.run([*traced, *self.fold], check=True, capture_output=True)
         counts: dict[str, int] = {}
         found = []
@@ -63,7 +64,7 @@ class Case:
         """Let one call of a fold fail; returns its exit code."""
         inject = f"inject={call}:error={error}:when={at}"
         done = subprocess.run(
-            ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *self.fold],
+            [*STRACE, "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *self.fold],
             capture_output=True,
             text=True,
         )

@@ -32,6 +32,7 @@ from mixline.storage.log_readers import ALARM_S, parse
 from mixline.storage.store import Store
 from mixline.tools.epoch import epoch as epoch_command
 
+STRACE = ("strace", "-f", "--seccomp-bpf")  # which stops at the calls that it looks at alone
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace: apt-get install strace")
 CALLS = "write,pwrite64,pwritev,writev,fsync,fdatasync,msync,ftruncate,fallocate,rename,openat"
 CHILD = [sys.executable, "-B", str(Path(__file__).with_name("live_faults_child.py"))]
@@ -39,7 +40,7 @@ CHILD = [sys.executable, "-B", str(Path(__file__).with_name("live_faults_child.p
 
 def calls_of(store: Path, log: Path) -> list[tuple[str, int]]:
     """Every call on living data that the child makes: its name, and how many of that name came before it."""
-    traced = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log)]
+    traced = [*STRACE, "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log)]
     subprocess.run([*traced, *CHILD, str(store)], check=True, capture_output=True)
     counts: dict[str, int] = {}
     found = []
@@ -57,7 +58,7 @@ def fail(store: Path, call: str, at: int, error: str) -> str:
     shutil.rmtree(store / "live", ignore_errors=True)
     inject = f"inject={call}:error={error}:when={at}"
     done = subprocess.run(
-        ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *CHILD, str(store)],
+        [*STRACE, "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *CHILD, str(store)],
         capture_output=True,
         text=True,
     )

@@ -20,6 +20,7 @@ from log_case import LOG, read_log, write_log
 from mixline.storage.snapshots import Snapshots
 from mixline.storage.store import Store
 
+STRACE = ("strace", "-f", "--seccomp-bpf")  # which stops at the calls that it looks at alone
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace: apt-get install strace")
 CALLS = "write,pwrite64,writev,fsync,fdatasync,rename,renameat2,link,linkat,mkdir,chmod,fchmodat,ftruncate"
 EXITS = (0, 65, 73)  # the log's own library says EIO of its copy as of a damaged log
@@ -43,7 +44,7 @@ class Case:
         """Every call that the command makes itself: its name, and how many of that name came before it."""
         log = self.folder / "calls"
         subprocess.run(
-            ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log), *self.command(what)],
+            [*STRACE, "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log), *self.command(what)],
             check=True,
             capture_output=True,
         )
@@ -68,7 +69,7 @@ class Case:
         """Let one call of a command fail; returns its exit code."""
         inject = f"inject={call}:error={error}:when={at}"
         done = subprocess.run(
-            ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *self.command(what)],
+            [*STRACE, "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *self.command(what)],
             capture_output=True,
             text=True,
         )
