@@ -5,7 +5,6 @@ Whatever fails, the active epoch and the log are whole, the command says so in o
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from random import Random
 
 import pytest
 from live_child import batch
+from straced import calls_made, failing, needs_strace
 from test_live_crash import build_store
 
 from mixline.storage.live_log import last_sequence
@@ -22,8 +22,6 @@ from mixline.storage.log_check import log_faults
 from mixline.storage.publish import epoch_folder, write_current
 from mixline.storage.store import Store
 
-STRACE = ("strace", "-f", "--seccomp-bpf")  # which stops at the calls that it looks at alone
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace: apt-get install strace")
 CALLS = "write,pwrite64,pwritev,writev,fsync,fdatasync,msync,rename,renameat2,mkdir,chmod,fchmodat,ftruncate,fallocate"
 BATCHES = 12
 PARTS = 3
@@ -46,28 +44,14 @@ class Case:
 
     def calls(self) -> list[tuple[str, int]]:
         """Every call on the store that a fold makes: its name, and how many of that name came before it."""
-        log = self.folder / "calls"
-        traced = [*STRACE, "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log)]
-        subprocess.run([*traced, *self.fold], check=True, capture_output=True)
-        counts: dict[str, int] = {}
-        found = []
-        for line in log.read_text().splitlines():
-            name = re.sub(r"^\d+\s+", "", line).partition("(")[0]
-            if name.isidentifier():
-                counts[name] = counts.get(name, 0) + 1
-                if str(self.store) in line:
-                    found.append((name, counts[name]))
+        made = calls_made(self.fold, CALLS, self.folder / "calls")
+        found = [(name, at) for name, at, line in made if str(self.store) in line]
         self.check("at first", folded=True)
         return found
 
     def fail(self, call: str, at: int, error: str) -> int:
         """Let one call of a fold fail; returns its exit code."""
-        inject = f"inject={call}:error={error}:when={at}"
-        done = subprocess.run(
-            [*STRACE, "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *self.fold],
-            capture_output=True,
-            text=True,
-        )
+        done = failing(self.fold, call, at, error)
         where = f"{call} {at} {error}: exit {done.returncode}: {done.stderr}"
         assert done.returncode in (0, 65, 73) and "Traceback" not in done.stderr, where
         if done.returncode:

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from live_child import batch
 from live_faults_child import BATCHES
+from straced import calls_made, failing, needs_strace
 from test_live_crash import build_store, check, look
 
 from mixline.storage import live_log
@@ -32,36 +33,23 @@ from mixline.storage.log_readers import ALARM_S, parse
 from mixline.storage.store import Store
 from mixline.tools.epoch import epoch as epoch_command
 
-STRACE = ("strace", "-f", "--seccomp-bpf")  # which stops at the calls that it looks at alone
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace: apt-get install strace")
 CALLS = "write,pwrite64,pwritev,writev,fsync,fdatasync,msync,ftruncate,fallocate,rename,openat"
 CHILD = [sys.executable, "-B", str(Path(__file__).with_name("live_faults_child.py"))]
 
 
 def calls_of(store: Path, log: Path) -> list[tuple[str, int]]:
     """Every call on living data that the child makes: its name, and how many of that name came before it."""
-    traced = [*STRACE, "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log)]
-    subprocess.run([*traced, *CHILD, str(store)], check=True, capture_output=True)
-    counts: dict[str, int] = {}
-    found = []
-    for line in log.read_text().splitlines():
-        name, _, rest = re.sub(r"^\d+\s+", "", line).partition("(")
-        if name.isidentifier():
-            counts[name] = counts.get(name, 0) + 1
-            if f"{store}/live" in rest and (name != "openat" or "O_CREAT" in rest):
-                found.append((name, counts[name]))
-    return found
+    return [
+        (name, at)
+        for name, at, line in calls_made([*CHILD, str(store)], CALLS, log)
+        if f"{store}/live" in line and (name != "openat" or "O_CREAT" in line)
+    ]
 
 
 def fail(store: Path, call: str, at: int, error: str) -> str:
     """Let one call of the child fail; returns what the child said, after seeing that nothing is lost."""
     shutil.rmtree(store / "live", ignore_errors=True)
-    inject = f"inject={call}:error={error}:when={at}"
-    done = subprocess.run(
-        [*STRACE, "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *CHILD, str(store)],
-        capture_output=True,
-        text=True,
-    )
+    done = failing([*CHILD, str(store)], call, at, error)
     where = f"{call} {at} {error}: {done.stdout}{done.stderr}"
     assert done.returncode == 0 and "Traceback" not in done.stderr, where
     acknowledged = 0

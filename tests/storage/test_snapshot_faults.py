@@ -6,7 +6,6 @@ Whatever fails, what was there before is whole, the command says so in one line,
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -16,12 +15,11 @@ from random import Random
 import pytest
 from build_case import build, write_films
 from log_case import LOG, read_log, write_log
+from straced import calls_made, failing, needs_strace
 
 from mixline.storage.snapshots import Snapshots
 from mixline.storage.store import Store
 
-STRACE = ("strace", "-f", "--seccomp-bpf")  # which stops at the calls that it looks at alone
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace: apt-get install strace")
 CALLS = "write,pwrite64,writev,fsync,fdatasync,rename,renameat2,link,linkat,mkdir,chmod,fchmodat,ftruncate"
 EXITS = (0, 65, 73)  # the log's own library says EIO of its copy as of a damaged log
 
@@ -42,20 +40,8 @@ class Case:
 
     def calls(self, what: str) -> list[tuple[str, int]]:
         """Every call that the command makes itself: its name, and how many of that name came before it."""
-        log = self.folder / "calls"
-        subprocess.run(
-            [*STRACE, "-qq", "-y", "-e", f"trace={CALLS}", "-o", str(log), *self.command(what)],
-            check=True,
-            capture_output=True,
-        )
-        counts: dict[str, int] = {}
-        found = []
-        for line in log.read_text().splitlines():
-            name = re.sub(r"^\d+\s+", "", line).partition("(")[0]
-            if name.isidentifier() or name[:-2].isidentifier():
-                counts[name] = counts.get(name, 0) + 1
-                if str(self.folder) in line:
-                    found.append((name, counts[name]))
+        made = calls_made(self.command(what), CALLS, self.folder / "calls")
+        found = [(name, at) for name, at, line in made if str(self.folder) in line]
         self.clear()
         return found
 
@@ -67,12 +53,7 @@ class Case:
 
     def fail(self, what: str, call: str, at: int, error: str) -> int:
         """Let one call of a command fail; returns its exit code."""
-        inject = f"inject={call}:error={error}:when={at}"
-        done = subprocess.run(
-            [*STRACE, "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null", *self.command(what)],
-            capture_output=True,
-            text=True,
-        )
+        done = failing(self.command(what), call, at, error)
         where = f"{what}: {call} {at} {error}: exit {done.returncode}: {done.stderr}"
         assert done.returncode in EXITS and "Traceback" not in done.stderr, where
         if done.returncode:
