@@ -41,7 +41,7 @@ def test_words_are_made_up_where_there_are_no_real_ones(monkeypatch, tmp_path):
 def test_the_verdict_is_that_of_the_bars(queries, monkeypatch, folder, deadline_ms):
     monkeypatch.setattr(bench_deadline, "BEYOND_P999_MS", 1e4 if deadline_ms == "2000" else -2.0)
     monkeypatch.setattr(bench_deadline, "BEYOND_MS", 1e4)
-    command = ["--items", "1000", "--queries", "12", "--verdict", "cpu", "--json", "--deadline-ms", deadline_ms]
+    command = ["--items", "1000", "--queries", "24", "--verdict", "cpu", "--json", "--deadline-ms", deadline_ms]
     done = CliRunner().invoke(bench_deadline.deadline, [*command, "--store", str(folder)])
     said = msgspec.json.decode(done.output)
     assert said["passed"] == (done.exit_code == 0) == (deadline_ms == "2000") and len(said["bars"]) == 6
@@ -49,12 +49,12 @@ def test_the_verdict_is_that_of_the_bars(queries, monkeypatch, folder, deadline_
 
 
 def test_all_are_answered(queries, folder):
-    command = ["--items", "1000", "--queries", "24", "--deadline-ms", "2000", "--store", str(folder), "--json"]
+    command = ["--items", "1000", "--queries", "36", "--deadline-ms", "2000", "--store", str(folder), "--json"]
     done = CliRunner().invoke(bench_deadline.deadline, command)
     assert done.exit_code == 0, done.output
     figures = msgspec.json.decode(done.output)
     for name in bench_deadline.SURFACES:
         ended = figures[f"{name}_ended"]
-        assert sum(ended.values()) == 24 and ended["OK"] > 6 and set(ended) <= {"OK", "DEGRADED", "BAD_REQUEST"}
+        assert sum(ended.values()) == 36 and ended["OK"] > 10 and set(ended) <= {"OK", "DEGRADED", "BAD_REQUEST"}
         assert 0 <= figures[f"{name}_empty"] <= ended.get("DEGRADED", 0)
         assert 0 < figures[f"{name}_p50_ms"] <= figures[f"{name}_p999_ms"] <= figures[f"{name}_most_ms"]
