@@ -63,7 +63,6 @@ cdef class ListSearch:
     cdef Entry* ranked                # the nearest lists, and room to sort them
     cdef Entry* looked                # what had its second look, and room to sort it
     cdef Py_ssize_t ranked_room, looked_room, lists, dim, chosen, done, places_seen
-    cdef int metric
     cdef object held                  # what the pointers below point into
     cdef const uint32_t* starts
     cdef FloatRows floats             # what the second look is at
@@ -86,7 +85,7 @@ cdef class ListSearch:
                   const float[::1] center, const int8_t[:, ::1] signs=None, const uint32_t[::1] lists_of=None,
                   const float[::1] spreads=None, *, const float[:, ::1] matrix, const uint64_t[::1] keys,
                   const float[::1] matrix_norms, metric="dot"):
-        self.metric = metric_code(metric)
+        self.floats.metric = metric_code(metric)
         self.dim, self.lists, self.rows_count = matrix.shape[1], starts.shape[0] - 1, matrix.shape[0]
         check_lists(self, centroids, centroid_scales, centroid_norms, starts, codes, scales, rows, norms)
         if keys.shape[0] != matrix.shape[0] or matrix_norms.shape[0] != matrix.shape[0]:
@@ -95,7 +94,7 @@ cdef class ListSearch:
         self.held = (centroids, centroid_scales, centroid_norms, starts, codes, scales, rows, norms, matrix, keys,
                      matrix_norms, center, signs, lists_of, spreads)
         self.starts = &starts[0]
-        if center.shape[0] != (self.dim if self.metric == L2 else 0):
+        if center.shape[0] != (self.dim if self.floats.metric == L2 else 0):
             raise KernelArgumentError(f"a center of {center.shape[0]} for {self.dim} dimensions; only with l2")
         self.frame = look_at_frame(center, signs, self.dim)
         if lists_of is not None and lists_of.shape[0]:
@@ -103,13 +102,13 @@ cdef class ListSearch:
                 raise KernelArgumentError(f"lists of {lists_of.shape[0]} rows for {self.rows_count}")
             self.lists_of = &lists_of[0]
         if spreads is not None and spreads.shape[0]:
-            if spreads.shape[0] != self.lists or self.metric != DOT:
+            if spreads.shape[0] != self.lists or self.floats.metric != DOT:
                 raise KernelArgumentError(f"spreads of {spreads.shape[0]} lists for {self.lists}; only with dot")
             self.spreads = &spreads[0]
         self.marks = <uint8_t*>malloc(self.lists + 1)
         if self.marks == NULL:
             raise MemoryError(f"no memory to mark {self.lists} lists")
-        if open_short(&self.short, 1, self.dim, self.metric, True) < 0:
+        if open_short(&self.short, 1, self.dim, self.floats.metric, True) < 0:
             raise MemoryError(f"no memory for a query of {self.dim} dimensions")
         if not codes.shape[0]:
             return
@@ -119,7 +118,7 @@ cdef class ListSearch:
         self.centroids.lines = self.places.lines = (self.dim + QUAD - 1) // QUAD
         self.places.norms, self.places.count = &norms[0] if norms.shape[0] else NULL, rows.shape[0]
         self.floats.matrix, self.floats.keys, self.floats.norms = &matrix[0, 0], &keys[0], &matrix_norms[0]
-        self.floats.dim, self.floats.metric = self.dim, self.metric
+        self.floats.dim = self.dim
 
     def __dealloc__(self):
         close_short(&self.short)
@@ -325,7 +324,7 @@ cdef int check_lists(ListSearch self, const int8_t[:, :, :, ::1] centroids, cons
         raise KernelArgumentError(f"{centroid_scales.shape[0]} scales and {centroid_norms.shape[0]} norms for "
                                   f"{self.lists} centroids")
     if scales.shape[0] != blocks * BLOCK_ROWS or rows.shape[0] != blocks * BLOCK_ROWS \
-            or norms.shape[0] != (blocks * BLOCK_ROWS if self.metric == L2 else 0):
+            or norms.shape[0] != (blocks * BLOCK_ROWS if self.floats.metric == L2 else 0):
         raise KernelArgumentError(f"{scales.shape[0]} scales, {rows.shape[0]} rows and {norms.shape[0]} norms for "
                                   f"{blocks} blocks; norms only with l2")
     if starts[0] != 0 or starts[self.lists] != blocks:

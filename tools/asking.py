@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from mixline.node.config import load_node_config
 from mixline.node.engine import Asked, Engine
@@ -12,6 +14,7 @@ from mixline.node.request import prepare
 from mixline.tools.serving_data import PAGE, USERS
 
 HOUR_NS = 3600 * 10**9
+Way = TypeVar("Way")
 
 
 class Asking:
@@ -31,3 +34,14 @@ class Asking:
                 if isinstance(answer, Exception):
                     raise answer
         return (time.thread_time_ns() - began_ns) / count / 1000
+
+
+def in_rounds(ways: Mapping[Way, Callable[[], float]], rounds: int) -> dict[Way, list[float]]:
+    """What each way took in each round, all in turn so that they have the same machine; a round before is not told."""
+    us: dict[Way, list[float]] = {way: [] for way in ways}
+    for count in range(1 + rounds):
+        for way, ask in ways.items():
+            took = ask()
+            if count:
+                us[way].append(took)
+    return us

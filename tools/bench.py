@@ -40,8 +40,8 @@ NAMES = {
     "live": "mixline.tools.bench_live:live",
     "notifications": "mixline.tools.bench_notifications:notifications",
     "pages": "mixline.tools.bench_pages:pages",
-    "together": "mixline.tools.bench_together:together",
     "snapshot": "mixline.tools.bench_snapshot:snapshot",
+    "together": "mixline.tools.bench_together:together",
     "walk": "mixline.tools.bench_walk:walk",
     "warm": "mixline.tools.bench_warm:warm_up",
 }

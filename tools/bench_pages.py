@@ -10,6 +10,7 @@ import mmap
 import os
 import shutil
 import statistics
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ import click
 from mixline.ipc.residency import huge_share
 from mixline.node.warming import warm
 from mixline.storage.store import Store
-from mixline.tools.asking import Asking
+from mixline.tools.asking import Asking, in_rounds
 from mixline.tools.bench import report
 from mixline.tools.bench_warm import cool, files_of, warm_data
 from mixline.tools.serving_data import SURFACES
@@ -70,12 +71,7 @@ def pages(items: int, surface: str, rounds: int, as_json: bool) -> None:
     stores = {"small": data / "store", "huge": copied(data / "store")}
     lay_out(*stores.values())
     asking = {name: Asking(store, data / "node.toml", surface) for name, store in stores.items()}
-    us: dict[str, list[float]] = {name: [] for name in asking}
-    for one in asking.values():
-        one.ask(ASKED, TOGETHER)
-    for _ in range(rounds):
-        for name, one in asking.items():
-            us[name].append(one.ask(ASKED, TOGETHER))
+    us = in_rounds({name: partial(one.ask, ASKED, TOGETHER) for name, one in asking.items()}, rounds)
     ratios = [small / huge for small, huge in zip(*us.values(), strict=True)]
     result = {
         "items": items,

@@ -8,10 +8,11 @@ search shares its pass.
 from __future__ import annotations
 
 import statistics
+from functools import partial
 
 import click
 
-from mixline.tools.asking import Asking
+from mixline.tools.asking import Asking, in_rounds
 from mixline.tools.bench import report
 from mixline.tools.bench_warm import warm_data
 from mixline.tools.serving_data import SURFACES
@@ -29,11 +30,7 @@ def together(items: int, surface: str, rounds: int, as_json: bool) -> None:
     """CPU time of a request alone against the same among others."""
     data = warm_data(items)
     asking = Asking(data / "store", data / "node.toml", surface)
-    us: dict[int, list[float]] = {company: [] for company in COMPANIES}
-    asking.ask(ASKED, 1)
-    for _ in range(rounds):
-        for company, found in us.items():
-            found.append(asking.ask(ASKED, company))
+    us = in_rounds({company: partial(asking.ask, ASKED, company) for company in COMPANIES}, rounds)
     asking.engine.close()
     result = {"items": items, "surface": surface}
     for company, found in us.items():
