@@ -35,10 +35,7 @@ class Parts:
 
     def step(self) -> Sequence[Scan] | None:
         """One component further in the first that is not at its end; no scans: all are."""
-        part = self.parts[self._at]
-        spent_ns = part.spent_ns
-        scans = part.step()
-        self.spent_ns += part.spent_ns - spent_ns
+        scans = self.parts[self._at].step()
         if scans is None or scans or self._at == len(self.parts) - 1:
             return scans
         self._at += 1

@@ -31,7 +31,7 @@ from mixline.node.own_writes import Applies
 from mixline.node.page import Answer, Coverage, encode_answer
 from mixline.node.pipeline import Pipeline
 from mixline.node.request import Ask, decode_ask, encode_ask
-from mixline.node.scans import Scan, make_passes
+from mixline.node.scans import Scan, make_passes, run_alone
 from mixline.node.settings import Arms, Variants
 from mixline.node.shadow import Shadow
 from mixline.node.threads import THREADS
@@ -91,11 +91,9 @@ class Running:
     def step(self) -> Sequence[Scan] | None:
         """One component further: None, or the scans that it waits for; no scans: it is at its end. Where components
         wait in threads, of which there are only so many, it goes on as far as it can."""
-        began_ns = monotonic_ns()
         scans = next(self.steps, END)
         while scans is None and self.pipeline.waits:
             scans = next(self.steps, END)
-        self.spent_ns += monotonic_ns() - began_ns
         return scans
 
 
@@ -203,9 +201,7 @@ class Engine:
             call = Call(Ask(), self.epoch, self.scratch, monotonic_ns() + WARM_UP_NS, lambda: False)
             try:
                 pipeline = variants.understood(call, variants.plain)
-                for scans in pipeline.execute(call, pipeline.surface.limit):
-                    for _ in make_passes(scans or ()):
-                        pass
+                run_alone(pipeline.execute(call, pipeline.surface.limit))
                 self._answer(call, pipeline, pipeline.surface.limit)
             except NodeError:
                 continue  # a surface that needs an item or a vector says so; that much is warm
@@ -222,11 +218,9 @@ class Engine:
     ) -> tuple[Status, bytes]:
         """Answer one request of kind ASK; raises a :class:`~mixline.node.errors.NodeError` instead of an answer."""
         running = self.begin(header, body, deadline_ns, pulse)
-        while (scans := running.step()) is None or scans:
-            began_ns = monotonic_ns()
-            for _ in make_passes(scans or ()):
-                pass
-            running.spent_ns += monotonic_ns() - began_ns
+        for part in running.parts:
+            run_alone(part.steps)
+        running.spent_ns = monotonic_ns() - running.parsed_ns
         return self._finish(running)
 
     def answer_many(
@@ -274,7 +268,9 @@ class Engine:
             for at in going:
                 turn(at)
                 try:
+                    began_ns = monotonic_ns()
                     scans = waiting[at].step()
+                    waiting[at].spent_ns += monotonic_ns() - began_ns
                     if scans is None:
                         free.append(at)
                         continue

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mixline.node.arranging import Stage, unread
+from mixline.node.arranging import Stage, unread, waits
 from mixline.node.backfill import backfilled
 from mixline.node.block import SHOWN, Candidates, merge
 from mixline.node.call import Call
@@ -133,8 +133,8 @@ class Pipeline:
         self.unread = unread([*self.every, *steps["side_effect"]], self.final)
         self.middle = [Stage(some[stage], run, self.unread, turns[stage]) for stage, run in MIDDLE if some[stage]]
         self.late = [step for step in steps["filter"] if step.late]
-        self.waiting = [at for at, step in enumerate(self.sources) if step.waits and not step.why]
-        self.waits = any(step.waits and not step.why for some in steps.values() for step in some)
+        self.waiting = [at for at, step in enumerate(self.sources) if waits(step)]
+        self.waits = any(waits(step) for some in steps.values() for step in some)
         self.shares = any(step.scans and step.component.shares(step.bound) for step in self.sources)
         self.selectors = [step for step in steps["selector"] if not step.component.commits]
         self.committing = [step for step in steps["selector"] if step.component.commits]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mixline.node.arranging import waits
 from mixline.node.block import CandidateBlock
 from mixline.node.engine import Asked, Engine
 from mixline.node.page import Coverage
@@ -47,7 +48,7 @@ def planned(step: Step, unread: str) -> Planned:
     component = step.component
     way = "" if step.why else component.way(step.bound)
     inside = INSIDE if step.how == INSIDE else ""
-    apart = "in a thread, beside others" if step.waits and not step.why else ""
+    apart = "in a thread, beside others" if waits(step) else ""
     commutes = step.sifted.told() if step.commutes and not step.late else ""
     return Planned(
         stage=step.stage,

@@ -81,6 +81,13 @@ def make_passes(scans: Iterable[Scan]) -> Iterator[list[Scan]]:
             yield from make_pass(fellows[at : at + TOGETHER_MAX])
 
 
+def run_alone(steps: Iterable[list[Scan] | None]) -> None:
+    """Take a pipeline to its end alone, with the passes that it waits for."""
+    for scans in steps:
+        for _ in make_passes(scans or ()):
+            pass
+
+
 def make_pass(going: list[Scan]) -> Iterator[list[Scan]]:
     """One pass over one target in slices of about a millisecond; who runs out of time leaves between two."""
     codes, count, norms, *_ = going[0].target

@@ -141,9 +141,7 @@ class Worker:
                 continue
             places.append(at)
             parsed.append((header, message[HEADER_BYTES:], deadline_ns, pulse))
-        whole = len(places) == len(asks)
-        turned = turn if whole else lambda place: turn(None if place is None else places[place])
-        for place, outcome in together(parsed, turned):
+        for place, outcome in together(parsed, lambda place: turn(None if place is None else places[place])):
             at = places[place]
             yield at, *self.settle(parsed[place][0], outcome, asks[at][1], started_ns)
 

@@ -14,7 +14,7 @@ from mixline.node.engine import Running
 from mixline.node.explain import fates
 from mixline.node.inprocess import never
 from mixline.node.request import Ask
-from mixline.node.scans import make_passes
+from mixline.node.scans import run_alone
 
 SOURCES = (
     'kind = "nearest"\nspace = "taste"\nlimit = {n}',
@@ -62,9 +62,7 @@ def test_every_candidate_has_exactly_one_end(film_store, tmp_path, surface, user
     pipeline = node.engine.pipelines["random"]
     call = Call(Ask(users=list(users)), node.engine.epoch, Scratch(), time.monotonic_ns() + 10**12, never)
     running = Running(pipeline, call, limit, time.monotonic_ns())
-    while (scans := running.step()) is None or scans:
-        for _ in make_passes(scans or ()):
-            pass
+    run_alone(running.steps)
     block, coverage = call.block, call.coverage
     assert all(entry.state == "ok" for entry in coverage), coverage
     assert sum(fates(call, pipeline).values()) == len(block)
