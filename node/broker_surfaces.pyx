@@ -1,6 +1,6 @@
 """Predictions by surface, learnt from every reply: admission reckons with the mean, hedging with the 99th percentile.
 
-The mean is an exponential average over about twenty requests. The percentile is a stochastic approximation (Robbins
+The mean is an exponential average over about twenty requests, winsorised from above (Tukey 1962). The percentile is a stochastic approximation (Robbins
 and Monro 1951): a sample above moves the estimate up by .99 of a step, one below moves it down by .01 of it, so it
 rests where one in a hundred lies above, follows a drift, and needs no memory. What a shared pass costs is a line over
 the number in it, by least squares on moving averages: what a scan reads once, and what each request adds.
@@ -17,6 +17,7 @@ cdef double PASS_SHARE = limits.pass_share
 cdef double BATCH_SHARE = limits.batch_share
 cdef double BATCH_NS = limits.batch_us * 1000.0
 cdef double LATE_SHARE = 0.5       # of the time left, beyond which all of a pass would end late
+cdef double TIMES_MAX = 3.0        # what was expected, that one sample may count for
 cdef double FIXED_TIMES = 2.0      # then two thirds of the greatest throughput are reached
 cdef double SPREAD_MIN = 0.05      # of the number in a pass, squared: what tells a line from a point
 
@@ -75,15 +76,21 @@ cdef class Surfaces:
         at.samples += 1
 
     cdef void reckon(self, int surface, int64_t took_ns, uint32_t company) noexcept nogil:
-        """What a request costs a worker: ``company`` of them, answered together, took so long until the last was."""
+        """What a request costs a worker: ``company`` of them, answered together, took so long until the last was.
+
+        A machine that stood still for 30 ms says nothing of the requests that come next: a sample counts for at most
+        TIMES_MAX times what was expected. Where requests did become so much dearer, each sample says so anew.
+        """
         cdef Surface* at = &self.at[surface]
         cdef Passes* passes = &at.passes
-        cdef double weight = 0.05 if passes.company else 1.0
-        at.service_ns += (<double>took_ns / company - at.service_ns) * min(0.05 * company, 0.5)
-        passes.took += (took_ns - passes.took) * weight
+        cdef double took = <double>took_ns, weight = 1.0
+        if passes.company:
+            took, weight = min(took, TIMES_MAX * (at.line.fixed + at.line.each * company)), 0.05
+        at.service_ns += (took / company - at.service_ns) * min(0.05 * company, 0.5)
+        passes.took += (took - passes.took) * weight
         passes.company += (company - passes.company) * weight
         passes.squared += (<double>company * company - passes.squared) * weight
-        passes.product += (<double>took_ns * company - passes.product) * weight
+        passes.product += (took * company - passes.product) * weight
         self.draw_line(surface)
 
     cdef void draw_line(self, int surface) noexcept nogil:

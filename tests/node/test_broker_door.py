@@ -53,6 +53,17 @@ def test_a_burst_may_fill_most_of_the_budget():
     assert BURST < let_in(stage) < 60
 
 
+def test_one_stall_of_the_machine_does_not_shut_the_door():
+    stage = Stage(shares=False)
+    number = stage.loop.surfaces.announce("a", 1000, False)
+    for _ in range(200):
+        stage.loop.surfaces.note_pass(number, 2_000_000, 4)
+    stage.running()
+    stage.loop.surfaces.note_pass(number, 60_000_000, 4)
+    came_meanwhile = [stage.loop.ask(b"x", 100_000) for _ in range(100)]  # 25 ms of work for two workers
+    assert all(came_meanwhile)
+
+
 def test_a_standing_queue_may_not(stage):
     time.sleep(STANDING_S * 1.2)
     stage.running()

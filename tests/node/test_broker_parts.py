@@ -142,6 +142,28 @@ def test_the_estimate_of_the_slow_ones_rests_at_one_in_a_hundred():
     assert min(samples) < mean < slow
 
 
+@pytest.mark.parametrize("shares", [False, True])
+@given(cost_us=st.integers(50, 5000), stall_ms=st.integers(20, 10_000), company=st.integers(1, 8))
+def test_one_stall_of_the_machine_moves_the_mean_by_little(shares, cost_us, stall_ms, company):
+    surfaces = Surfaces()
+    number = surfaces.announce("homefeed", 60.0, shares)
+    for _ in range(200):
+        surfaces.note_pass(number, cost_us * 1000 * company, company)
+    before = surfaces.estimates(number)[0]
+    surfaces.note_pass(number, stall_ms * 1_000_000, company)
+    assert before <= surfaces.estimates(number)[0] <= 2 * before
+
+
+@pytest.mark.parametrize("shares", [False, True])
+@given(times=st.integers(2, 500), company=st.integers(1, 8))
+def test_requests_that_did_become_dearer_are_soon_known(shares, times, company):
+    surfaces = Surfaces()
+    number = surfaces.announce("homefeed", 60.0, shares)
+    for at in range(200 + 100):
+        surfaces.note_pass(number, (times if at >= 200 else 1) * 200_000 * company, company)
+    assert surfaces.estimates(number)[0] == pytest.approx(times * 200_000, rel=0.1)
+
+
 def test_surfaces_keep_their_numbers_and_the_table_its_size():
     surfaces = Surfaces()
     numbers = [surfaces.announce(f"s{at}", 10.0) for at in range(80)]
