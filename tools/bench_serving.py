@@ -68,7 +68,6 @@ def check_recall(name: str, running: Running, reference: Reference) -> float:
 
 def sample(name: str, running: Running, count: int) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """Users with their ids and scores; ClickException when any request brought no page."""
-    Volley(running.transport).closed(users_in_turn(1 << 10), 2, WARM_S)  # maps of indexes have no page yet
     flight = fly(running, CHECK_RATE, count / CHECK_RATE, keep_every=1)
     if flight.counts != {running.good: count}:
         words = next(iter(flight.bodies.values()), b"")[:300]
@@ -132,9 +131,10 @@ def at_rate(running: Running, rate: float, seconds: float) -> dict[str, Any]:
 
 
 def with_contender(name: str, base: Path, case: Case, act: Callable[[Running], dict[str, Any]]) -> dict[str, Any]:
-    """Start one contender in a folder of its own, do something with it, end it."""
+    """Start one contender in a folder of its own, warm it, do something with it, end it."""
     folder = Path(tempfile.mkdtemp(prefix=f"{name[:8]}-", dir=base))
     with CONTENDERS[name](folder, case) as running:
+        Volley(running.transport).closed(users_in_turn(1 << 10), 2, WARM_S)  # maps of indexes have no page yet
         return act(running)
 
 
