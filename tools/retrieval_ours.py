@@ -110,23 +110,22 @@ def exact_scans(space: Space) -> Iterator[Contender]:
         return found
 
     def over_codes(parts: tuple[np.ndarray, np.ndarray, np.ndarray | None]) -> Search:
-        def search(queries: np.ndarray, width: int) -> list[np.ndarray]:
-            lists = [
-                Shortlist(query, task.k, metric=metric, keep=width or None, center=center, signs=signs)
-                for query in queries
-            ]
-            scan_together(lists, *parts, count, norms=norms, allowed=[allowed] * len(lists))
-            return [settled(query, one) for query, one in zip(queries, lists, strict=True)]
+        def shortlist(query: np.ndarray, width: int, guess: bool = True) -> Shortlist:
+            return Shortlist(query, task.k, metric=metric, keep=width or None, guess=guess, center=center, signs=signs)
 
-        def settled(query: np.ndarray, shortlist: Shortlist) -> np.ndarray:
-            if shortlist.wide:
-                return over_rows(query[None], 0)[0]
-            rows = shortlist.rows()
-            if shortlist.missed:
-                again = Shortlist(query, task.k, metric=metric, guess=False, center=center, signs=signs)
-                scan_together([again], *parts, count, norms=norms, allowed=[allowed])
-                return settled(query, again)
-            return space.second_look(query, rows)
+        def pass_over(lists: list[Shortlist]) -> None:
+            scan_together(lists, *parts, count, norms=norms, allowed=[allowed] * len(lists))
+
+        def search(queries: np.ndarray, width: int) -> list[np.ndarray]:
+            lists = [shortlist(query, width) for query in queries]
+            pass_over(lists)
+            return [settled(query, width, one) for query, one in zip(queries, lists, strict=True)]
+
+        def settled(query: np.ndarray, width: int, found: Shortlist) -> np.ndarray:
+            if found.missed:
+                found = shortlist(query, width, guess=False)
+                pass_over([found])
+            return over_rows(query[None], 0)[0] if found.wide else space.second_look(query, found.rows())
 
         return search
 

@@ -7,8 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from mixline.tools.bench_retrieval import retrieval
+from mixline.tools.retrieval_contender import Task
 from mixline.tools.retrieval_curves import Curve, Point, against
-from mixline.tools.retrieval_data import Truth, load
+from mixline.tools.retrieval_data import DataSet, Truth, load
+from mixline.tools.retrieval_ours import Space, exact_scans
 from mixline.tools.retrieval_peers import missing
 
 SMALL = ["--rows", "2000", "--dim", "24", "--k", "10", "--queries", "8", "--rounds", "1", "--seconds", "0.001"]
@@ -73,6 +75,24 @@ def test_lines_of_text():
     done = CliRunner().invoke(retrieval, [*SMALL, "--only", "numpy"], catch_exceptions=False)
     assert done.exit_code == 0
     assert any(line.startswith("numpy 0\t") and line.endswith("at 1.0000") for line in done.stdout.splitlines())
+
+
+def test_where_a_guess_of_a_scan_misses_it_scans_again():
+    """What is near lies where the guess looks, in one block of each 64th part, and is fewer than are wanted."""
+    count = 1 << 16
+    rows = np.full((count, 4), -1.0, dtype=np.float32)
+    for part in range(64):
+        middle = (2 * part + 1) * (count // 16) // 128
+        rows[16 * middle : 16 * middle + 16] *= -1.0
+    rows *= 1.0 + np.arange(count, dtype=np.float32)[:, None] / count
+    task = Task(DataSet("trap", rows, np.ones((2, 4), dtype=np.float32), "dot"), 5000, 2, None, 1, False)
+    truth = Truth(task.data, task.k, None)
+    contenders = {one.name: one for one in exact_scans(Space(task, {}))}
+    for name in ("mixline_int8", "mixline_int8_estimates", "mixline_int4_estimates"):
+        one = contenders[name]
+        for found in one.search(task.data.queries, one.widths[-1]):
+            assert len(found) == task.k
+            assert truth.recall(0, found) > 0.9
 
 
 def test_truth_takes_any_of_equal_rows_and_no_disallowed_one():
