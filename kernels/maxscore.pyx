@@ -37,17 +37,17 @@ from mixline.kernels.postings cimport (
 
 from mixline.kernels.errors import KernelArgumentError
 
-LISTS_MAX = 64
-GROUPS_MAX = 64
-WORDS_MAX = 16
-WINDOW = MIXLINE_WINDOW
-
 cdef enum:
     LISTS = 64
     WORDS = 16              # of a phrase
     LISTS_LOOKED = 8        # lists, rows and rows with phrases between two looks at the clock within a window
     ROWS_LOOKED = 64
     PHRASES_LOOKED = 8
+
+LISTS_MAX = LISTS
+GROUPS_MAX = LISTS
+WORDS_MAX = WORDS
+WINDOW = MIXLINE_WINDOW
 
 cdef enum Kind:
     SHOULD = 0
