@@ -8,12 +8,14 @@ of its own, so that a split is always the same comparison.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixline.kernels.errors import KernelArgumentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MISSING_IS_ZERO, ZERO_LEFT, ZERO_RIGHT, MISSING_LEFT, MISSING_RIGHT = range(5)
 MEMBERS = 5  # the kind of a column that says whether a category is in a set

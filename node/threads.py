@@ -7,7 +7,6 @@ a thread of its own, and are cancelled.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from mixline.node import limits
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from mixline.node.call import Call
     from mixline.node.components.base import Component
 
@@ -102,16 +103,18 @@ class Loop:
     """The event loop of a process, in its own thread from the first coroutine on."""
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: AbstractEventLoop | None = None
         self._lock = Lock()
 
     def run(self, call: Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """What it returns or raises; it is cancelled once ``call`` is to stop."""
+        from asyncio import new_event_loop, run_coroutine_threadsafe  # 6 MB that only coroutines need
+
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                self._loop = new_event_loop()
                 Thread(target=self._loop.run_forever, name="mixline-loop", daemon=True).start()
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = run_coroutine_threadsafe(coroutine, self._loop)
         while True:
             try:
                 return future.result(LOOK_S)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -79,8 +78,12 @@ def minutes(clock: str) -> int:
 
 
 @lru_cache(maxsize=1024)
-def zone_of(name: str) -> ZoneInfo | None:
+def zone_of(name: str) -> tzinfo | None:
     """A time zone by its name, None where there is none."""
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo  # half a megabyte, which nodes without other zones need not have
+
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
