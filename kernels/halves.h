@@ -109,6 +109,35 @@ MIXLINE_STRIP void mixline_strips(const uint8_t *codes, int64_t lines, int64_t b
     for (; block < blocks; block++) mixline_strip(codes, lines, asked, first, excess, block, many, 1, parts);
 }
 
+/* A line with one query, each part into a sum of its own. */
+MIXLINE_STRIP void mixline_lone_line(const uint8_t *line, const int8_t *highs, __m512i *sums, const int parts) {
+    __m512i x[2];
+    mixline_line_parts(line, x, parts);
+    _Pragma("GCC unroll 2") for (int part = 0; part < parts; part++) {
+        int32_t four;
+        memcpy(&four, highs + 4 * part, sizeof four);
+        sums[part] = _mm512_dpbusd_epi32(sums[part], x[part], _mm512_set1_epi32(four));
+    }
+}
+
+/* One query, block by block: memory is what it waits for, and gives most to who reads one stream of lines. Four sums take
+ * turns, since one would wait for itself. */
+MIXLINE_STRIP void mixline_lone_strip(const uint8_t *codes, int64_t lines, int64_t blocks, const struct mixline_halves *asked,
+                                      int which, int32_t excess, const int parts) {
+    const int8_t *highs = asked->highs + which * asked->stride;
+    int32_t *out = asked->sums + which * MIXLINE_RUN_SUMS;
+    for (int64_t block = 0; block < blocks; block++, out += MIXLINE_CODE_ROWS) {
+        __m512i sums[4] = {_mm512_set1_epi32(-excess), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+        const int8_t *four = highs;
+        int64_t line = 0;
+        for (; line + 4 / parts <= lines; line += 4 / parts)
+            _Pragma("GCC unroll 4") for (int one = 0; one < 4 / parts; one++, codes += MIXLINE_QUAD_BYTES, four += 4 * parts)
+                mixline_lone_line(codes, four, sums + parts * one, parts);
+        for (; line < lines; line++, codes += MIXLINE_QUAD_BYTES, four += 4 * parts) mixline_lone_line(codes, four, sums, parts);
+        _mm512_storeu_si512(out, _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3])));
+    }
+}
+
 /* Rows are moved up by `up`, which is taken off again. */
 MIXLINE_STRIP void mixline_all_strips(const uint8_t *codes, int64_t lines, int64_t blocks, const struct mixline_halves *asked,
                                       const int up, const int parts) {
@@ -118,7 +147,7 @@ MIXLINE_STRIP void mixline_all_strips(const uint8_t *codes, int64_t lines, int64
         excess[one] = mixline_half_excess(asked->highs + one * asked->stride, 4 * parts * lines, up);
     for (; at + 8 <= asked->many; at += 8) mixline_strips(codes, lines, blocks, asked, at, excess, 8, 2, parts);
     for (; at + 4 <= asked->many; at += 4) mixline_strips(codes, lines, blocks, asked, at, excess, 4, 2, parts);
-    for (; at < asked->many; at++) mixline_strips(codes, lines, blocks, asked, at, excess, 1, 4 / parts, parts);
+    for (; at < asked->many; at++) mixline_lone_strip(codes, lines, blocks, asked, at, excess[at], parts);
 }
 
 __attribute__((MIXLINE_VNNI_TARGET)) static void mixline_dot_halves_vnni(const uint8_t *codes, int64_t quads,
