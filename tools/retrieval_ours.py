@@ -1,6 +1,7 @@
 """What mixline itself brings to ``mixline bench retrieval``: exact scans of codes, inverted lists, and the graph.
 
-Made by the functions that a build calls, on the kernels that it hands them; searched as the sources of a node do.
+Made by the functions that a build calls, on the kernels that it hands them; read into huge pages as a node that warms
+reads its store, where the file system has them; searched as the sources of a node do.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from mixline.ipc.warming import forget, populate
 from mixline.kernels.graph_search import GraphSearch, rerank_count
 from mixline.kernels.ivf import ListSearch
 from mixline.kernels.scan import scan, scan_listed
 from mixline.kernels.shortlist import Shortlist, scan_together
 from mixline.kernels.topk import TopK
 from mixline.node.build_kernels import build_kernels
+from mixline.node.warming import in_small_pages
 from mixline.storage.arrays import map_array
 from mixline.storage.calibration import ladder, width_for
 from mixline.storage.codes import norms_file, open_codes, write_codes
@@ -63,6 +66,10 @@ class Space:
         for name, build in (("ivf", lists), ("graph", graph)):
             if task.batch == 1 and task.wants(f"mixline_{name}"):
                 self.part(name, build)
+        for file in sorted(self.folder.glob("*.npy")):  # read as `[warm]` reads a store
+            if in_small_pages(file):
+                forget(file)
+                populate(file, file.stat().st_size, lambda _: None, huge=True)
         self.rows, self.norms = map_array(self.folder / "items.npy"), map_array(self.folder / "item_norms.npy")
         self.keys = np.arange(len(self.rows), dtype=np.uint64)
 
