@@ -1,9 +1,10 @@
 """Predictions by surface, learnt from every reply: admission reckons with the mean, hedging with the 99th percentile.
 
-The mean is an exponential average over about twenty requests, winsorised from above (Tukey 1962). The percentile is a stochastic approximation (Robbins
-and Monro 1951): a sample above moves the estimate up by .99 of a step, one below moves it down by .01 of it, so it
-rests where one in a hundred lies above, follows a drift, and needs no memory. What a shared pass costs is a line over
-the number in it, by least squares on moving averages: what a scan reads once, and what each request adds.
+The mean is an exponential average over about twenty requests, winsorised from above (Tukey 1962). The percentile is a
+stochastic approximation (Robbins and Monro 1951): a sample above moves the estimate up by .99 of a step, one below
+moves it down by .01 of it, so it rests where one in a hundred lies above, follows a drift, and needs no memory. What a
+shared pass costs is a line over the number in it, by least squares on moving averages: what a scan reads once, and what
+each request adds.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
