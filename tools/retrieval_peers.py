@@ -1,7 +1,8 @@
 """The peers of ``mixline bench retrieval``: whichever is installed, each on one thread, built on as many as ours.
 
 Where a peer can filter inside its search, it does; hnswlib calls Python for each row it looks at, which is its only
-way. ScaNN and usearch cannot, so they are left out of filtered tasks.
+way. ScaNN, usearch and SVS cannot, so they are left out of filtered tasks. SVS walks float32 rows: its LVQ codes end a
+process that runs on any processor but Intel's.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import numpy as np
 
 from mixline.tools.retrieval_contender import Built, Contender, Search, Task, cached
 
-MODULES = ("faiss", "hnswlib", "usearch", "scann")
-PACKAGES = {"faiss": "faiss-cpu"}
+MODULES = ("faiss", "hnswlib", "usearch", "scann", "svs")
+PACKAGES = {"faiss": "faiss-cpu", "svs": "scalable-vs"}
 LINKS, CONSTRUCTION = 16, 100  # M and efConstruction of every HNSW
+DEGREE, WINDOW, ALPHAS = 64, 128, {"l2": 1.2, "dot": 0.95}  # of SVS, as its documentation has them
 BEAMS = (1, 1.5, 2, 3, 4, 6, 8, 12)  # of k
 PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PER_CENTROID = 64  # rows that faiss trains on
@@ -178,6 +180,30 @@ def usearch_peer(task: Task, built: dict[str, Built]) -> Contender:
     return Contender("usearch", beams(task.k), search)
 
 
+def svs_peer(task: Task, built: dict[str, Built]) -> Contender:
+    """Its Vamana graph over float32 rows."""
+    import svs
+
+    data, distance = task.data, svs.L2 if task.data.metric == "l2" else svs.MIP
+    parts = ("config", "graph", "data")
+
+    def build(folder: Path) -> None:
+        parameters = svs.VamanaBuildParameters(alpha=ALPHAS[data.metric], graph_max_degree=DEGREE, window_size=WINDOW)
+        made = svs.Vamana.build(parameters, data.rows, distance, num_threads=task.threads)
+        made.save(*(str(folder / part) for part in parts))
+
+    folder, built["svs"] = cached(task, versioned("svs", "svs"), build)
+    config, graph, rows = (str(folder / part) for part in parts)
+    loaders = svs.GraphLoader(graph), svs.VectorDataLoader(rows, svs.float32)
+    index = svs.Vamana(config, *loaders, distance, num_threads=1)
+
+    def search(queries: np.ndarray, width: int) -> list[np.ndarray]:
+        index.search_window_size = width
+        return list(index.search(queries, task.k)[0].astype(np.int64))
+
+    return Contender("svs", beams(task.k), search)
+
+
 def scann_peers(task: Task, built: dict[str, Built]) -> Iterator[Contender]:
     """Brute force, and its tree with anisotropic hashing, whose best k x 4 are scored on float32 rows."""
     import scann
@@ -227,3 +253,5 @@ def peers(task: Task, built: dict[str, Built]) -> Iterator[Contender]:
         yield from scann_peers(task, built)
     if "usearch" in present and task.allowed is None and task.batch == 1 and task.wants("usearch"):
         yield usearch_peer(task, built)
+    if "svs" in present and task.allowed is None and task.batch == 1 and task.wants("svs"):
+        yield svs_peer(task, built)

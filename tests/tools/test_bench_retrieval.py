@@ -61,7 +61,7 @@ def test_peers_do_the_same_task(tmp_path):
     figures = figures_of("--plot", str(file))
     recalls = {one["name"]: max(point["recall"] for point in one["points"]) for one in figures["curves"]}
     assert recalls["faiss_flat"] == recalls["scann_brute"] == 1.0
-    assert min(recalls[name] for name in ("faiss_ivf", "faiss_hnsw", "hnswlib", "usearch")) > 0.9
+    assert min(recalls[name] for name in ("faiss_ivf", "faiss_hnsw", "hnswlib", "usearch", "svs")) > 0.9
     assert set(figures["build_ratios"]) == {"ivf_build", "graph_build"}
     assert file.read_bytes().startswith(b"\x89PNG")
 
