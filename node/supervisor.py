@@ -299,7 +299,7 @@ class Supervisor:
                     self.start_worker(chair)
         elif op == "ready":
             if chair.child is not None and chair.child.pid == message["pid"]:
-                chair.ready, chair.failures = True, 0
+                chair.ready, chair.failures, chair.epoch = True, 0, message["epoch"]
                 if chair is not self.writer:
                     self.fallback.serves(message["epoch"])
                 pace(self.chairs, self.options.workers)

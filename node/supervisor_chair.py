@@ -19,6 +19,7 @@ class Chair:
         self.retired = False
         self.hung = False
         self.crashed = False  # its last worker served, and crashed or hung
+        self.epoch = 0  # of the worker that is ready here
         self.tried: int | None = None  # the epoch that was active when its worker was ordered
         self.failures = 0  # starts in a row that never served
         self.order = 0

@@ -95,7 +95,7 @@ class FallBack:
             self.exhausted = True
             if not self.node.announced:
                 self.node.give_up(EX_DATAERR)
-        elif self.node.announced and self.active() != self.served:
+        elif self.node.announced and any(each.ready and each.epoch == bad for each in self.node.chairs):
             self.node.reloader.wanted.set()
 
 
