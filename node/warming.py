@@ -19,7 +19,7 @@ import msgspec
 
 from mixline.ipc.residency import huge_share, resident_bytes
 from mixline.ipc.room import available_bytes
-from mixline.ipc.warming import forget, populate
+from mixline.ipc.warming import Way, forget, populate
 from mixline.node.errors import ConfigError, NodeError
 from mixline.storage.epoch import Epoch
 
@@ -107,10 +107,15 @@ def warm(
             advance(size - (wanted if way == "in part" else 0))
         if again and wanted == size and in_small_pages(path):
             if before:  # what was there stayed as it was
-                forget(path)
-                way = populate(path, size, lambda _: None, huge)
+                way = read_again(path)
             again = bool(before) and not in_small_pages(path)
         yield Warmed(name, kind, size, before, resident_bytes(path), way)
+
+
+def read_again(path: Path) -> Way:
+    """A file from the disk once more, for huge pages; what somebody maps, or is not on the disk yet, stays as it is."""
+    forget(path)
+    return populate(path, path.stat().st_size, lambda _: None, huge=True)
 
 
 def in_small_pages(path: Path) -> bool:

@@ -12,14 +12,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from mixline.ipc.warming import forget, populate
 from mixline.kernels.graph_search import GraphSearch, rerank_count
 from mixline.kernels.ivf import ListSearch
 from mixline.kernels.scan import scan, scan_listed
 from mixline.kernels.shortlist import Shortlist, scan_together
 from mixline.kernels.topk import TopK
 from mixline.node.build_kernels import build_kernels
-from mixline.node.warming import in_small_pages
+from mixline.node.warming import in_small_pages, read_again
 from mixline.storage.arrays import map_array
 from mixline.storage.calibration import ladder, width_for
 from mixline.storage.codes import norms_file, open_codes, write_codes
@@ -68,8 +67,7 @@ class Space:
                 self.part(name, build)
         for file in sorted(self.folder.glob("*.npy")):  # read as `[warm]` reads a store
             if in_small_pages(file):
-                forget(file)
-                populate(file, file.stat().st_size, lambda _: None, huge=True)
+                read_again(file)
         self.rows, self.norms = map_array(self.folder / "items.npy"), map_array(self.folder / "item_norms.npy")
         self.keys = np.arange(len(self.rows), dtype=np.uint64)
 
