@@ -251,7 +251,6 @@ def peers(task: Task, built: dict[str, Built]) -> Iterator[Contender]:
         yield hnswlib_peer(task, built)
     if "scann" in present and task.allowed is None:
         yield from scann_peers(task, built)
-    if "usearch" in present and task.allowed is None and task.batch == 1 and task.wants("usearch"):
-        yield usearch_peer(task, built)
-    if "svs" in present and task.allowed is None and task.batch == 1 and task.wants("svs"):
-        yield svs_peer(task, built)
+    for name, peer in (("usearch", usearch_peer), ("svs", svs_peer)):
+        if name in present and task.allowed is None and task.batch == 1 and task.wants(name):
+            yield peer(task, built)
