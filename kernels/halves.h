@@ -77,26 +77,26 @@ MIXLINE_STRIP void mixline_line_parts(const uint8_t *line, __m512i *x, const int
 MIXLINE_STRIP void mixline_strip(const uint8_t *codes, int64_t lines, const struct mixline_halves *asked, int first,
                                  const int32_t *excess, int64_t block, const int many, const int blocks, const int parts) {
     const int8_t *highs = asked->highs + first * asked->stride;
-    __m512i sums[8][4];
+    __m512i sums[8][2];
     _Pragma("GCC unroll 8") for (int at = 0; at < many; at++)
-        _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++) sums[at][one] = _mm512_set1_epi32(-excess[first + at]);
+        _Pragma("GCC unroll 2") for (int one = 0; one < blocks; one++) sums[at][one] = _mm512_set1_epi32(-excess[first + at]);
     codes += block * lines * MIXLINE_QUAD_BYTES;
     for (int64_t line = 0; line < lines; line++, codes += MIXLINE_QUAD_BYTES) {
-        __m512i x[4][2];
-        _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++)
+        __m512i x[2][2];
+        _Pragma("GCC unroll 2") for (int one = 0; one < blocks; one++)
             mixline_line_parts(codes + one * lines * MIXLINE_QUAD_BYTES, x[one], parts);
         _Pragma("GCC unroll 8") for (int at = 0; at < many; at++)
             _Pragma("GCC unroll 2") for (int part = 0; part < parts; part++) {
                 int32_t four;
                 memcpy(&four, highs + at * asked->stride + 4 * (parts * line + part), sizeof four);
                 __m512i q = _mm512_set1_epi32(four);
-                _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++)
+                _Pragma("GCC unroll 2") for (int one = 0; one < blocks; one++)
                     sums[at][one] = _mm512_dpbusd_epi32(sums[at][one], x[one][part], q);
             }
     }
     int32_t *out = asked->sums + first * MIXLINE_RUN_SUMS + block * MIXLINE_CODE_ROWS;
     _Pragma("GCC unroll 8") for (int at = 0; at < many; at++)
-        _Pragma("GCC unroll 4") for (int one = 0; one < blocks; one++)
+        _Pragma("GCC unroll 2") for (int one = 0; one < blocks; one++)
             _mm512_storeu_si512(out + at * MIXLINE_RUN_SUMS + one * MIXLINE_CODE_ROWS, sums[at][one]);
 }
 
