@@ -6,6 +6,7 @@ user (all events in their order, history, seen set, basket for co-occurrence) an
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,7 +187,7 @@ class Spill:
             file.close()
 
 
-class Settling:
+class Settling(ABC):
     """Goes through spilled events range by range of their ``key``, in memory that does not grow with their number."""
 
     dtype: np.dtype
@@ -220,13 +221,13 @@ class Settling:
             while len(found := np.fromfile(file, dtype=self.dtype, count=SETTLE_EVENTS // 8)):
                 yield found
 
+    @abstractmethod
     def _settle_range(self, events: np.ndarray, low: int, high: int) -> None:
         """Events that fit into memory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _settle_giant(self, path: Path, key: int) -> None:
         """One key with more events than fit."""
-        raise NotImplementedError
 
 
 class Settler(Settling):
